@@ -1,0 +1,161 @@
+"""Weighs an idle connection; see README.md."""
+
+import argparse
+import subprocess
+import time
+
+import servers
+from servers import Failed, say
+
+CYCLES = 3
+AT_ONCE = 64  # connections of a client process that are in a request
+SETTLE_SECONDS = 1
+CLOSE_SECONDS = 30
+START_BYTES_MOST = 8 * 1024 * 1024
+IDLE_BYTES_MOST = 400
+SPARE_DESCRIPTORS = 200
+
+SUBJECTS = (
+    ("hcsd, GET /health", "hcsd", servers.GET_HEALTH),
+    ("hcsd, POST / job", "hcsd", servers.POST_JOB),
+    ("nginx, one worker", "nginx", servers.GET_HEALTH),
+    ("Go, POST / job", "go", servers.POST_JOB),
+)
+
+
+def start(bench, kind, connections):
+    if kind == "nginx":
+        # It closes idle connections once a sixteenth is all that is free.
+        return bench.start(kind, connections=connections * 5 // 4)
+    return bench.start(kind, loops=None)
+
+
+class Holder:
+    """A poke that opened its connections and keeps them."""
+
+    def __init__(self, bench, server, request, connections):
+        self.bench = bench
+        room = servers.descriptor_limit() - SPARE_DESCRIPTORS
+        argv = [
+            bench.options.poke, "-k", "-c", str(connections),
+            "-i", str(AT_ONCE),
+            # A limit on descriptors for each process, one on ports for each
+            # source address.
+            "-p", str(max(2, -(-connections // room))),
+            "-s", str(max(2, -(-connections // 20000))),
+            "-f", bench.request_file(request), str(server.port)]
+        self.process = bench.launch(
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        line = self.process.stdout.readline()
+        if f"replies={connections} " not in line:
+            raise Failed(f"{server.name}: {line.strip() or 'poke gave up'}")
+
+    def release(self):
+        output, _ = self.process.communicate(timeout=CLOSE_SECONDS)
+        self.bench.end(self.process)
+        if output.strip() != "lost=0":
+            raise Failed(f"while it was held: {output.strip()} connections")
+
+
+def settle(server, connections):
+    """Waits until the server has as many connections, and has rested."""
+    end = time.monotonic() + CLOSE_SECONDS
+    while server.connections() != connections:
+        if time.monotonic() > end:
+            raise Failed(f"{server.name}: {server.connections()} connections "
+                         f"instead of {connections}")
+        time.sleep(0.1)
+    time.sleep(SETTLE_SECONDS)
+
+
+def weigh(bench, label, kind, request, connections):
+    """Bytes per connection: the highest of the cycles, over what the server
+    had before anybody came."""
+    server = start(bench, kind, connections)
+    settle(server, 0)
+    none = server.private_dirty_bytes()
+    held = []
+    after = []
+    for _ in range(CYCLES):
+        holder = Holder(bench, server, request, connections)
+        settle(server, connections)
+        held.append(server.private_dirty_bytes())
+        holder.release()
+        settle(server, 0)
+        after.append(server.private_dirty_bytes())
+    bench.stop(server)
+    each = (max(held) - none) / connections
+    cycles = " ".join(mib(high) for high in held)
+    left = " ".join(mib(low) for low in after)
+    print(f"{label:22}{each:9.0f}{mib(none):>11}   {cycles:26}{left}",
+          flush=True)
+    return each, none
+
+
+def mib(count):
+    return f"{count / 2**20:.2f}"
+
+
+def parse_options():
+    parser = argparse.ArgumentParser(
+        prog="memory.sh",
+        description="Weighs an idle keep-alive connection, and a daemon that "
+        "has just started, by Private_Dirty.")
+    servers.add_program_options(parser)
+    parser.add_argument("-c", "--connections", type=int, default=15000)
+    parser.add_argument(
+        "--go", metavar="FOLDER",
+        help="a Go server to compare with: its sources, for Debian's fasthttp")
+    return parser.parse_args()
+
+
+def most_connections(wanted):
+    """A server with one descriptor table can hold no more than its limit."""
+    room = servers.descriptor_limit() - SPARE_DESCRIPTORS
+    if wanted > room:
+        say(f"the hard limit on descriptors allows for {room} connections, "
+            f"not {wanted}")
+    return min(wanted, room)
+
+
+def main():
+    options = parse_options()
+    connections = most_connections(options.connections)
+    with servers.Bench(options) as bench:
+        there = servers.check_programs(options, "poke", "hcsd")
+        if servers.need_tool("nginx"):
+            there.append("nginx")
+        if options.go is not None and bench.build_go(options.go):
+            there.append("go")
+        print(f"{connections} connections, held idle after one request each, "
+              f"{CYCLES} cycles; Private_Dirty")
+        print(f"{'':22}{'B each':>9}{'start MiB':>11}   "
+              f"{'held MiB':26}after MiB")
+        found = []
+        status = 0
+        for label, kind, request in SUBJECTS:
+            if kind in there:
+                try:
+                    each, none = weigh(bench, label, kind, request,
+                                       connections)
+                    found.append((kind, each, none))
+                except Failed as error:
+                    say(f"{label}: {error}")
+                    status = 1
+    ours = [row for row in found if row[0] == "hcsd"]
+    if ours:
+        each = max(row[1] for row in ours)
+        begin = max(row[2] for row in ours)
+        print_bar(f"idle connection <= {IDLE_BYTES_MOST} B", f"{each:.0f} B",
+                  each <= IDLE_BYTES_MOST)
+        print_bar(f"start <= {mib(START_BYTES_MOST)} MiB", f"{mib(begin)} MiB",
+                  begin <= START_BYTES_MOST)
+    return status
+
+
+def print_bar(asked, found, met):
+    print(f"bar: {asked}: {found}, {'met' if met else 'missed'}")
+
+
+if __name__ == "__main__":
+    servers.run_main(main)

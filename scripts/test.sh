@@ -1,0 +1,284 @@
+#!/usr/bin/env bash
+#
+# Builds hcsd in every way that counts and runs every test and check, all of
+# them even when some fail, so that one run shows all.
+#
+#   scripts/test.sh [--quick] [--no-install]
+#
+#   --quick       the release build and its tests only
+#   --no-install  install no packages; what lacks its tools is skipped
+#
+# The last line says "N passed, N failed". A stage that runs tests counts each
+# of them, another stage counts as one. Exit status 0 when nothing failed.
+set -euo pipefail
+
+top=$(cd "$(dirname "$0")/.." && pwd)
+cd "$top"
+
+quick=
+install=yes
+for argument in "$@"; do
+    case $argument in
+    --quick) quick=yes ;;
+    --no-install) install= ;;
+    -h | --help)
+        sed -n '3,/^set /s/^# \{0,1\}//p' "$0"
+        exit 0
+        ;;
+    *)
+        echo "test.sh: unknown option '$argument'" >&2
+        exit 2
+        ;;
+    esac
+done
+
+jobs=$(nproc)
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+
+# --- Stages.
+
+passed=0
+failed=0
+summary=()
+readonly SKIPPED=77
+
+heading() {
+    printf '\n==== %s\n\n' "$*"
+}
+
+# Leaves the stage, inside its subshell.
+skip() {
+    echo "$*" | tee "$tmp/why"
+    exit $SKIPPED
+}
+
+# Runs FUNCTION as a stage. In a subshell that is no part of a condition, since
+# bash ignores "set -e" inside one.
+stage() { # TITLE FUNCTION [ARGUMENT...]
+    local title=$1 rc started=$SECONDS word note=""
+    local stage_passed=0 stage_failed=0
+    shift
+    heading "$title"
+    rm -f "$tmp/counts" "$tmp/why"
+    set +e
+    (
+        set -e
+        "$@"
+    )
+    rc=$?
+    set -e
+
+    if [ -e "$tmp/counts" ]; then
+        read -r stage_passed stage_failed < "$tmp/counts"
+        note="$((stage_passed + stage_failed)) tests, "
+    elif [ $rc -eq 0 ]; then
+        stage_passed=1
+    fi
+    if [ $rc -eq $SKIPPED ]; then
+        word=skipped
+        note="$(cat "$tmp/why"), "
+    elif [ $rc -eq 0 ]; then
+        word=passed
+    else
+        word=FAILED
+        if [ "$stage_failed" -eq 0 ]; then
+            stage_failed=1
+        fi
+    fi
+    passed=$((passed + stage_passed))
+    failed=$((failed + stage_failed))
+    summary+=("$(printf '%-8s %-34s %s%d s' \
+        "$word" "$title" "$note" $((SECONDS - started)))")
+}
+
+have() {
+    command -v "$1" > /dev/null 2>&1
+}
+
+# The number of a field in the first lines of what ctest --output-junit wrote.
+junit() { # FIELD
+    sed -n "s/.*[[:space:]]$1=\"\([0-9]*\)\".*/\1/p" "$tmp/junit.xml" |
+        head -n 1
+}
+
+build() { # PRESET [OPTION...]
+    local preset=$1
+    shift
+    cmake --preset "$preset" -DHCS_WERROR=ON "$@"
+    cmake --build --preset "$preset" --parallel "$jobs"
+}
+
+run_tests() { # PRESET [OPTION...]
+    local preset=$1 rc=0 all bad unrun
+    shift
+    rm -f "$tmp/junit.xml"
+    ctest --preset "$preset" --parallel "$jobs" \
+        --output-junit "$tmp/junit.xml" "$@" || rc=$?
+    all=$(junit tests)
+    bad=$(junit failures)
+    unrun=$(($(junit skipped) + $(junit disabled)))
+    echo "$((all - bad - unrun)) $bad" > "$tmp/counts"
+    return $rc
+}
+
+layers() {
+    scripts/check-layers.sh
+}
+
+scripts_are_clean() {
+    have shellcheck || skip "no shellcheck"
+    find scripts .ci bench tests -type f \
+        \( -name '*.sh' -o -path .ci/run \) -print0 | xargs -0 shellcheck
+}
+
+# What the formatter and the tidier think right changes with their version, so
+# their word counts only in the version that the project goes by: Debian 12's.
+is_ours() { # PROGRAM
+    "$1" --version | grep -q 'version 14\.'
+}
+
+format() {
+    have clang-format || skip "no clang-format"
+    is_ours clang-format || skip "clang-format is not version 14"
+    find src include tests bench -name '*.[ch]' -print0 |
+        xargs -0 clang-format --dry-run -Werror
+    echo "clang-format has nothing to change"
+}
+
+release() {
+    build release
+    run_tests release
+}
+
+installed() {
+    local root="$tmp/a prefix" file version
+    cmake --install build --prefix "$root"
+    for file in bin/hcsd include/hcs/handler.h share/man/man8/hcsd.8 \
+        lib/systemd/system/hcsd.service share/doc/hcsd/hcsd.env; do
+        if [ ! -s "$root/$file" ]; then
+            echo "not installed: $file"
+            return 1
+        fi
+    done
+    version=$(sed -n 's/^CMAKE_PROJECT_VERSION:[A-Z]*=//p' build/CMakeCache.txt)
+    "$root/bin/hcsd" --version | tee "$tmp/version"
+    grep -qF "$version" "$tmp/version"
+
+    # Nothing that was to be filled in is left over (but in comments).
+    if grep -nE '^[^.#].*@[A-Z_]+@|^@[A-Z_]+@' \
+        "$root/share/man/man8/hcsd.8" \
+        "$root/lib/systemd/system/hcsd.service"; then
+        return 1
+    fi
+    # The public header stands on its own, in C++ too where there is one.
+    echo '#include <hcs/handler.h>' > "$tmp/header.c"
+    cc -std=c11 -Wall -Wextra -Wpedantic -Werror -fsyntax-only \
+        -I "$root/include" "$tmp/header.c"
+    if have c++; then
+        c++ -x c++ -std=c++11 -Wall -Wextra -Werror -fsyntax-only \
+            -I "$root/include" "$tmp/header.c"
+    fi
+    if have man; then
+        LC_ALL=C.UTF-8 MANWIDTH=80 man --warnings -E UTF-8 -Tutf8 -l \
+            "$root/share/man/man8/hcsd.8" > /dev/null 2> "$tmp/man"
+        cat "$tmp/man"
+        [ ! -s "$tmp/man" ]
+    fi
+}
+
+unit_file() {
+    local said
+    have systemd-analyze || skip "no systemd-analyze"
+    # It wants to see the program where the unit says that it is.
+    cp build/hcsd "$tmp/hcsd"
+    sed "s|^\(Exec[A-Za-z]*=\).*/hcsd|\1$tmp/hcsd|" build/hcsd.service \
+        > "$tmp/hcsd.service"
+    # Other units of the machine, which ours pulls in, are not our business.
+    said=$(systemd-analyze verify --man=no --recursive-errors=no \
+        "$tmp/hcsd.service" 2>&1 | grep -F hcsd || true)
+    if [ -n "$said" ]; then
+        printf '%s\n' "$said"
+        return 1
+    fi
+    systemd-analyze verify --man=no --recursive-errors=no \
+        "$tmp/hcsd.service" > /dev/null 2>&1 || return 1
+    echo "systemd-analyze verify is content with hcsd.service"
+}
+
+with_clang() {
+    have clang || skip "no clang"
+    build clang
+    run_tests clang -L unit
+}
+
+tidy() {
+    have clang-tidy || skip "no clang-tidy"
+    is_ours clang-tidy || skip "clang-tidy is not version 14"
+    have clang || skip "no clang, whose build says how to read the sources"
+    cmake --preset clang > /dev/null
+    # Ours only: what is compiled for others lies outside. One file a process:
+    # after the first, version 14 no longer recognises va_start.
+    sed -n 's/^ *"file": "\(.*\)",\{0,1\}$/\1/p' \
+        build-clang/compile_commands.json |
+        grep -F "$top/" | sort -u | tr '\n' '\0' |
+        xargs -0 -n 1 -P "$jobs" \
+            clang-tidy -p build-clang --quiet --warnings-as-errors='*'
+    echo "clang-tidy has nothing to say"
+}
+
+sanitized() { # PRESET
+    build "$1"
+    run_tests "$1"
+}
+
+aarch64() {
+    if [ "$(uname -m)" = aarch64 ]; then
+        skip "this machine is one"
+    fi
+    scripts/packages.sh --check cross > /dev/null 2>&1 ||
+        skip "no cross compiler, qemu or arm64 libraries"
+    build aarch64
+    run_tests aarch64
+}
+
+# --- What they need.
+
+packages=(scripts/packages.sh)
+if [ -z "$install" ]; then
+    packages+=(--check)
+fi
+heading "packages"
+# Nothing can go on without these; the script has said what is missing.
+"${packages[@]}" build tests
+if [ -z "$quick" ]; then
+    "${packages[@]}" lint || echo "going on without some of the checks"
+    if [ "$(uname -m)" != aarch64 ]; then
+        "${packages[@]}" cross || echo "going on without the build for aarch64"
+    fi
+fi
+echo "done"
+
+# --- All of them, the quick ones first.
+
+stage "layers and bytes" layers
+if [ -z "$quick" ]; then
+    stage "clang-format" format
+    stage "shellcheck" scripts_are_clean
+fi
+stage "release build, all tests" release
+if [ -z "$quick" ]; then
+    stage "installation" installed
+    stage "systemd unit" unit_file
+    stage "clang build, unit tests" with_clang
+    stage "clang-tidy" tidy
+    stage "address and undefined sanitizers" sanitized asan
+    stage "thread sanitizer" sanitized tsan
+    stage "aarch64 under qemu, unit tests" aarch64
+fi
+
+heading "summary"
+printf '%s\n' "${summary[@]}"
+echo
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]

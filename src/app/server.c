@@ -1,0 +1,864 @@
+#include "app/server.h"
+
+#include "app/systemd.h"
+#include "base/clock.h"
+#include "base/fdtable.h"
+#include "base/log.h"
+#include "event/listener.h"
+#include "guard/budget.h"
+#include "handlers/builtin.h"
+#include "http/job.h"
+#include "http/shard.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <malloc.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sysexits.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    TICK_MS = 1000,
+    PAST_TICKS = 11,          /* samples for ten seconds */
+    LOG_FLUSH_MS = 2000,
+    STUCK_WAIT_MS = 200,      /* for workers, after a cut */
+    EXTEND_MS = 15000,        /* asked of systemd each second of a drain */
+    MMAP_THRESHOLD = 128 * 1024,
+    TRIM_EXCESS = 4 * 1024 * 1024,
+    TRIM_TICKS = 5,
+    ERROR_LENGTH = 512,
+};
+
+enum phase { SERVING, DELAYING, DRAINING, CUT };
+
+struct server {
+    const struct hcs_config *config;
+    struct hcs_service service;
+    struct hcs_budget budget;
+    struct hcs_log *log;
+    struct hcs_notify notify;
+    struct hcs_address address;
+    int *listeners; /* main's copies; -1 when closed */
+    struct hcs_shard **shards;
+    pthread_t *threads;
+    unsigned threads_started;
+    int signals;     /* signalfd */
+    int loops_ended; /* eventfd: each loop that ends adds 1 */
+    int statm;       /* /proc/self/statm */
+    pthread_mutex_t lock; /* of the four below, and changed */
+    pthread_cond_t changed;
+    unsigned opened;
+    unsigned failed;
+    int error;        /* of the first that failed */
+    int table_error;  /* why a table is shared, or 0 */
+    bool go;          /* all are open: run */
+    enum phase phase;
+    uint64_t phase_end_ms;
+    unsigned ended; /* loops */
+    uint64_t tick_ms; /* the next one */
+    uint64_t past_requests[PAST_TICKS];
+    uint64_t past_jobs[PAST_TICKS];
+    uint64_t ticks;
+    uint64_t trimmed_tick;
+};
+
+static const struct hcs_handler *const BUILTIN[] = {
+    &hcs_echo,
+    &hcs_sleep,
+    &hcs_spin,
+};
+
+__attribute__((format(printf, 2, 3))) static int fail(
+    int status, const char *format, ...)
+{
+    char line[ERROR_LENGTH];
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(line, sizeof(line), format, arguments);
+    va_end(arguments);
+    fprintf(stderr, "hcsd: %s\n", line);
+    return status;
+}
+
+/* --- Handlers. */
+
+static const struct hcs_handler *find_builtin(const char *kind)
+{
+    for (size_t i = 0; i < sizeof(BUILTIN) / sizeof(BUILTIN[0]); i++) {
+        if (strcmp(BUILTIN[i]->name, kind) == 0) {
+            return BUILTIN[i];
+        }
+    }
+    return NULL;
+}
+
+static int add_route(struct hcs_router *router,
+    const struct hcs_config_route *route, char *error, size_t error_size)
+{
+    const struct hcs_handler *handler = find_builtin(route->kind);
+    char why[ERROR_LENGTH];
+    int length;
+
+    if (handler == NULL) {
+        length = snprintf(error, error_size,
+            "HANDLERS: %s=%s: no such handler; there are:", route->path,
+            route->kind);
+        for (size_t i = 0; i < sizeof(BUILTIN) / sizeof(BUILTIN[0]) &&
+                           length > 0 && (size_t)length < error_size;
+             i++) {
+            length += snprintf(error + length, error_size - (size_t)length,
+                " %s", BUILTIN[i]->name);
+        }
+        return -1;
+    }
+    if (route->query != NULL) {
+        snprintf(error, error_size, "HANDLERS: %s=%s: takes no settings (?%s)",
+            route->path, route->kind, route->query);
+        return -1;
+    }
+    if (hcs_router_add(router, route->path, handler, route->argument, why,
+            sizeof(why)) != 0) {
+        snprintf(error, error_size, "HANDLERS: %s=%s: %s", route->path,
+            route->kind, why);
+        return -1;
+    }
+    return 0;
+}
+
+static struct hcs_router *make_router(
+    const struct hcs_config *config, char *error, size_t error_size)
+{
+    struct hcs_router *router = hcs_router_create();
+
+    if (router == NULL) {
+        snprintf(error, error_size, "out of memory");
+        return NULL;
+    }
+    for (size_t i = 0; i < config->route_count; i++) {
+        if (add_route(router, &config->routes[i], error, error_size) != 0) {
+            hcs_router_destroy(router);
+            return NULL;
+        }
+    }
+    return router;
+}
+
+int hcs_server_check(
+    const struct hcs_config *config, char *error, size_t error_size)
+{
+    struct hcs_router *router = make_router(config, error, error_size);
+
+    if (router == NULL) {
+        return -1;
+    }
+    hcs_router_destroy(router);
+    return 0;
+}
+
+/* --- The loops' threads. */
+
+struct loop_start {
+    struct server *server;
+    struct hcs_shard *shard;
+};
+
+static int highest_fd(const struct server *server)
+{
+    int highest = server->loops_ended;
+
+    for (unsigned i = 0; i < server->service.shard_count; i++) {
+        if (server->shards[i]->mailbox.fd > highest) {
+            highest = server->shards[i]->mailbox.fd;
+        }
+        if (server->listeners[i] > highest) {
+            highest = server->listeners[i];
+        }
+    }
+    return highest;
+}
+
+static int enter_private_table(
+    const struct server *server, const struct hcs_shard *shard)
+{
+    int keep[] = {
+        hcs_log_fd(server->log),
+        server->loops_ended,
+        shard->mailbox.fd,
+        shard->listener,
+    };
+
+    return hcs_fdtable_make_private(
+        keep, sizeof(keep) / sizeof(keep[0]), highest_fd(server));
+}
+
+static void *loop_main(void *argument)
+{
+    struct loop_start start = *(struct loop_start *)argument;
+    struct server *server = start.server;
+    int table_error = 0;
+    int rc;
+    bool go;
+
+    free(argument);
+    if (server->config->private_fd_tables) {
+        table_error = enter_private_table(server, start.shard);
+    }
+    rc = hcs_shard_open(start.shard);
+    pthread_mutex_lock(&server->lock);
+    if (table_error != 0) {
+        server->table_error = table_error;
+    }
+    if (rc == 0) {
+        server->opened++;
+    } else {
+        server->failed++;
+        server->error = rc;
+    }
+    pthread_cond_broadcast(&server->changed);
+    while (!server->go && server->failed == 0) {
+        pthread_cond_wait(&server->changed, &server->lock);
+    }
+    go = server->go;
+    pthread_mutex_unlock(&server->lock);
+    if (rc == 0) {
+        if (!go) { /* another one failed */
+            hcs_shard_command(start.shard, HCS_COMMAND_CUT);
+        }
+        hcs_shard_run(start.shard);
+    }
+    (void)eventfd_write(server->loops_ended, 1);
+    return NULL;
+}
+
+/* 0, or -errno. Those that were started run, or have been told to end. */
+static int start_loops(struct server *server)
+{
+    int rc = 0;
+
+    for (unsigned i = 0; rc == 0 && i < server->service.shard_count; i++) {
+        struct loop_start *start = malloc(sizeof(*start));
+
+        if (start == NULL) {
+            rc = -ENOMEM;
+            break;
+        }
+        *start = (struct loop_start){server, server->shards[i]};
+        rc = -pthread_create(&server->threads[i], NULL, loop_main, start);
+        if (rc != 0) {
+            free(start);
+        } else {
+            server->threads_started++;
+        }
+    }
+    pthread_mutex_lock(&server->lock);
+    if (rc != 0) {
+        server->failed++;
+        server->error = rc;
+        pthread_cond_broadcast(&server->changed);
+    }
+    while (server->opened < server->service.shard_count &&
+           server->failed == 0) {
+        pthread_cond_wait(&server->changed, &server->lock);
+    }
+    rc = server->failed > 0 ? server->error : 0;
+    pthread_mutex_unlock(&server->lock);
+    return rc;
+}
+
+static void let_loops_run(struct server *server)
+{
+    pthread_mutex_lock(&server->lock);
+    server->go = true;
+    pthread_cond_broadcast(&server->changed);
+    pthread_mutex_unlock(&server->lock);
+}
+
+static void join_loops(struct server *server)
+{
+    for (unsigned i = 0; i < server->threads_started; i++) {
+        pthread_join(server->threads[i], NULL);
+    }
+    server->threads_started = 0;
+}
+
+static void command_all(struct server *server, enum hcs_command command)
+{
+    for (unsigned i = 0; i < server->service.shard_count; i++) {
+        hcs_shard_command(server->shards[i], command);
+    }
+}
+
+/* --- Figures, once a second. */
+
+static void look_at_memory(struct server *server)
+{
+    struct hcs_pulse *pulse = &server->service.pulse;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    char text[128];
+    ssize_t n = pread(server->statm, text, sizeof(text) - 1, 0);
+    unsigned long long virtual_pages;
+    unsigned long long resident_pages;
+    size_t overhead;
+
+    if (n <= 0) {
+        return;
+    }
+    text[n] = '\0';
+    if (sscanf(text, "%llu %llu", &virtual_pages, &resident_pages) != 2) {
+        return;
+    }
+    atomic_store_explicit(
+        &pulse->virtual_bytes, virtual_pages * page, memory_order_relaxed);
+    atomic_store_explicit(
+        &pulse->resident_bytes, resident_pages * page, memory_order_relaxed);
+    overhead = hcs_budget_correct(
+        &server->budget, (size_t)resident_pages * page);
+    /* Freed blocks that malloc keeps: here, where no client waits, they go
+     * back to the kernel. */
+    if (overhead > server->budget.baseline + TRIM_EXCESS &&
+        server->ticks >= server->trimmed_tick + TRIM_TICKS) {
+        server->trimmed_tick = server->ticks;
+        malloc_trim(0);
+    }
+}
+
+static uint64_t process_cpu_ms(void)
+{
+    struct timespec at;
+
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &at);
+    return (uint64_t)at.tv_sec * 1000 + (uint64_t)at.tv_nsec / 1000000;
+}
+
+static void look_at_rates(struct server *server)
+{
+    struct hcs_pulse *pulse = &server->service.pulse;
+    uint64_t now = server->ticks % PAST_TICKS;
+    uint64_t span = server->ticks < PAST_TICKS - 1 ? server->ticks
+                                                   : PAST_TICKS - 1;
+    uint64_t then = (server->ticks - span) % PAST_TICKS;
+    uint64_t before = (server->ticks + PAST_TICKS - 1) % PAST_TICKS;
+
+    server->past_requests[now] = hcs_service_requests(&server->service);
+    server->past_jobs[now] = hcs_service_jobs_ended(&server->service);
+    if (span == 0) {
+        return;
+    }
+    atomic_store_explicit(&pulse->requests_10s_milli,
+        (server->past_requests[now] - server->past_requests[then]) * 1000 /
+            span,
+        memory_order_relaxed);
+    atomic_store_explicit(&pulse->jobs_per_second,
+        server->past_jobs[now] - server->past_jobs[before],
+        memory_order_relaxed);
+}
+
+static void tell_drain(struct server *server)
+{
+    char status[80];
+
+    snprintf(status, sizeof(status), "Draining: %u connections left",
+        atomic_load_explicit(
+            &server->service.connections, memory_order_relaxed));
+    hcs_notify_status(&server->notify, status);
+    hcs_notify_extend_timeout(&server->notify, EXTEND_MS * 1000ULL);
+}
+
+static void tick(struct server *server)
+{
+    look_at_rates(server);
+    look_at_memory(server);
+    atomic_store_explicit(&server->service.pulse.cpu_ms, process_cpu_ms(),
+        memory_order_relaxed);
+    if (server->phase != SERVING) {
+        tell_drain(server);
+    }
+    server->ticks++;
+}
+
+/* --- The end. */
+
+static void close_listeners(struct server *server)
+{
+    for (unsigned i = 0; i < server->service.shard_count; i++) {
+        if (server->listeners[i] >= 0) {
+            close(server->listeners[i]);
+            server->listeners[i] = -1;
+        }
+    }
+}
+
+static void start_draining(struct server *server, uint64_t now_ms)
+{
+    server->phase = DRAINING;
+    server->phase_end_ms = now_ms + server->config->shutdown_timeout_ms;
+    for (unsigned i = 0; i < server->service.shard_count; i++) {
+        int rc = hcs_listener_drop_new(server->listeners[i]);
+
+        if (rc != 0) {
+            hcs_log_print(server->log, HCS_LOG_WARN,
+                "connections that arrive now may be reset: %s", strerror(-rc));
+        }
+    }
+    if (server->service.private_tables) {
+        /* First main's copies, so that each loop's own is the last, closed
+         * right after it found nothing more to accept. */
+        close_listeners(server);
+    }
+    command_all(server, HCS_COMMAND_DRAIN);
+}
+
+static void cut(struct server *server)
+{
+    server->phase = CUT;
+    server->phase_end_ms = UINT64_MAX; /* the loops bound it */
+    command_all(server, HCS_COMMAND_CUT);
+}
+
+static void stop_requested(struct server *server, uint64_t now_ms)
+{
+    switch (server->phase) {
+    case SERVING:
+        atomic_store_explicit(
+            &server->service.draining, true, memory_order_relaxed);
+        hcs_log_print(server->log, HCS_LOG_INFO,
+            "stopping: %u connections, %zu jobs waiting",
+            atomic_load_explicit(
+                &server->service.connections, memory_order_relaxed),
+            hcs_pool_depth(server->service.pool));
+        hcs_notify_stopping(&server->notify, "Draining");
+        hcs_notify_extend_timeout(&server->notify, EXTEND_MS * 1000ULL);
+        if (server->config->drain_delay_ms > 0) {
+            server->phase = DELAYING;
+            server->phase_end_ms = now_ms + server->config->drain_delay_ms;
+        } else {
+            start_draining(server, now_ms);
+        }
+        return;
+    case DELAYING:
+    case DRAINING:
+        hcs_log_print(
+            server->log, HCS_LOG_WARN, "second signal: ending without waiting");
+        cut(server);
+        return;
+    case CUT:
+        return;
+    }
+}
+
+static void phase_ended(struct server *server, uint64_t now_ms)
+{
+    if (server->phase == DELAYING) {
+        start_draining(server, now_ms);
+    } else if (server->phase == DRAINING) {
+        hcs_log_print(server->log, HCS_LOG_WARN,
+            "SHUTDOWN_TIMEOUT passed: 503 for what still waits");
+        cut(server);
+    }
+}
+
+static void read_signals(struct server *server, uint64_t now_ms)
+{
+    struct signalfd_siginfo info;
+
+    while (read(server->signals, &info, sizeof(info)) == sizeof(info)) {
+        stop_requested(server, now_ms);
+    }
+}
+
+static void read_ended(struct server *server)
+{
+    eventfd_t count;
+
+    if (eventfd_read(server->loops_ended, &count) == 0) {
+        server->ended += (unsigned)count;
+    }
+}
+
+/* Until every loop has ended. */
+static void serve(struct server *server)
+{
+    server->tick_ms = hcs_clock_ms() + TICK_MS;
+    while (server->ended < server->threads_started) {
+        struct pollfd fds[] = {
+            {.fd = server->signals, .events = POLLIN},
+            {.fd = server->loops_ended, .events = POLLIN},
+        };
+        uint64_t now_ms = hcs_clock_ms();
+        uint64_t next_ms = server->tick_ms;
+
+        if (server->phase != SERVING && server->phase_end_ms < next_ms) {
+            next_ms = server->phase_end_ms;
+        }
+        (void)poll(fds, 2, next_ms > now_ms ? (int)(next_ms - now_ms) : 0);
+        now_ms = hcs_clock_ms();
+        if ((fds[0].revents & POLLIN) != 0) {
+            read_signals(server, now_ms);
+        }
+        if ((fds[1].revents & POLLIN) != 0) {
+            read_ended(server);
+        }
+        if (now_ms >= server->tick_ms) {
+            tick(server);
+            server->tick_ms = now_ms + TICK_MS;
+        }
+        if (server->phase != SERVING && now_ms >= server->phase_end_ms) {
+            phase_ended(server, now_ms);
+        }
+    }
+}
+
+/* --- The beginning. */
+
+/* Soft to hard: there is no reason to have less. Gives the limit. */
+static uint64_t raise_fd_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
+        return 1024;
+    }
+    if (limit.rlim_cur < limit.rlim_max) {
+        struct rlimit raised = {limit.rlim_max, limit.rlim_max};
+
+        if (setrlimit(RLIMIT_NOFILE, &raised) == 0) {
+            limit = raised;
+        }
+    }
+    return limit.rlim_cur;
+}
+
+static int block_signals(void)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    /* In main before any thread starts: all inherit it. */
+    if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0) {
+        return -1;
+    }
+    signal(SIGPIPE, SIG_IGN); /* standard error may be a pipe that closed */
+    return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+}
+
+static void copy_limits(
+    struct hcs_limits *limits, const struct hcs_config *config)
+{
+    *limits = (struct hcs_limits){
+        .max_connections = config->max_connections,
+        .read_timeout_ms = config->read_timeout_ms,
+        .write_timeout_ms = config->write_timeout_ms,
+        .idle_timeout_ms = config->idle_timeout_ms,
+        .drain_idle_ms = config->drain_idle_ms,
+        .queue_timeout_ms = config->queue_timeout_ms,
+        .job_timeout_ms = config->job_timeout_ms,
+        .max_header_bytes = config->max_header_bytes,
+        .max_body_bytes = config->max_body_bytes,
+        .half_close = config->half_close,
+    };
+}
+
+static int open_descriptors(struct server *server)
+{
+    server->signals = block_signals();
+    if (server->signals < 0) {
+        return fail(EX_OSERR, "signalfd: %s", strerror(errno));
+    }
+    server->loops_ended = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    server->statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    if (server->loops_ended < 0) {
+        return fail(EX_OSERR, "eventfd: %s", strerror(errno));
+    }
+    return 0;
+}
+
+static int open_listeners(struct server *server)
+{
+    const struct hcs_config *config = server->config;
+    unsigned loops = server->service.shard_count;
+    char text[HCS_LISTENER_TEXT];
+    bool v4_only;
+    int rc = hcs_address_make(
+        &server->address, config->address, config->port, &v4_only);
+
+    if (rc == 0) {
+        rc = hcs_listener_open(&server->address, server->listeners, loops);
+    }
+    if (rc == -EADDRINUSE) {
+        return fail(EX_UNAVAILABLE,
+            "PORT=%u: already in use; end who uses it, or choose another port",
+            config->port);
+    }
+    if (rc == -EACCES) {
+        return fail(EX_NOPERM,
+            "PORT=%u: not permitted; ports below 1024 need "
+            "CAP_NET_BIND_SERVICE",
+            config->port);
+    }
+    if (rc != 0) {
+        hcs_address_text(&server->address, text);
+        return fail(
+            EX_UNAVAILABLE, "cannot listen on %s: %s", text, strerror(-rc));
+    }
+    if (v4_only) {
+        hcs_log_print(
+            server->log, HCS_LOG_INFO, "no IPv6 here: listening on IPv4 alone");
+    }
+    return 0;
+}
+
+static int make_shards(struct server *server)
+{
+    for (unsigned i = 0; i < server->service.shard_count; i++) {
+        server->shards[i] =
+            hcs_shard_create(&server->service, i, server->listeners[i]);
+        if (server->shards[i] == NULL) {
+            return fail(EX_OSERR, "no memory or descriptor for loop %u", i);
+        }
+    }
+    server->service.shards = server->shards;
+    return 0;
+}
+
+static void warn_about_limits(struct server *server)
+{
+    const struct hcs_config *config = server->config;
+    uint64_t tables =
+        server->service.private_tables ? server->service.shard_count : 1;
+    uint64_t reachable = server->service.max_fds * tables;
+
+    if (server->table_error != 0) {
+        hcs_log_print(server->log, HCS_LOG_WARN,
+            "descriptor tables cannot be private here (%s): all loops share "
+            "one",
+            strerror(-server->table_error));
+    }
+    if (config->max_connections > reachable) {
+        hcs_log_print(server->log, HCS_LOG_WARN,
+            "MAX_CONNECTIONS=%u cannot be reached: %llu descriptors in each "
+            "of %llu tables; raise the limit (LimitNOFILE, ulimit -n) or LOOPS",
+            config->max_connections,
+            (unsigned long long)server->service.max_fds,
+            (unsigned long long)tables);
+    }
+}
+
+static void say_ready(struct server *server)
+{
+    const struct hcs_config *config = server->config;
+    char address[HCS_LISTENER_TEXT];
+    char status[HCS_LISTENER_TEXT + 32];
+    struct hcs_log_field fields[] = {
+        {.name = "version", .text = server->service.version},
+        {.name = "address", .text = address},
+        {.name = "loops", .number = config->loops},
+        {.name = "workers", .number = config->workers},
+        {.name = "queue_size", .number = config->queue_size},
+        {.name = "max_connections", .number = config->max_connections},
+        {.name = "max_header_bytes", .number = config->max_header_bytes},
+        {.name = "max_body_bytes", .number = config->max_body_bytes},
+        {.name = "memory_budget_bytes", .number = config->memory_budget_bytes},
+        {.name = "max_fds", .number = server->service.max_fds},
+        {.name = "fd_tables",
+            .text = server->service.private_tables ? "private" : "shared"},
+    };
+
+    hcs_address_text(&server->address, address);
+    hcs_log_write(server->log, HCS_LOG_INFO, "listening", fields,
+        sizeof(fields) / sizeof(fields[0]));
+    snprintf(status, sizeof(status), "Serving on %s", address);
+    hcs_notify_ready(&server->notify, status);
+}
+
+static unsigned count_main_fds(const struct server *server)
+{
+    /* standard ones, signalfd, eventfd, statm, the log's pipe, its eventfd,
+     * the notify socket, and for each loop a listener and a doorbell when the
+     * table is main's own; shared ones count with the loops. */
+    unsigned own = 3 + 3 + 3 + (server->notify.fd >= 0 ? 1 : 0);
+
+    return server->service.private_tables
+               ? own + 2 * server->service.shard_count
+               : own;
+}
+
+/* 0, or an exit status with what went wrong said. */
+static int begin(struct server *server, const char *notify_socket)
+{
+    const struct hcs_config *config = server->config;
+    struct hcs_service *service = &server->service;
+    char error[ERROR_LENGTH];
+    int rc;
+
+    service->max_fds = raise_fd_limit();
+    rc = open_descriptors(server);
+    if (rc != 0) {
+        return rc;
+    }
+    rc = hcs_log_open(
+        &server->log, STDERR_FILENO, config->log_level, config->log_format);
+    if (rc != 0) {
+        return fail(EX_OSERR, "log: %s", strerror(-rc));
+    }
+    service->log = server->log;
+    rc = hcs_notify_open(&server->notify, notify_socket);
+    if (rc != 0) {
+        hcs_log_print(server->log, HCS_LOG_WARN, "NOTIFY_SOCKET: %s",
+            strerror(-rc));
+    }
+    service->router = make_router(config, error, sizeof(error));
+    if (service->router == NULL) {
+        return fail(EX_CONFIG, "%s", error);
+    }
+    rc = open_listeners(server);
+    if (rc != 0) {
+        return rc;
+    }
+    service->pool = hcs_pool_create(
+        config->workers, config->queue_size, &(struct hcs_pool_work){
+            .context = &server->budget,
+            .open = HCS_JOB_WORK.open,
+            .run = HCS_JOB_WORK.run,
+            .close = HCS_JOB_WORK.close,
+        });
+    if (service->pool == NULL) {
+        return fail(EX_OSERR, "no memory for the queue");
+    }
+    rc = make_shards(server);
+    if (rc != 0) {
+        return rc;
+    }
+    rc = hcs_pool_start(service->pool);
+    if (rc != 0) {
+        return fail(EX_OSERR, "WORKERS=%u: cannot start: %s", config->workers,
+            strerror(-rc));
+    }
+    rc = start_loops(server);
+    if (rc != 0) {
+        return fail(EX_OSERR, "LOOPS=%u: cannot start: %s", config->loops,
+            strerror(-rc));
+    }
+    service->private_tables =
+        config->private_fd_tables && server->table_error == 0;
+    service->main_fds = count_main_fds(server);
+    warn_about_limits(server);
+    return 0;
+}
+
+/* Frees all; false when a worker is stuck in a handler, so that what it uses
+ * must stay until the process is gone. */
+static bool finish(struct server *server)
+{
+    struct hcs_service *service = &server->service;
+    bool stuck = false;
+
+    join_loops(server);
+    if (service->pool != NULL) {
+        uint64_t now_ms = hcs_clock_ms();
+        uint64_t left_ms = STUCK_WAIT_MS;
+
+        if (server->phase == DRAINING && server->phase_end_ms > now_ms) {
+            left_ms = server->phase_end_ms - now_ms;
+        }
+        stuck = !hcs_pool_stop(service->pool, (unsigned)left_ms);
+    }
+    if (!stuck) {
+        for (unsigned i = 0; i < service->shard_count; i++) {
+            hcs_shard_destroy(server->shards[i]);
+        }
+        hcs_pool_destroy(service->pool);
+        hcs_router_destroy(service->router);
+    }
+    close_listeners(server);
+    return !stuck;
+}
+
+static void fini(struct server *server)
+{
+    hcs_notify_close(&server->notify);
+    hcs_log_close(server->log, LOG_FLUSH_MS);
+    for (size_t i = 0; i < 3; i++) {
+        int fd = (int[]){server->signals, server->loops_ended,
+            server->statm}[i];
+
+        if (fd >= 0) {
+            close(fd);
+        }
+    }
+    pthread_mutex_destroy(&server->lock);
+    pthread_cond_destroy(&server->changed);
+    free(server->listeners);
+    free(server->shards);
+    free(server->threads);
+}
+
+int hcs_server_run(const struct hcs_config *config, const char *version,
+    const char *notify_socket)
+{
+    struct server server = {
+        .config = config,
+        .notify.fd = -1,
+        .signals = -1,
+        .loops_ended = -1,
+        .statm = -1,
+    };
+    unsigned loops = config->loops;
+    int rc;
+
+    /* Fixed, or malloc raises them as it goes, and large bodies that were freed
+     * stay resident. */
+    mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD);
+    mallopt(M_TRIM_THRESHOLD, MMAP_THRESHOLD);
+    hcs_job_install_allocator();
+    hcs_budget_init(&server.budget, config->memory_budget_bytes);
+    pthread_mutex_init(&server.lock, NULL);
+    pthread_cond_init(&server.changed, NULL);
+    copy_limits(&server.service.limits, config);
+    server.service.budget = &server.budget;
+    server.service.shard_count = loops;
+    server.service.version = version;
+    server.service.started_ns = hcs_clock_ns();
+    server.service.started_at = (double)hcs_clock_realtime_ms() / 1e3;
+    atomic_store(&server.service.pulse.threads, 2 + loops + config->workers);
+    server.listeners = malloc(loops * sizeof(*server.listeners));
+    server.shards = calloc(loops, sizeof(struct hcs_shard *));
+    server.threads = calloc(loops, sizeof(*server.threads));
+    if (server.listeners == NULL || server.shards == NULL ||
+        server.threads == NULL) {
+        fini(&server);
+        return fail(EX_OSERR, "out of memory");
+    }
+    memset(server.listeners, -1, loops * sizeof(*server.listeners));
+    rc = begin(&server, notify_socket);
+    if (rc == 0) {
+        tick(&server);
+        say_ready(&server);
+        let_loops_run(&server);
+        serve(&server);
+    }
+    if (!finish(&server)) {
+        hcs_log_print(server.log, HCS_LOG_WARN,
+            "a handler did not return in time; ending without it");
+        hcs_log_close(server.log, LOG_FLUSH_MS);
+        _exit(rc);
+    }
+    if (rc == 0) {
+        hcs_log_print(server.log, HCS_LOG_INFO, "stopped");
+    }
+    fini(&server);
+    return rc;
+}

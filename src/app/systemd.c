@@ -1,0 +1,158 @@
+#include "app/systemd.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+enum {
+    MESSAGE_MAX = 1024, /* systemd reads datagrams up to 4096 bytes */
+    PATIENCE_MS = 1000, /* for what may not get lost */
+};
+
+/* The address, and its length, which says where an abstract name ends;
+ * unix(7). */
+static int name_to_address(
+    const char *path, struct sockaddr_un *address, socklen_t *length)
+{
+    size_t bytes = strlen(path);
+    bool abstract = path[0] == '@';
+
+    if ((path[0] != '/' && !abstract) || bytes < 2) {
+        return -EINVAL;
+    }
+    /* A path keeps its NUL; an abstract name has none. */
+    if (bytes + (abstract ? 0 : 1) > sizeof address->sun_path) {
+        return -ENAMETOOLONG;
+    }
+    memset(address, 0, sizeof *address);
+    address->sun_family = AF_UNIX;
+    memcpy(address->sun_path, path, bytes);
+    if (abstract) {
+        address->sun_path[0] = '\0';
+    }
+    *length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + bytes +
+                          (abstract ? 0 : 1));
+    return 0;
+}
+
+int hcs_notify_open(struct hcs_notify *notify, const char *socket_path)
+{
+    struct sockaddr_un address;
+    socklen_t length;
+    int rc;
+
+    notify->fd = -1;
+    if (socket_path == NULL || socket_path[0] == '\0') {
+        return 0;
+    }
+    rc = name_to_address(socket_path, &address, &length);
+    if (rc != 0) {
+        return rc;
+    }
+    notify->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (notify->fd < 0) {
+        rc = -errno;
+        notify->fd = -1;
+        return rc;
+    }
+    if (connect(notify->fd, (const struct sockaddr *)&address, length) != 0) {
+        rc = -errno;
+        hcs_notify_close(notify);
+    }
+    return rc;
+}
+
+void hcs_notify_close(struct hcs_notify *notify)
+{
+    if (notify->fd >= 0) {
+        close(notify->fd);
+        notify->fd = -1;
+    }
+}
+
+/* True when the listener's queue has room again within wait_ms. */
+static bool wait_for_room(int fd, int wait_ms)
+{
+    struct pollfd room = {.fd = fd, .events = POLLOUT};
+    int rc;
+
+    do {
+        rc = poll(&room, 1, wait_ms);
+    } while (rc < 0 && errno == EINTR);
+    return rc > 0 && (room.revents & POLLOUT) != 0;
+}
+
+static void send_message(
+    struct hcs_notify *notify, const char *message, int wait_ms)
+{
+    size_t length = strlen(message);
+    bool waited = false;
+
+    while (send(notify->fd, message, length, MSG_NOSIGNAL) < 0) {
+        if (errno == EINTR) {
+            continue;
+        }
+        /* The listener's queue is full (net.unix.max_dgram_qlen). Once only:
+         * others may fill the room that we were told of. */
+        if (errno != EAGAIN || waited || !wait_for_room(notify->fd, wait_ms)) {
+            return;
+        }
+        waited = true;
+    }
+}
+
+/* before, and then STATUS=; NULL is no status. A line feed in it would end the
+ * field and start another one. */
+static void send_status(struct hcs_notify *notify, const char *before,
+    const char *status, int wait_ms)
+{
+    char message[MESSAGE_MAX];
+    size_t start = strlen(before);
+
+    if (notify->fd < 0) {
+        return;
+    }
+    (void)snprintf(message, sizeof message, "%s%s%s", before,
+        status != NULL ? "STATUS=" : "", status != NULL ? status : "");
+    for (char *c = message + start; *c != '\0'; c++) {
+        if (*c == '\n') {
+            *c = ' ';
+        }
+    }
+    if (message[0] != '\0') {
+        send_message(notify, message, wait_ms);
+    }
+}
+
+void hcs_notify_ready(struct hcs_notify *notify, const char *status)
+{
+    send_status(notify, "READY=1\n", status, PATIENCE_MS);
+}
+
+void hcs_notify_status(struct hcs_notify *notify, const char *status)
+{
+    send_status(notify, "", status, 0);
+}
+
+void hcs_notify_stopping(struct hcs_notify *notify, const char *status)
+{
+    send_status(notify, "STOPPING=1\n", status, PATIENCE_MS);
+}
+
+void hcs_notify_extend_timeout(struct hcs_notify *notify, uint64_t usec)
+{
+    char message[64];
+
+    if (notify->fd < 0) {
+        return;
+    }
+    (void)snprintf(
+        message, sizeof message, "EXTEND_TIMEOUT_USEC=%" PRIu64, usec);
+    send_message(notify, message, 0);
+}

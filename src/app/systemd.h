@@ -1,0 +1,33 @@
+/*
+ * systemd - readiness notification (sd_notify(3)), without libsystemd.
+ *
+ * Owns:    its datagram socket.
+ * Threads: main only.
+ * Waits:   ready and stopping, which may not get lost, up to a second when the
+ *          listener's queue is full; the others never.
+ *
+ * Without $NOTIFY_SOCKET every call does nothing.
+ */
+#ifndef HCS_APP_SYSTEMD_H
+#define HCS_APP_SYSTEMD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct hcs_notify {
+    int fd; /* -1: nobody listens */
+};
+
+/* socket_path: $NOTIFY_SOCKET, or NULL; a leading "@" means the abstract
+ * namespace. 0, or -errno: the path is unusable (then fd is -1). */
+int hcs_notify_open(struct hcs_notify *notify, const char *socket_path);
+void hcs_notify_close(struct hcs_notify *notify);
+
+/* Each sends one datagram; a failure is not the daemon's business. status is
+ * one line for people, cut at about 1000 bytes; NULL: none. */
+void hcs_notify_ready(struct hcs_notify *notify, const char *status);
+void hcs_notify_status(struct hcs_notify *notify, const char *status);
+void hcs_notify_stopping(struct hcs_notify *notify, const char *status);
+void hcs_notify_extend_timeout(struct hcs_notify *notify, uint64_t usec);
+
+#endif

@@ -1,0 +1,62 @@
+/*
+ * json - strict RFC 8259 validation, and raw access to members.
+ *
+ * cJSON takes numbers like 01, raw control bytes, bad UTF-8 and trailing text,
+ * keeps numbers as doubles and cuts strings at \u0000. So every body is
+ * validated here first, and values that pass through are spliced as raw text.
+ *
+ * Owns:    nothing; results point into the caller's text.
+ * Threads: any; no state.
+ * Waits:   never; one pass over the text, no recursion, no allocation.
+ */
+#ifndef HCS_BASE_JSON_H
+#define HCS_BASE_JSON_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum {
+    HCS_JSON_DEPTH_MAX = 512
+}; /* nested arrays and objects; below cJSON's
+                                      own limit of 1000 */
+
+enum hcs_json_error {
+    HCS_JSON_OK = 0,
+    HCS_JSON_EMPTY,     /* nothing but white space */
+    HCS_JSON_SYNTAX,    /* unexpected byte */
+    HCS_JSON_NUMBER,    /* not the number grammar of section 6 */
+    HCS_JSON_STRING,    /* raw control byte, or a bad escape */
+    HCS_JSON_UTF8,      /* not UTF-8 (overlong, surrogate, > U+10FFFF) */
+    HCS_JSON_SURROGATE, /* \uD800 escape without its other half */
+    HCS_JSON_BOM,       /* starts with a byte order mark (section 8.1) */
+    HCS_JSON_TRAILING,  /* something after the value */
+    HCS_JSON_DEPTH,     /* nested deeper than HCS_JSON_DEPTH_MAX */
+    HCS_JSON_TRUNCATED, /* ends inside a value */
+};
+
+struct hcs_json_result {
+    enum hcs_json_error error;
+    size_t offset; /* of the first byte that is wrong: the bytes before it are
+                      the start of some valid text. The length when the end
+                      came too early, or nothing is wrong. */
+};
+
+/* Validates the whole text as one JSON value with optional white space around
+ * it. */
+struct hcs_json_result hcs_json_validate(const char *text, size_t length);
+
+/* A few words for people, without the offset: "something follows the value".
+ * Never NULL. */
+const char *hcs_json_error_text(enum hcs_json_error error);
+
+/* The raw text of a top-level object's member, without the white space around
+ * it. text must have passed hcs_json_validate. The first member of that name
+ * wins, as in cJSON; names are compared after unescaping, and case matters.
+ * False when text is no object or has no such member. */
+bool hcs_json_member(const char *text, size_t length, const char *name,
+    const char **value, size_t *value_length);
+
+/* True when the validated text is an object. */
+bool hcs_json_is_object(const char *text, size_t length);
+
+#endif

@@ -1,0 +1,178 @@
+#include "event/listener.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <errno.h>
+#include <linux/filter.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+    BACKLOG = 65535, /* the kernel cuts it to net.core.somaxconn */
+    TCP_FLAGS_OFFSET = 13,
+    TCP_FLAG_SYN = 0x02,
+    TCP_FLAG_ACK = 0x10,
+};
+
+int hcs_address_make(struct hcs_address *out, const char *address,
+    uint16_t port, bool *v4_only)
+{
+    struct sockaddr_in *in = (struct sockaddr_in *)(void *)&out->at;
+    struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)(void *)&out->at;
+    int fd;
+
+    memset(out, 0, sizeof(*out));
+    *v4_only = false;
+    if (address != NULL && inet_pton(AF_INET, address, &in->sin_addr) == 1) {
+        in->sin_family = AF_INET;
+        in->sin_port = htons(port);
+        out->length = sizeof(*in);
+        return 0;
+    }
+    if (address != NULL) {
+        if (inet_pton(AF_INET6, address, &in6->sin6_addr) != 1) {
+            return -EINVAL;
+        }
+    } else {
+        fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (fd < 0 && errno == EAFNOSUPPORT) {
+            *v4_only = true;
+            return hcs_address_make(out, "0.0.0.0", port, &(bool){false});
+        }
+        if (fd >= 0) {
+            close(fd);
+        }
+        in6->sin6_addr = in6addr_any;
+    }
+    in6->sin6_family = AF_INET6;
+    in6->sin6_port = htons(port);
+    out->length = sizeof(*in6);
+    return 0;
+}
+
+void hcs_address_text(
+    const struct hcs_address *address, char out[HCS_LISTENER_TEXT])
+{
+    const struct sockaddr_in *in =
+        (const struct sockaddr_in *)(const void *)&address->at;
+    const struct sockaddr_in6 *in6 =
+        (const struct sockaddr_in6 *)(const void *)&address->at;
+    char host[INET6_ADDRSTRLEN] = "?";
+
+    if (address->at.ss_family == AF_INET) {
+        inet_ntop(AF_INET, &in->sin_addr, host, sizeof(host));
+        snprintf(
+            out, HCS_LISTENER_TEXT, "%s:%u", host, ntohs(in->sin_port));
+    } else {
+        inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof(host));
+        snprintf(
+            out, HCS_LISTENER_TEXT, "[%s]:%u", host, ntohs(in6->sin6_port));
+    }
+}
+
+static int turn_on(int fd, int level, int option, int value)
+{
+    return setsockopt(fd, level, option, &value, sizeof(value));
+}
+
+/* first: bind as the only one, then let siblings join. */
+static int open_one(int *out, const struct hcs_address *address, bool first)
+{
+    const struct sockaddr *at = (const struct sockaddr *)&address->at;
+    int rc = 0;
+    int fd = socket(at->sa_family,
+        SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+    if (fd < 0 || turn_on(fd, SOL_SOCKET, SO_REUSEADDR, 1) != 0 ||
+        turn_on(fd, IPPROTO_TCP, TCP_NODELAY, 1) != 0 ||
+        (at->sa_family == AF_INET6 && /* mapped v4 only where v6 means all */
+            turn_on(fd, IPPROTO_IPV6, IPV6_V6ONLY,
+                !IN6_IS_ADDR_UNSPECIFIED(
+                    &((const struct sockaddr_in6 *)(const void *)at)
+                         ->sin6_addr)) != 0) ||
+        (!first && turn_on(fd, SOL_SOCKET, SO_REUSEPORT, 1) != 0) ||
+        bind(fd, at, address->length) != 0 ||
+        (first && turn_on(fd, SOL_SOCKET, SO_REUSEPORT, 1) != 0)) {
+        rc = -errno;
+        goto out;
+    }
+    *out = fd;
+    fd = -1; /* given to the caller */
+out:
+    if (fd >= 0) {
+        close(fd);
+    }
+    return rc;
+}
+
+int hcs_listener_open(struct hcs_address *address, int *fds, size_t count)
+{
+    size_t opened = 0;
+    int rc = 0;
+
+    assert(count >= 1);
+    while (opened < count) {
+        rc = open_one(&fds[opened], address, opened == 0);
+        if (rc != 0) {
+            goto out;
+        }
+        opened++;
+        if (opened == 1 && getsockname(fds[0], (struct sockaddr *)&address->at,
+                               &address->length) != 0) {
+            rc = -errno;
+            goto out;
+        }
+    }
+    /* Only once all are bound: a listener that stands alone for a moment
+     * would collect connections that belong to its siblings. */
+    for (size_t i = 0; i < count; i++) {
+        if (listen(fds[i], BACKLOG) != 0) {
+            rc = -errno;
+            goto out;
+        }
+    }
+    opened = 0; /* given to the caller */
+out:
+    while (opened > 0) {
+        close(fds[--opened]);
+    }
+    return rc;
+}
+
+int hcs_listener_drop_new(int fd)
+{
+    /* socket(7), SO_ATTACH_FILTER: the program sees the segment from its TCP
+     * header on. A bare SYN is dropped; the ACK that completes a handshake
+     * passes. Accepted sockets inherit it, and never receive a bare SYN. */
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, TCP_FLAGS_OFFSET),
+        BPF_STMT(BPF_ALU | BPF_AND | BPF_K, TCP_FLAG_SYN | TCP_FLAG_ACK),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, TCP_FLAG_SYN, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, 0),
+        BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+    };
+    struct sock_fprog program = {
+        .len = sizeof(code) / sizeof(code[0]),
+        .filter = code,
+    };
+
+    return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program,
+               sizeof(program)) == 0
+               ? 0
+               : -errno;
+}
+
+int hcs_listener_waiting(int fd)
+{
+    struct tcp_info info;
+    socklen_t length = sizeof(info);
+
+    /* For a listener tcpi_unacked is the length of its accept queue. */
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) != 0) {
+        return -errno;
+    }
+    return (int)info.tcpi_unacked;
+}

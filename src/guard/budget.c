@@ -1,0 +1,104 @@
+#include "guard/budget.h"
+
+#include <malloc.h>
+#include <stdlib.h>
+
+enum { BLOCK_HEADER = 16 }; /* what malloc keeps beside a block */
+
+void hcs_budget_init(struct hcs_budget *budget, size_t limit_bytes)
+{
+    atomic_init(&budget->used, 0);
+    atomic_init(&budget->overhead, 0);
+    budget->limit = limit_bytes;
+    budget->baseline = 0;
+}
+
+/* Relaxed throughout: the counter carries no data from thread to thread. */
+bool hcs_budget_take(void *context, size_t bytes)
+{
+    struct hcs_budget *budget = context;
+    size_t overhead =
+        atomic_load_explicit(&budget->overhead, memory_order_relaxed);
+    size_t used = atomic_load_explicit(&budget->used, memory_order_relaxed);
+
+    do {
+        if (overhead >= budget->limit || used > budget->limit - overhead ||
+            bytes > budget->limit - overhead - used) {
+            return false;
+        }
+    } while (!atomic_compare_exchange_weak_explicit(&budget->used, &used,
+        used + bytes, memory_order_relaxed, memory_order_relaxed));
+    return true;
+}
+
+void hcs_budget_give(void *context, size_t bytes)
+{
+    struct hcs_budget *budget = context;
+
+    atomic_fetch_sub_explicit(&budget->used, bytes, memory_order_relaxed);
+}
+
+size_t hcs_budget_correct(struct hcs_budget *budget, size_t resident_bytes)
+{
+    size_t used = hcs_budget_used(budget);
+    size_t overhead = resident_bytes > used ? resident_bytes - used : 0;
+
+    if (budget->baseline == 0) {
+        budget->baseline = overhead;
+    }
+    if (overhead < budget->baseline) {
+        overhead = budget->baseline;
+    }
+    atomic_store_explicit(&budget->overhead, overhead, memory_order_relaxed);
+    return overhead;
+}
+
+size_t hcs_budget_used(const struct hcs_budget *budget)
+{
+    return atomic_load_explicit(&budget->used, memory_order_relaxed);
+}
+
+void *hcs_budget_alloc(struct hcs_budget *budget, size_t bytes)
+{
+    return hcs_budget_resize(budget, NULL, bytes);
+}
+
+static size_t charge(void *block)
+{
+    return block == NULL ? 0 : malloc_usable_size(block) + BLOCK_HEADER;
+}
+
+void *hcs_budget_resize(struct hcs_budget *budget, void *block, size_t bytes)
+{
+    size_t before = charge(block);
+    size_t asked = bytes + BLOCK_HEADER;
+    size_t after;
+    void *moved;
+
+    /* The old block and the new one may both be there for a moment. */
+    if (!hcs_budget_take(budget, asked)) {
+        return NULL;
+    }
+    moved = realloc(block, bytes);
+    if (moved == NULL) {
+        hcs_budget_give(budget, asked);
+        return NULL;
+    }
+    after = charge(moved);
+    if (after > asked) { /* rounding by malloc: too small to refuse for */
+        atomic_fetch_add_explicit(
+            &budget->used, after - asked, memory_order_relaxed);
+    } else {
+        hcs_budget_give(budget, asked - after);
+    }
+    hcs_budget_give(budget, before);
+    return moved;
+}
+
+void hcs_budget_free(struct hcs_budget *budget, void *block)
+{
+    size_t before = charge(block);
+
+    free(block);
+    hcs_budget_give(budget, before);
+}

@@ -1,0 +1,49 @@
+/*
+ * budget - MEMORY_BUDGET: the ceiling over bodies, parse trees and replies.
+ *
+ * Whoever allocates asks here first, and is told no before the machine is. It
+ * starts with what the process already uses, and is corrected by what the
+ * kernel says it uses (fragmentation, stacks), so that the resident set stays
+ * below the limit and not only the sum of what was asked for.
+ *
+ * Owns:    nothing.
+ * Threads: any; correct from one.
+ * Waits:   never.
+ */
+#ifndef HCS_GUARD_BUDGET_H
+#define HCS_GUARD_BUDGET_H
+
+#include <stdalign.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+struct hcs_budget {
+    alignas(64) _Atomic size_t used; /* taken and not given back */
+    _Atomic size_t overhead;         /* resident, but never asked for */
+    size_t limit;
+    size_t baseline; /* overhead at the first correction */
+};
+
+void hcs_budget_init(struct hcs_budget *budget, size_t limit_bytes);
+
+/* As hcs_budget_take_fn and hcs_budget_give_fn. */
+bool hcs_budget_take(void *budget, size_t bytes);
+void hcs_budget_give(void *budget, size_t bytes);
+
+/* The resident set as the kernel has it: what it has beyond what was taken
+ * counts against the limit from now on, and never less than at the first
+ * call, when little of what was taken had been left untouched. Gives that
+ * excess. */
+size_t hcs_budget_correct(struct hcs_budget *budget, size_t resident_bytes);
+
+size_t hcs_budget_used(const struct hcs_budget *budget);
+
+/* malloc(3) and friends within the budget; NULL when either says no. The
+ * charge is the block's whole size, so free needs no length. Resizing that
+ * fails leaves the block as it was. */
+void *hcs_budget_alloc(struct hcs_budget *budget, size_t bytes);
+void *hcs_budget_resize(struct hcs_budget *budget, void *block, size_t bytes);
+void hcs_budget_free(struct hcs_budget *budget, void *block);
+
+#endif

@@ -1,0 +1,93 @@
+#include "handlers/work.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int hcs_work_open(void **self, const char *argument, uint64_t max_ns,
+    const char *allowed, char *error, size_t error_size)
+{
+    uint64_t ns;
+    uint64_t *kept;
+
+    if (argument == NULL || !hcs_parse_duration(argument, &ns) || ns > max_ns) {
+        (void)snprintf(error, error_size, "%s", allowed);
+        return -1;
+    }
+    kept = malloc(sizeof *kept);
+    if (kept == NULL) {
+        (void)snprintf(error, error_size, "out of memory");
+        return -1;
+    }
+    *kept = ns;
+    *self = kept;
+    return 0;
+}
+
+uint64_t hcs_work_ns(const void *self)
+{
+    const uint64_t *kept = self;
+
+    return *kept;
+}
+
+void hcs_work_close(void *self)
+{
+    free(self);
+}
+
+enum hcs_outcome hcs_work_check(struct hcs_job *job)
+{
+    size_t length;
+    const char *body = hcs_job_body(job, &length);
+    size_t i = 0;
+
+    if (body == NULL) {
+        return HCS_OK;
+    }
+    /* The body is valid JSON, so its first byte behind the white space of
+     * RFC 8259, section 2, says what it is. */
+    while (i < length && memchr(" \t\n\r", body[i], 4) != NULL) {
+        i++;
+    }
+    if (i == length || body[i] != '{') {
+        hcs_job_set_detail(
+            job, "the body must be an object, such as {\"data\": 1}");
+        return HCS_INVALID;
+    }
+    return HCS_OK;
+}
+
+enum hcs_outcome hcs_work_parse(struct hcs_job *job)
+{
+    enum hcs_outcome outcome = hcs_work_check(job);
+    size_t length;
+
+    if (outcome == HCS_OK && hcs_job_body(job, &length) != NULL &&
+        hcs_job_json(job) == NULL) {
+        outcome = HCS_NO_MEMORY;
+    }
+    return outcome;
+}
+
+static bool write_text(struct hcs_job *job, const char *text)
+{
+    return hcs_job_write(job, text, strlen(text));
+}
+
+enum hcs_outcome hcs_work_reply(struct hcs_job *job)
+{
+    size_t id_length;
+    const char *id = hcs_job_request_id(job, &id_length);
+    const char *data = "null";
+    size_t data_length = strlen(data);
+    bool written;
+
+    (void)hcs_job_member(job, "data", &data, &data_length);
+    /* The bytes of an id are safe ones, and need no escaping. */
+    written = write_text(job, "{\"status\":\"ok\",\"request_id\":\"") &&
+              hcs_job_write(job, id, id_length) &&
+              write_text(job, "\",\"data\":") &&
+              hcs_job_write(job, data, data_length) && write_text(job, "}");
+    return written ? HCS_OK : HCS_NO_MEMORY;
+}

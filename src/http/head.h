@@ -1,0 +1,128 @@
+/*
+ * head - a request's header section, from bytes to meaning.
+ *
+ * Two readers look at each header section: a raw check of our own, line by
+ * line as the lines arrive, which refuses what the versions of llhttp let
+ * through (docs/http.md), and llhttp, once, over the whole section, which
+ * gives method, target, version and fields. So no field is ever split over two
+ * callbacks, and a section that does not end is refused at its first bad line.
+ *
+ * Owns:    nothing; spans are offsets from the section's first byte, so that
+ *          the bytes may move.
+ * Threads: one at a time for each object; a parser serves one loop.
+ * Waits:   never.
+ */
+#ifndef HCS_HTTP_HEAD_H
+#define HCS_HTTP_HEAD_H
+
+#include "http/reason.h"
+
+#include <llhttp.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct hcs_span {
+    uint32_t offset;
+    uint32_t length; /* 0: absent or empty */
+};
+
+enum hcs_method { /* those hcsd knows; order of the Allow field */
+    HCS_GET,
+    HCS_HEAD,
+    HCS_POST,
+    HCS_OPTIONS,
+    HCS_METHOD_OTHER, /* known to HTTP, not allowed here: PUT, TRACE, ... */
+};
+
+enum { HCS_HEAD_FIELDS_MAX = 256 }; /* field lines in one section */
+
+/* The raw check's place in a section that is still arriving. Zeroed: at the
+ * start. */
+struct hcs_head_scan {
+    uint32_t line;  /* offset of the first byte of the line not yet checked */
+    uint32_t seek;  /* no line ends before this offset */
+    uint16_t lines; /* checked so far; 0: the request line is next */
+};
+
+enum hcs_scan { HCS_SCAN_MORE, HCS_SCAN_DONE, HCS_SCAN_BAD };
+
+/* Checks the lines of bytes[0..length) that are complete and were not checked
+ * before. bytes starts at the request line: the caller has skipped empty lines
+ * before it (hcs_head_skip_empty). DONE: *head_length is the section's length,
+ * its empty line included. BAD: *reason says why. MORE also checks what can be
+ * said of the incomplete line already (a control byte, a method that is no
+ * token: a TLS hello is refused at its first bytes). No end within max_bytes, or
+ * more than HCS_HEAD_FIELDS_MAX fields: BAD with HEADER_TOO_LARGE, or
+ * TARGET_TOO_LONG while in the request line. A line is judged by its first
+ * wrong byte, so the reason is the same however the bytes were cut on their
+ * way. */
+enum hcs_scan hcs_head_scan(struct hcs_head_scan *scan, const char *bytes,
+    size_t length, size_t max_bytes, size_t *head_length,
+    enum hcs_reason *reason);
+
+/* How many leading bytes are empty lines (CRLF) to be ignored before a request
+ * line (RFC 9112, 2.2). A lone CR at the end is not counted: it may become
+ * one. */
+size_t hcs_head_skip_empty(const char *bytes, size_t length);
+
+struct hcs_head {
+    enum hcs_method method;
+    uint8_t minor;   /* of HTTP/1.minor: 0, or 1 and above */
+    bool keep_alive; /* by version and Connection */
+    bool chunked;
+    bool has_length;
+    bool expect_continue; /* Expect: 100-continue, under 1.1 */
+    bool asterisk;        /* OPTIONS * */
+    uint64_t content_length;
+    struct hcs_span path;  /* of the target, in origin or absolute form,
+                               percent-encoding as sent */
+    struct hcs_span query; /* behind the "?" */
+    struct hcs_span host;
+    struct hcs_span content_type;
+    struct hcs_span content_encoding;
+    struct hcs_span request_id; /* X-Request-ID, if it is 1-128 safe bytes
+                                   ([A-Za-z0-9] and -._~+/=:@), else absent */
+    struct hcs_span accept;
+};
+
+/* One reading of a section; private to head.c. */
+struct hcs_head_reading {
+    const char *base;           /* the section */
+    const char *end;            /* behind it */
+    const char *next;           /* where the next line must start */
+    const char *target;         /* where it must start */
+    const char *colon;          /* of the field whose value comes next */
+    struct hcs_span values[10]; /* of the fields that mean something */
+    unsigned seen, repeated;    /* a bit for each of them */
+    uint8_t field;              /* the one whose value comes next */
+    char minor;                 /* the digit */
+    bool stand_in;              /* llhttp is given another request line */
+    bool agreed; /* llhttp saw the lines that we saw, and no others */
+    bool close, keep, bad_connection; /* Connection */
+};
+
+struct hcs_parser {
+    llhttp_t llhttp; /* first: its callbacks find the parser by it */
+    llhttp_t fresh;  /* as llhttp_init leaves it */
+    struct hcs_head *head;
+    struct hcs_head_reading reading;
+    uint32_t host_length; /* of host: the last one that was found valid */
+    char host[64];
+};
+
+void hcs_parser_init(struct hcs_parser *parser);
+
+/* Parses a whole section that hcs_head_scan called DONE. NONE, or why it is
+ * refused: *head is then only partly filled, but method and minor are valid
+ * where they could be read. */
+enum hcs_reason hcs_head_parse(struct hcs_parser *parser, const char *bytes,
+    size_t head_length, struct hcs_head *head);
+
+/* The value of the first field of that name (compared without case) in a
+ * section that was parsed, without white space around it; found by a walk over
+ * the lines. False when there is none. */
+bool hcs_head_field(const char *bytes, size_t head_length, const char *name,
+    struct hcs_span *value);
+
+#endif

@@ -1,0 +1,127 @@
+#include "http/request.h"
+
+#include <assert.h>
+#include <string.h>
+
+static size_t inline_capacity(void)
+{
+    return HCS_REQUEST_BYTES - offsetof(struct hcs_request, inline_bytes);
+}
+
+void hcs_request_init(struct hcs_request *request, struct hcs_budget *budget,
+    struct hcs_mailbox *home)
+{
+    /* Not the bytes behind it: they are written before they are read. */
+    memset(request, 0, offsetof(struct hcs_request, inline_bytes));
+    request->task.home = home;
+    request->budget = budget;
+    request->in = request->inline_bytes;
+    request->in_capacity = (uint32_t)inline_capacity();
+    request->status = 200;
+    request->content_type = "application/json";
+}
+
+static bool is_inline(const struct hcs_request *request, const char *bytes)
+{
+    return bytes >= request->inline_bytes &&
+           bytes < (const char *)request + HCS_REQUEST_BYTES;
+}
+
+void hcs_request_fini(struct hcs_request *request)
+{
+    if (request->in != NULL && !is_inline(request, request->in)) {
+        hcs_budget_free(request->budget, request->in);
+    }
+    if (request->out != NULL && !is_inline(request, request->out)) {
+        hcs_budget_free(request->budget, request->out);
+    }
+    request->in = NULL;
+    request->out = NULL;
+}
+
+/* A block of at least need bytes that holds the first length of *bytes. */
+static bool grow(struct hcs_request *request, char **bytes, uint32_t *capacity,
+    size_t length, size_t need)
+{
+    size_t size = (size_t)*capacity * 2;
+    char *block;
+
+    size = size < need ? need : size;
+    if (size > UINT32_MAX) {
+        size = UINT32_MAX;
+        if (size < need) {
+            return false;
+        }
+    }
+    if (*bytes == NULL || is_inline(request, *bytes)) {
+        block = hcs_budget_alloc(request->budget, size);
+        if (block != NULL && length > 0) {
+            memcpy(block, *bytes, length);
+        }
+    } else {
+        block = hcs_budget_resize(request->budget, *bytes, size);
+    }
+    if (block == NULL) {
+        return false;
+    }
+    *bytes = block;
+    *capacity = (uint32_t)size;
+    return true;
+}
+
+bool hcs_request_reserve(struct hcs_request *request, size_t more)
+{
+    size_t need = request->in_length + more;
+
+    return need <= request->in_capacity ||
+           grow(request, &request->in, &request->in_capacity,
+               request->in_length, need);
+}
+
+bool hcs_request_append(
+    struct hcs_request *request, const char *bytes, size_t length)
+{
+    if (!hcs_request_reserve(request, length)) {
+        return false;
+    }
+    memcpy(request->in + request->in_length, bytes, length);
+    request->in_length += (uint32_t)length;
+    return true;
+}
+
+/* The reply begins where the input in the record ends. */
+static void begin_output(struct hcs_request *request)
+{
+    size_t used = is_inline(request, request->in) ? request->in_length : 0;
+
+    request->out = request->inline_bytes + used;
+    request->out_capacity = (uint32_t)(inline_capacity() - used);
+}
+
+bool hcs_request_write(
+    struct hcs_request *request, const void *bytes, size_t length)
+{
+    size_t need = request->out_length + length;
+
+    if (request->out == NULL) {
+        begin_output(request);
+    }
+    if (need > request->out_capacity &&
+        !grow(request, &request->out, &request->out_capacity,
+            request->out_length, need)) {
+        return false;
+    }
+    memcpy(request->out + request->out_length, bytes, length);
+    request->out_length += (uint32_t)length;
+    return true;
+}
+
+const char *hcs_request_id(const struct hcs_request *request, size_t *length)
+{
+    if (request->id_length > 0) {
+        *length = request->id_length;
+        return request->made_id;
+    }
+    *length = request->head.request_id.length;
+    return request->in + request->head.request_id.offset;
+}

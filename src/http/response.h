@@ -1,0 +1,51 @@
+/*
+ * response - the bytes of a reply's status line and fields.
+ *
+ * Owns:    nothing.
+ * Threads: any; no state.
+ * Waits:   never.
+ */
+#ifndef HCS_HTTP_RESPONSE_H
+#define HCS_HTTP_RESPONSE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    HCS_RESPONSE_HEAD_MAX = 768, /* of what hcs_response_head writes */
+    HCS_REQUEST_ID_MAX = 128,
+    HCS_CONTENT_TYPE_MAX = 128,
+};
+
+enum hcs_reply_connection {
+    HCS_REPLY_KEEP,       /* HTTP/1.1: nothing needs to be said */
+    HCS_REPLY_KEEP_SAID,  /* HTTP/1.0: only if it is said */
+    HCS_REPLY_CLOSE,      /* the last one on this connection */
+};
+
+struct hcs_reply {
+    unsigned status;
+    enum hcs_reply_connection connection;
+    const char *content_type; /* cut at HCS_CONTENT_TYPE_MAX */
+    size_t body_length;       /* also for HEAD, whose body is not sent */
+    const char *request_id;   /* at most HCS_REQUEST_ID_MAX */
+    size_t request_id_length;
+    const char *allow;        /* NULL: no Allow field */
+    bool accept_json;         /* Accept: application/json, with 415 */
+    bool no_store;            /* Cache-Control: no-store */
+    unsigned retry_after_s;   /* 0: no Retry-After field */
+    bool timed;               /* Server-Timing, from the two below */
+    uint64_t queue_ns;
+    uint64_t run_ns;
+};
+
+/* Writes the head, its empty line included, to out, which has room for
+ * HCS_RESPONSE_HEAD_MAX bytes. date: 29 bytes. Returns its length. */
+size_t hcs_response_head(
+    char *out, const struct hcs_reply *reply, const char *date);
+
+/* "OK"; "" for a status that is not registered. */
+const char *hcs_status_text(unsigned status);
+
+#endif

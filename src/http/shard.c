@@ -1,0 +1,395 @@
+#include "http/shard.h"
+
+#include "event/listener.h"
+#include "http/conn.h"
+#include "http/request.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdalign.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum {
+    ACCEPT_BATCH = 64,
+    ACCEPT_RETRY_MS = 100, /* after the kernel had no room */
+    DRAIN_QUIET_MS = 100,  /* no new connection for so long: all are here */
+    DRAIN_ACCEPT_MS = 1000,
+    CUT_MS = 500, /* for the last replies of a cut to leave */
+};
+
+/* --- Accepting. */
+
+static void close_fd(struct hcs_shard *shard, int *fd)
+{
+    close(*fd);
+    *fd = -1;
+    hcs_counter_add(&shard->counts.own_fds, UINT64_MAX);
+}
+
+void hcs_shard_make_spare(struct hcs_shard *shard)
+{
+    int fd;
+
+    if (shard->spare_count == HCS_SHARD_SPARES) {
+        return;
+    }
+    fd = fcntl(shard->mailbox.fd, F_DUPFD_CLOEXEC, 0);
+    if (fd >= 0) {
+        shard->spares[shard->spare_count++] = fd;
+        hcs_counter_add(&shard->counts.own_fds, 1);
+    }
+}
+
+void hcs_shard_descriptor_freed(struct hcs_shard *shard)
+{
+    if (shard->accept_stalled && shard->listener >= 0) {
+        hcs_loop_revisit(&shard->loop, &shard->listening);
+    }
+}
+
+static int accept_one(struct hcs_shard *shard)
+{
+    return accept4(shard->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+
+/* Out of descriptors: gives one of the spares for a connection that is refused,
+ * or takes it back from the one that was refused first. 0 to go on accepting,
+ * or errno. */
+static int shed_one(struct hcs_shard *shard)
+{
+    int fd;
+    int error;
+
+    if (shard->spare_count == 0) {
+        (void)hcs_conn_close_shed(shard);
+    }
+    if (shard->spare_count == 0) {
+        return EMFILE;
+    }
+    close_fd(shard, &shard->spares[--shard->spare_count]);
+    fd = accept_one(shard);
+    if (fd < 0) {
+        error = errno;
+        hcs_shard_make_spare(shard);
+        return error;
+    }
+    hcs_conn_refuse(shard, fd, HCS_REASON_NO_DESCRIPTORS, true);
+    return 0;
+}
+
+/* No edge tells of what already waits, so who stops before EAGAIN comes back:
+ * when a descriptor is free, or after a while. */
+static void stall(struct hcs_shard *shard)
+{
+    shard->accept_stalled = true;
+    hcs_wheel_arm(shard->loop.wheel, &shard->accept_timer,
+        shard->loop.now_ms + ACCEPT_RETRY_MS);
+}
+
+/* Accepts a batch; how many were taken. */
+static unsigned accept_batch(struct hcs_shard *shard)
+{
+    unsigned taken = 0;
+
+    for (int i = 0; i < ACCEPT_BATCH; i++) {
+        int fd = accept_one(shard);
+        int error = fd < 0 ? errno : 0;
+
+        if (error == EMFILE || error == ENFILE) {
+            error = shed_one(shard);
+        } else if (fd >= 0) {
+            hcs_conn_open(shard, fd);
+        }
+        switch (error) {
+        case 0:
+            taken++;
+            break;
+        case EAGAIN:
+            shard->accept_stalled = false;
+            return taken;
+        case EINTR:
+        case ECONNABORTED: /* and what accept(2) says of errors of the network
+                              on the new socket: to be tried again */
+        case EPROTO:
+        case ENETDOWN:
+        case ENOPROTOOPT:
+        case EHOSTDOWN:
+        case ENONET:
+        case EHOSTUNREACH:
+        case EOPNOTSUPP:
+        case ENETUNREACH:
+        case EPERM:
+            break;
+        default: /* no memory, no buffers, no descriptor even for a no */
+            stall(shard);
+            return taken;
+        }
+    }
+    hcs_loop_revisit(&shard->loop, &shard->listening);
+    return taken;
+}
+
+static void arm_quiet(struct hcs_shard *shard)
+{
+    hcs_wheel_arm(shard->loop.wheel, &shard->accept_timer,
+        shard->loop.now_ms + DRAIN_QUIET_MS);
+}
+
+static void on_listening(struct hcs_watch *watch, uint32_t seen)
+{
+    struct hcs_shard *shard =
+        (struct hcs_shard *)(void *)((char *)watch -
+                                     offsetof(struct hcs_shard, listening));
+
+    (void)seen;
+    if (accept_batch(shard) > 0 && shard->obeyed == HCS_COMMAND_DRAIN) {
+        arm_quiet(shard);
+    }
+}
+
+static void close_listener(struct hcs_shard *shard)
+{
+    if (shard->listener < 0) {
+        return;
+    }
+    hcs_loop_forget(&shard->loop, &shard->listening);
+    hcs_wheel_remove(shard->loop.wheel, &shard->accept_timer);
+    /* In a shared table main may hold no copy; in private ones it has closed
+     * its own before, so this is the last, and the port closes. */
+    (void)hcs_loop_remove(&shard->loop, shard->listener);
+    close_fd(shard, &shard->listener);
+}
+
+/* The time to try again has come, or it was quiet for a while. */
+static void accept_expired(struct hcs_shard *shard)
+{
+    unsigned taken = accept_batch(shard);
+    bool in_time = shard->loop.now_ms < shard->accept_until_ms;
+
+    if (shard->obeyed != HCS_COMMAND_DRAIN || shard->accept_stalled) {
+        return; /* stalled: its timer is armed, and time bounds the drain */
+    }
+    if (in_time && (taken > 0 || hcs_listener_waiting(shard->listener) > 0)) {
+        arm_quiet(shard);
+        return;
+    }
+    while (accept_batch(shard) > 0) { /* new ones are dropped: it ends */
+    }
+    close_listener(shard);
+}
+
+/* --- Commands. */
+
+void hcs_shard_command(struct hcs_shard *shard, enum hcs_command command)
+{
+    /* [shard.command] release: what main did before is done; the ring wakes
+     * the loop whether it sleeps or not. */
+    atomic_store_explicit(
+        &shard->command, (int)command, memory_order_release);
+    hcs_mailbox_ring(&shard->mailbox);
+}
+
+static void start_drain(struct hcs_shard *shard)
+{
+    shard->accept_until_ms = shard->loop.now_ms + DRAIN_ACCEPT_MS;
+    hcs_conn_drain_all(shard);
+    if (shard->listener >= 0) {
+        (void)accept_batch(shard);
+        arm_quiet(shard);
+    }
+}
+
+static void start_cut(struct hcs_shard *shard)
+{
+    close_listener(shard);
+    hcs_conn_cut_all(shard);
+    hcs_wheel_arm(shard->loop.wheel, &shard->end_timer,
+        shard->loop.now_ms + CUT_MS);
+}
+
+static void obey(struct hcs_shard *shard)
+{
+    /* [shard.command] acquire. */
+    enum hcs_command command = (enum hcs_command)atomic_load_explicit(
+        &shard->command, memory_order_acquire);
+
+    if (command <= shard->obeyed) {
+        return;
+    }
+    shard->obeyed = command;
+    if (command == HCS_COMMAND_DRAIN) {
+        start_drain(shard);
+    } else {
+        start_cut(shard);
+    }
+}
+
+/* --- The loop's hooks. */
+
+static void on_expired(struct hcs_timer *timer, void *owner)
+{
+    struct hcs_shard *shard = owner;
+
+    if (timer == &shard->accept_timer) {
+        accept_expired(shard);
+    } else if (timer == &shard->end_timer) {
+        hcs_conn_close_all(shard);
+    } else {
+        hcs_conn_expired(timer);
+    }
+}
+
+static void on_turned(void *owner)
+{
+    struct hcs_shard *shard = owner;
+    struct hcs_task *task = hcs_mailbox_take(&shard->mailbox);
+
+    while (task != NULL) {
+        struct hcs_task *next = task->next;
+
+        hcs_conn_result(shard, (struct hcs_request *)(void *)task);
+        task = next;
+    }
+    obey(shard);
+    hcs_conn_free_closed(shard);
+    if (shard->submitted) {
+        /* Once for all jobs of this turn. */
+        shard->submitted = false;
+        hcs_pool_wake(shard->service->pool);
+    }
+    if (shard->obeyed != HCS_COMMAND_RUN && shard->listener < 0 &&
+        shard->connections == 0 && shard->shed.count == 0) {
+        hcs_loop_stop(&shard->loop);
+    }
+}
+
+static bool on_may_sleep(void *owner)
+{
+    struct hcs_shard *shard = owner;
+
+    return hcs_mailbox_sleep(&shard->mailbox);
+}
+
+static void on_bell(struct hcs_watch *watch, uint32_t seen)
+{
+    (void)watch; /* each turn looks into the mailbox at its end */
+    (void)seen;
+}
+
+static const struct hcs_loop_hooks HOOKS = {
+    .expired = on_expired,
+    .turned = on_turned,
+    .may_sleep = on_may_sleep,
+};
+
+/* --- Life. */
+
+struct hcs_shard *hcs_shard_create(
+    struct hcs_service *service, unsigned index, int listener)
+{
+    struct hcs_shard *shard =
+        aligned_alloc(alignof(struct hcs_shard), sizeof(struct hcs_shard));
+
+    if (shard == NULL) {
+        return NULL;
+    }
+    memset(shard, 0, sizeof(*shard));
+    shard->service = service;
+    shard->index = index;
+    shard->listener = listener;
+    shard->listening.ready = on_listening;
+    shard->bell.ready = on_bell;
+    shard->shed.end = &shard->shed.first;
+    shard->loop.fd = -1;
+    atomic_init(&shard->command, HCS_COMMAND_RUN);
+    hcs_timer_init(&shard->accept_timer);
+    hcs_timer_init(&shard->end_timer);
+    hcs_parser_init(&shard->parser);
+    hcs_random_init(&shard->random);
+    if (hcs_mailbox_open(&shard->mailbox) != 0) {
+        free(shard);
+        return NULL;
+    }
+    shard->counts.routes = calloc(hcs_router_jobs(service->router) + 1,
+        sizeof(struct hcs_route_counts));
+    shard->in = malloc(HCS_SHARD_IN);
+    shard->out = malloc(HCS_SHARD_OUT);
+    shard->conns = hcs_slab_create(hcs_conn_record_bytes(), hcs_budget_take,
+        hcs_budget_give, service->budget);
+    shard->requests = hcs_slab_create(HCS_REQUEST_BYTES, hcs_budget_take,
+        hcs_budget_give, service->budget);
+    if (shard->counts.routes == NULL || shard->in == NULL ||
+        shard->out == NULL || shard->conns == NULL || shard->requests == NULL) {
+        hcs_shard_destroy(shard);
+        return NULL;
+    }
+    return shard;
+}
+
+void hcs_shard_destroy(struct hcs_shard *shard)
+{
+    struct hcs_task *task;
+
+    if (shard == NULL) {
+        return;
+    }
+    /* What came home after the loop had ended. */
+    task = hcs_mailbox_take(&shard->mailbox);
+    while (task != NULL) {
+        struct hcs_task *next = task->next;
+
+        hcs_conn_result(shard, (struct hcs_request *)(void *)task);
+        task = next;
+    }
+    hcs_mailbox_close(&shard->mailbox);
+    hcs_slab_destroy(shard->requests);
+    hcs_slab_destroy(shard->conns);
+    free(shard->counts.routes);
+    free(shard->in);
+    free(shard->out);
+    free(shard);
+}
+
+int hcs_shard_open(struct hcs_shard *shard)
+{
+    int rc = hcs_loop_init(&shard->loop, &HOOKS, shard);
+
+    if (rc != 0) {
+        return rc;
+    }
+    shard->realtime_offset_ms = hcs_clock_realtime_ms() - shard->loop.now_ms;
+    hcs_counter_add(&shard->counts.own_fds, 3); /* epoll, listener, doorbell */
+    rc = hcs_loop_add(
+        &shard->loop, shard->mailbox.fd, &shard->bell, EPOLLIN);
+    if (rc == 0) {
+        rc = hcs_loop_add(
+            &shard->loop, shard->listener, &shard->listening, EPOLLIN);
+    }
+    if (rc != 0) {
+        hcs_loop_fini(&shard->loop);
+        return rc;
+    }
+    for (int i = 0; i < HCS_SHARD_SPARES; i++) {
+        hcs_shard_make_spare(shard);
+    }
+    return 0;
+}
+
+void hcs_shard_run(struct hcs_shard *shard)
+{
+    hcs_loop_run(&shard->loop);
+    assert(shard->connections == 0);
+    while (shard->spare_count > 0) {
+        close_fd(shard, &shard->spares[--shard->spare_count]);
+    }
+    hcs_loop_fini(&shard->loop);
+}
+
+uint64_t hcs_shard_realtime_ms(const struct hcs_shard *shard)
+{
+    return shard->loop.now_ms + shard->realtime_offset_ms;
+}

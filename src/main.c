@@ -1,0 +1,109 @@
+#include "app/config.h"
+#include "app/server.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+enum action { SERVE, HELP, MANUAL, VERSION, CHECK, PRINT };
+
+static const struct {
+    const char *option;
+    enum action action;
+    const char *help; /* NULL: not shown */
+} OPTIONS[] = {
+    {"--help", HELP, "show this help"},
+    {"-h", HELP, NULL},
+    {"--help=man", MANUAL, NULL}, /* the settings, for the manual page */
+    {"--version", VERSION, "show the version"},
+    {"-V", VERSION, NULL},
+    {"--check", CHECK, "check the settings, and end"},
+    {"--print-config", PRINT,
+        "show every effective setting and where it came from"},
+};
+
+static void print_help(void)
+{
+    printf("usage: hcsd [OPTION]\n\n"
+           "Serves JSON jobs over HTTP/1.1. Configured by environment "
+           "variables alone.\n\n");
+    for (size_t i = 0; i < sizeof(OPTIONS) / sizeof(OPTIONS[0]); i++) {
+        if (OPTIONS[i].help != NULL) {
+            printf("  %-15s %s\n", OPTIONS[i].option, OPTIONS[i].help);
+        }
+    }
+    printf("\nSettings:\n\n");
+    hcs_config_help(stdout);
+}
+
+static int find_action(int count, char *const words[], enum action *action)
+{
+    *action = SERVE;
+    if (count == 1) {
+        return 0;
+    }
+    for (size_t i = 0; i < sizeof(OPTIONS) / sizeof(OPTIONS[0]); i++) {
+        if (count == 2 && strcmp(words[1], OPTIONS[i].option) == 0) {
+            *action = OPTIONS[i].action;
+            return 0;
+        }
+    }
+    fprintf(stderr,
+        "hcsd: unknown argument %s; settings are environment variables, see "
+        "hcsd --help\n",
+        words[count > 2 ? 2 : 1]);
+    return EX_USAGE;
+}
+
+static int with_config(enum action action)
+{
+    struct hcs_config config;
+    char error[1024];
+    int rc = 0;
+
+    if (hcs_config_load(&config, environ, error, sizeof(error)) != 0 ||
+        (action != SERVE &&
+            hcs_server_check(&config, error, sizeof(error)) != 0)) {
+        fprintf(stderr, "hcsd: %s\n", error);
+        hcs_config_fini(&config);
+        return EX_CONFIG;
+    }
+    if (action == SERVE) {
+        rc = hcs_server_run(&config, HCS_VERSION, getenv("NOTIFY_SOCKET"));
+    } else if (action == PRINT) {
+        hcs_config_print(&config, environ, stdout);
+    } else {
+        printf("hcsd: the settings are fine\n");
+    }
+    hcs_config_fini(&config);
+    return rc;
+}
+
+int main(int count, char *words[])
+{
+    enum action action;
+    int rc = find_action(count, words, &action);
+
+    if (rc != 0) {
+        return rc;
+    }
+    switch (action) {
+    case HELP:
+        print_help();
+        break;
+    case MANUAL:
+        hcs_config_man(stdout);
+        break;
+    case VERSION:
+        printf("hcsd %s\n", HCS_VERSION);
+        break;
+    case SERVE:
+    case CHECK:
+    case PRINT:
+        return with_config(action);
+    }
+    /* A full disk or a closed pipe must not look like success. */
+    return fflush(stdout) == 0 ? 0 : EX_IOERR;
+}

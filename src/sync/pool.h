@@ -1,0 +1,62 @@
+/*
+ * pool - a fixed number of threads that run the tasks of one queue.
+ *
+ * Owns:    the queue, the threads and their parking place.
+ * Threads: submit, wake, cancel and the counts from any; create, start, stop
+ *          and destroy by main.
+ * Waits:   start and stop only.
+ *
+ * A task that may block (not brief) is run only after the results before it
+ * were announced, and after another worker was woken if more tasks wait: so
+ * the pool is work-conserving. Brief tasks are run in a row, and their results
+ * are announced together.
+ */
+#ifndef HCS_SYNC_POOL_H
+#define HCS_SYNC_POOL_H
+
+#include "sync/task.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct hcs_pool; /* opaque */
+
+struct hcs_pool_work {
+    void *context;
+    /* Called on the worker's thread, once, before its first task; gives the
+     * worker's own state. NULL: no memory, the start fails. */
+    void *(*open)(void *context, unsigned index);
+    void (*run)(void *worker, struct hcs_task *task);
+    void (*close)(void *worker);
+};
+
+/* workers: 1 .. 65535; queue_size: 1 .. HCS_QUEUE_MAX. work is copied. NULL
+ * when there is no memory. */
+struct hcs_pool *hcs_pool_create(
+    unsigned workers, size_t queue_size, const struct hcs_pool_work *work);
+
+/* Starts the threads and waits until each is open. 0, or -errno: those that
+ * were started have ended. */
+int hcs_pool_start(struct hcs_pool *pool);
+
+/* Lets the queue run empty, and ends the threads. False when they did not end
+ * within wait_ms: a task is stuck, and the pool must not be destroyed. */
+bool hcs_pool_stop(struct hcs_pool *pool, unsigned wait_ms);
+void hcs_pool_destroy(struct hcs_pool *pool);
+
+/* Queues a task; false when the queue is full. Whoever submits calls
+ * hcs_pool_wake afterwards, once for all it submitted in one turn. */
+bool hcs_pool_submit(struct hcs_pool *pool, struct hcs_task *task);
+void hcs_pool_wake(struct hcs_pool *pool);
+
+/* As hcs_queue_cancel. */
+bool hcs_pool_cancel(struct hcs_pool *pool, struct hcs_task *task);
+
+unsigned hcs_pool_workers(const struct hcs_pool *pool);
+unsigned hcs_pool_busy(const struct hcs_pool *pool);
+size_t hcs_pool_depth(const struct hcs_pool *pool);
+size_t hcs_pool_capacity(const struct hcs_pool *pool);
+size_t hcs_pool_bytes(const struct hcs_pool *pool);
+
+#endif

@@ -1,0 +1,293 @@
+#include "sync/queue.h"
+
+#include "sync/mailbox.h"
+
+#include <assert.h>
+#include <stdalign.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+/* turn counts how often the cell was filled and emptied: 2 * lap when it waits
+ * to be filled in that lap, 2 * lap + 1 when it waits to be emptied. It starts
+ * at 0, so that a fresh zero page is an empty ring. */
+struct cell {
+    _Atomic uint64_t turn;
+    struct hcs_task *task;
+};
+
+struct hcs_queue {
+    struct cell *cells;
+    uint64_t mask;
+    unsigned shift; /* position >> shift is the lap */
+    size_t capacity;
+    alignas(64) _Atomic uint64_t tail;   /* next position to fill */
+    alignas(64) _Atomic uint64_t head;   /* next position to empty */
+    alignas(64) _Atomic uint64_t places; /* taken */
+};
+
+struct hcs_queue *hcs_queue_create(size_t capacity)
+{
+    struct hcs_queue *queue;
+    unsigned shift = 1;
+
+    assert(capacity >= 1 && capacity <= HCS_QUEUE_MAX);
+    while ((size_t)1 << shift < 2 * capacity) {
+        shift++;
+    }
+    queue = aligned_alloc(alignof(struct hcs_queue), sizeof(*queue));
+    if (queue == NULL) {
+        return NULL;
+    }
+    queue->shift = shift;
+    queue->mask = ((uint64_t)1 << shift) - 1;
+    queue->capacity = capacity;
+    atomic_init(&queue->tail, 0);
+    atomic_init(&queue->head, 0);
+    atomic_init(&queue->places, 0);
+    /* mmap, not calloc: its pages are zero without being written. */
+    queue->cells = mmap(NULL, hcs_queue_bytes(queue), PROT_READ | PROT_WRITE,
+        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (queue->cells == MAP_FAILED) {
+        free(queue);
+        return NULL;
+    }
+    return queue;
+}
+
+void hcs_queue_destroy(struct hcs_queue *queue)
+{
+    if (queue != NULL) {
+        munmap(queue->cells, hcs_queue_bytes(queue));
+        free(queue);
+    }
+}
+
+size_t hcs_queue_bytes(const struct hcs_queue *queue)
+{
+    return (size_t)(queue->mask + 1) * sizeof(struct cell);
+}
+
+/* False when the cell at the tail is not empty yet. */
+static bool ring_push(struct hcs_queue *queue, struct hcs_task *task)
+{
+    uint64_t at = atomic_load_explicit(&queue->tail, memory_order_relaxed);
+
+    for (;;) {
+        struct cell *cell = &queue->cells[at & queue->mask];
+        uint64_t want = (at >> queue->shift) * 2;
+        /* [cell] acquire: the popper before us has read the cell. */
+        uint64_t turn = atomic_load_explicit(&cell->turn, memory_order_acquire);
+
+        if (turn == want) {
+            /* Relaxed: the position only divides the cells among us; the
+             * cell's turn carries the content. */
+            if (atomic_compare_exchange_weak_explicit(&queue->tail, &at, at + 1,
+                    memory_order_relaxed, memory_order_relaxed)) {
+                cell->task = task;
+                /* [cell] release: the task's content goes with the turn. */
+                atomic_store_explicit(
+                    &cell->turn, want + 1, memory_order_release);
+                return true;
+            }
+        } else if (turn < want) {
+            return false; /* still holds the entry of the lap before */
+        } else {
+            at = atomic_load_explicit(&queue->tail, memory_order_relaxed);
+        }
+    }
+}
+
+/* NULL when the cell at the head is not filled yet. */
+static struct hcs_task *ring_pop(struct hcs_queue *queue)
+{
+    uint64_t at = atomic_load_explicit(&queue->head, memory_order_relaxed);
+
+    for (;;) {
+        struct cell *cell = &queue->cells[at & queue->mask];
+        uint64_t want = (at >> queue->shift) * 2 + 1;
+        /* [cell] acquire: pairs with the release in ring_push. */
+        uint64_t turn = atomic_load_explicit(&cell->turn, memory_order_acquire);
+
+        if (turn == want) {
+            if (atomic_compare_exchange_weak_explicit(&queue->head, &at, at + 1,
+                    memory_order_relaxed, memory_order_relaxed)) {
+                struct hcs_task *task = cell->task;
+
+                /* [cell] release: the cell was read and may be filled. */
+                atomic_store_explicit(
+                    &cell->turn, want + 1, memory_order_release);
+                return task;
+            }
+        } else if (turn < want) {
+            return NULL;
+        } else {
+            at = atomic_load_explicit(&queue->head, memory_order_relaxed);
+        }
+    }
+}
+
+static bool take_place(struct hcs_queue *queue)
+{
+    uint64_t taken = atomic_load_explicit(&queue->places, memory_order_relaxed);
+
+    /* Not add-and-look: the excess of a refused pusher would make another one
+     * see a full queue that is not. Relaxed: it only counts. */
+    do {
+        if (taken >= queue->capacity) {
+            return false;
+        }
+    } while (!atomic_compare_exchange_weak_explicit(&queue->places, &taken,
+        taken + 1, memory_order_relaxed, memory_order_relaxed));
+    return true;
+}
+
+static void free_place(struct hcs_queue *queue)
+{
+    atomic_fetch_sub_explicit(&queue->places, 1, memory_order_relaxed);
+}
+
+static void send_home(struct hcs_task *task)
+{
+    struct hcs_mailbox *home = task->home;
+
+    if (hcs_mailbox_put(home, task)) {
+        hcs_mailbox_ring(home);
+    }
+}
+
+static bool is_cancelled(struct hcs_task *task)
+{
+    return atomic_load_explicit(&task->state, memory_order_acquire) ==
+           HCS_TASK_CANCELLED;
+}
+
+/* Passes once over what the ring holds: the dead go home, the living go to the
+ * end, in their order. Another pusher's task may come between them: order in a
+ * queue whose clients leave by the thousand is worth less than their places. */
+static void sweep(struct hcs_queue *queue)
+{
+    uint64_t count = atomic_load_explicit(&queue->tail, memory_order_relaxed) -
+                     atomic_load_explicit(&queue->head, memory_order_relaxed);
+    struct hcs_task *kept = NULL;
+    struct hcs_task **end = &kept;
+
+    while (count-- > 0) {
+        struct hcs_task *task = ring_pop(queue);
+
+        if (task == NULL) {
+            break;
+        }
+        if (is_cancelled(task)) {
+            send_home(task);
+            continue;
+        }
+        /* next is ours while the task is in no ring and in no mailbox. */
+        task->next = NULL;
+        *end = task;
+        end = &task->next;
+        /* Back in at once where there is room: what we hold, workers miss. */
+        while (kept != NULL) {
+            struct hcs_task *next = kept->next;
+
+            if (!ring_push(queue, kept)) {
+                break;
+            }
+            kept = next;
+            if (kept == NULL) {
+                end = &kept;
+            }
+        }
+    }
+    /* Whoever filled the ring meanwhile filled it with at least as many dead
+     * entries as we hold: places bound the living to half of its cells. */
+    while (kept != NULL) {
+        struct hcs_task *next = kept->next;
+        struct hcs_task *task;
+
+        if (ring_push(queue, kept)) {
+            kept = next;
+            continue;
+        }
+        task = ring_pop(queue);
+        if (task != NULL && is_cancelled(task)) {
+            send_home(task);
+        } else if (task != NULL) {
+            task->next = NULL;
+            for (end = &kept; *end != NULL;) {
+                end = &(*end)->next;
+            }
+            *end = task;
+        }
+    }
+}
+
+bool hcs_queue_push(struct hcs_queue *queue, struct hcs_task *task)
+{
+    if (!take_place(queue)) {
+        return false;
+    }
+    /* Relaxed: the ring publishes it. */
+    atomic_store_explicit(&task->state, HCS_TASK_QUEUED, memory_order_relaxed);
+    if (ring_push(queue, task)) {
+        return true;
+    }
+    sweep(queue);
+    if (ring_push(queue, task)) {
+        return true;
+    }
+    /* A popper was stopped between claiming the cell and emptying it, a whole
+     * lap ago: full is the honest answer. */
+    atomic_store_explicit(&task->state, HCS_TASK_IDLE, memory_order_relaxed);
+    free_place(queue);
+    return false;
+}
+
+struct hcs_task *hcs_queue_pop(struct hcs_queue *queue)
+{
+    struct hcs_task *task;
+
+    while ((task = ring_pop(queue)) != NULL) {
+        unsigned char queued = HCS_TASK_QUEUED;
+
+        /* [task.state] The one decision between worker and loop. */
+        if (atomic_compare_exchange_strong_explicit(&task->state, &queued,
+                HCS_TASK_TAKEN, memory_order_acq_rel, memory_order_acquire)) {
+            free_place(queue);
+            return task;
+        }
+        send_home(task);
+    }
+    return NULL;
+}
+
+bool hcs_queue_cancel(struct hcs_queue *queue, struct hcs_task *task)
+{
+    unsigned char queued = HCS_TASK_QUEUED;
+
+    /* [task.state] Release: what the loop did to the record before is done
+     * when whoever pops the dead entry sends it home. */
+    if (!atomic_compare_exchange_strong_explicit(&task->state, &queued,
+            HCS_TASK_CANCELLED, memory_order_acq_rel, memory_order_acquire)) {
+        return false;
+    }
+    free_place(queue);
+    return true;
+}
+
+size_t hcs_queue_depth(const struct hcs_queue *queue)
+{
+    return (size_t)atomic_load_explicit(&queue->places, memory_order_relaxed);
+}
+
+size_t hcs_queue_capacity(const struct hcs_queue *queue)
+{
+    return queue->capacity;
+}
+
+bool hcs_queue_has_entries(const struct hcs_queue *queue)
+{
+    return atomic_load_explicit(&queue->tail, memory_order_relaxed) !=
+           atomic_load_explicit(&queue->head, memory_order_relaxed);
+}

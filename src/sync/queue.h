@@ -1,0 +1,57 @@
+/*
+ * queue - bounded first-in-first-out queue of tasks, any number of pushers and
+ * poppers, whose waiting tasks can be cancelled where they stand.
+ *
+ * The bound is exact and need be no power of two: a counter of places admits,
+ * a ring of at least twice as many cells (Vyukov's bounded MPMC ring) carries.
+ * Cancelling gives the place back at once and leaves a dead entry in the ring;
+ * whoever pops it sends it home. Should dead entries fill the ring, because no
+ * worker pops, a pusher sweeps them out.
+ *
+ * Owns:    its cells; never the tasks.
+ * Threads: push, pop and depth from any; cancel from the task's own loop;
+ *          create and destroy while no other looks.
+ * Waits:   never. Full and empty are answers, and the caller decides.
+ */
+#ifndef HCS_SYNC_QUEUE_H
+#define HCS_SYNC_QUEUE_H
+
+#include "sync/task.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum { HCS_QUEUE_MAX = 1 << 24 };
+
+struct hcs_queue; /* opaque */
+
+/* capacity: 1 .. HCS_QUEUE_MAX. NULL when there is no memory. Nothing is
+ * touched in advance. */
+struct hcs_queue *hcs_queue_create(size_t capacity);
+void hcs_queue_destroy(struct hcs_queue *queue);
+
+/* Takes an IDLE task, which becomes QUEUED. False when full: the task is still
+ * the caller's, and IDLE. */
+bool hcs_queue_push(struct hcs_queue *queue, struct hcs_task *task);
+
+/* Gives the oldest task that was not cancelled, TAKEN; NULL when there is none.
+ * Its place is free from now on. */
+struct hcs_task *hcs_queue_pop(struct hcs_queue *queue);
+
+/* True: the task will not be run, its place is free; the task itself comes
+ * home through its mailbox, CANCELLED, when its entry is come across, and must
+ * not be touched until then but by its loop, outside struct hcs_task. False: a
+ * worker took it. */
+bool hcs_queue_cancel(struct hcs_queue *queue, struct hcs_task *task);
+
+/* Places taken: waiting tasks. */
+size_t hcs_queue_depth(const struct hcs_queue *queue);
+size_t hcs_queue_capacity(const struct hcs_queue *queue);
+
+/* Bytes mapped for the cells. */
+size_t hcs_queue_bytes(const struct hcs_queue *queue);
+
+/* A hint: whether an entry, live or dead, is likely to be popped. */
+bool hcs_queue_has_entries(const struct hcs_queue *queue);
+
+#endif

@@ -1,0 +1,256 @@
+"""What every end-to-end test needs: a daemon of its own, and raw sockets.
+
+A test starts the real binary ($HCSD) on a port that the kernel picks, talks to
+it over loopback, and stops it again; a daemon that does not end with status 0,
+or whose sanitizer found something, fails the test that used it.
+"""
+
+import contextlib
+import json
+import os
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+HCSD = os.environ.get("HCSD", os.path.join(os.path.dirname(__file__), "../../build/hcsd"))
+
+# release, debug, asan or tsan: what is slow under a sanitizer may ask.
+BUILD = os.environ.get("HCSD_BUILD", "release")
+SLOW = BUILD in ("asan", "tsan")
+
+# Durations are stretched under a sanitizer, never shortened.
+PATIENCE = 30.0 * (3 if SLOW else 1)
+
+
+class Daemon:
+    """One hcsd. Settings are keyword arguments: Daemon(QUEUE_SIZE=3)."""
+
+    def __init__(self, args=(), env=None, **settings):
+        self.settings = {"PORT": "0", "ADDRESS": "127.0.0.1", "LOG_FORMAT": "json"}
+        self.settings.update({name: str(value) for name, value in settings.items()})
+        environment = {k: v for k, v in os.environ.items() if k not in SETTING_NAMES}
+        if "PRIVATE_FD_TABLES" in os.environ:
+            environment["PRIVATE_FD_TABLES"] = os.environ["PRIVATE_FD_TABLES"]
+        environment.update(self.settings)
+        environment.update(env or {})
+        self.log = tempfile.TemporaryFile(mode="w+")
+        self.process = subprocess.Popen(
+            [HCSD, *args], env=environment, stdin=subprocess.DEVNULL, stderr=self.log)
+        self.pid = self.process.pid
+        self.port = None
+        self.status = None
+
+    def wait_ready(self):
+        """Waits for the line that says where it listens; gives self."""
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            found = re.search(r'"address":"[^"]*:(\d+)"', self.output())
+            if found:
+                self.port = int(found.group(1))
+                return self
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.01)
+        raise AssertionError("did not start: " + self.output())
+
+    def output(self):
+        """All it has said on standard error so far."""
+        self.log.flush()
+        return os.pread(self.log.fileno(), 1 << 24, 0).decode(errors="replace")
+
+    def signal(self, number=signal.SIGTERM):
+        self.process.send_signal(number)
+
+    def wait(self, timeout=None):
+        """Waits for its end; gives the exit status."""
+        self.status = self.process.wait(timeout or PATIENCE)
+        return self.status
+
+    def stop(self):
+        """Ends it as a service manager does; gives the exit status."""
+        if self.process.poll() is None:
+            self.signal()
+            try:
+                self.wait()
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+                raise AssertionError("did not stop: " + self.output())
+        self.status = self.process.returncode
+        return self.status
+
+    def kill(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+
+    def connect(self, timeout=None, source=None, rcvbuf=None):
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        sock.settimeout(timeout or PATIENCE)
+        if rcvbuf:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
+        if source:
+            sock.bind((source, 0))
+        sock.connect(("127.0.0.1", self.port))
+        return sock
+
+    def client(self, **kwargs):
+        return Client(self.connect(**kwargs))
+
+    def get(self, path, headers=""):
+        """One request on a connection of its own; gives the Reply."""
+        with self.client() as client:
+            return client.ask("GET %s HTTP/1.1\r\nHost: x\r\n%s\r\n" % (path, headers))
+
+    def post(self, body, path="/", headers=""):
+        with self.client() as client:
+            return client.post(body, path, headers)
+
+    def metrics(self):
+        return self.get("/metrics").json()
+
+    def resident_bytes(self):
+        with open("/proc/%d/statm" % self.pid) as statm:
+            return int(statm.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
+class Reply:
+    def __init__(self, status, headers, body, version):
+        self.status = status
+        self.headers = headers  # lower-case names; a repeated one is joined
+        self.body = body
+        self.version = version
+
+    def json(self):
+        return json.loads(self.body)
+
+    def problem(self):
+        """The last part of a problem document's type: "queue-full"."""
+        assert self.headers["content-type"] == "application/problem+json", self
+        return self.json()["type"].rsplit("/", 1)[1]
+
+    def closes(self):
+        return self.headers.get("connection", "").lower() == "close"
+
+    def __repr__(self):
+        return "Reply(%r, %r, %r)" % (self.status, self.headers, self.body)
+
+
+class Client:
+    """A connection that reads replies one by one."""
+
+    def __init__(self, sock):
+        self.sock = sock
+        self.buffer = b""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        self.sock.close()
+
+    def send(self, data):
+        self.sock.sendall(data.encode("latin-1") if isinstance(data, str) else data)
+
+    def _more(self):
+        data = self.sock.recv(65536)
+        self.buffer += data
+        return bool(data)
+
+    def read_reply(self, method="GET"):
+        """The next reply, interim ones (100) too; None at the end of the
+        connection before its first byte."""
+        while b"\r\n\r\n" not in self.buffer:
+            if not self._more():
+                assert self.buffer == b"", "cut reply: %r" % self.buffer
+                return None
+        head, self.buffer = self.buffer.split(b"\r\n\r\n", 1)
+        lines = head.decode("latin-1").split("\r\n")
+        version, status = lines[0].split(" ")[:2]
+        headers = {}
+        for line in lines[1:]:
+            name, value = line.split(":", 1)
+            name = name.lower()
+            value = value.strip()
+            headers[name] = headers[name] + ", " + value if name in headers else value
+        body = b""
+        status = int(status)
+        if method != "HEAD" and status >= 200 and status not in (204, 304):
+            length = int(headers["content-length"])
+            while len(self.buffer) < length:
+                assert self._more(), "cut body"
+            body, self.buffer = self.buffer[:length], self.buffer[length:]
+        return Reply(status, headers, body, version)
+
+    def ask(self, request):
+        self.send(request)
+        return self.read_reply(request.split(" ", 1)[0] if isinstance(request, str) else "GET")
+
+    def post(self, body, path="/", headers=""):
+        body = body.encode() if isinstance(body, str) else body
+        self.send(post_bytes(body, path, headers))
+        return self.read_reply()
+
+    def at_end(self):
+        """True when the peer has closed in order, with nothing left to read."""
+        return self.buffer == b"" and self.sock.recv(1) == b""
+
+
+def post_bytes(body, path="/", headers=""):
+    body = body.encode() if isinstance(body, str) else body
+    return ("POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            "Content-Length: %d\r\n%s\r\n" % (path, len(body), headers)).encode() + body
+
+
+def get_bytes(path="/health", headers=""):
+    return ("GET %s HTTP/1.1\r\nHost: x\r\n%s\r\n" % (path, headers)).encode()
+
+
+def setting_names():
+    text = subprocess.run([HCSD, "--print-config"], capture_output=True, text=True,
+                          env={"PATH": os.environ.get("PATH", "")}).stdout
+    return {line.split("=", 1)[0] for line in text.splitlines() if "=" in line}
+
+
+SETTING_NAMES = setting_names()
+
+
+class TestCase(unittest.TestCase):
+    """Tests that stop what they started, and look at how it ended."""
+
+    def start(self, **settings):
+        daemon = Daemon(**settings).wait_ready()
+        self.addCleanup(self._end, daemon)
+        return daemon
+
+    def _end(self, daemon):
+        if daemon.status is None:
+            self.assertEqual(daemon.stop(), 0, daemon.output())
+        self.assertNotIn("Sanitizer", daemon.output())
+        self.assertNotIn("runtime error:", daemon.output())
+        self.assertNotIn("Assertion", daemon.output())
+        daemon.log.close()
+
+    def eventually(self, look, what="condition", timeout=None):
+        """Waits until look() gives something true, and gives it."""
+        end = time.monotonic() + (timeout or PATIENCE)
+        while True:
+            got = look()
+            if got:
+                return got
+            if time.monotonic() > end:
+                self.fail("waited in vain for %s" % what)
+            time.sleep(0.02)
+
+
+def main():
+    unittest.main(verbosity=2)

@@ -1,0 +1,691 @@
+/* The built-in handlers against jobs that are played here: this file defines
+ * every function that the public header offers for a job, so the linker takes
+ * none from the daemon. */
+/* wrap: clock_gettime clock_nanosleep */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/json.h"
+#include "handlers/builtin.h"
+
+#include <cjson/cJSON.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static const uint64_t MS = 1000000;
+
+/* --- The played job. */
+
+enum { ALWAYS = 1000000 };
+
+struct hcs_job {
+    const char *body;
+    cJSON *tree;
+    unsigned trees_built;
+    bool tree_fails;
+    unsigned looks;           /* calls of cancelled */
+    unsigned cancelled_after; /* looks that still say no */
+    unsigned writes_allowed;
+    unsigned writes;
+    char reply[4096];
+    size_t reply_length;
+    char detail[256];
+};
+
+static struct hcs_job make_job(const char *body)
+{
+    return (struct hcs_job){
+        .body = body,
+        .cancelled_after = ALWAYS,
+        .writes_allowed = ALWAYS,
+    };
+}
+
+static void drop_job(struct hcs_job *job)
+{
+    cJSON_Delete(job->tree);
+    job->tree = NULL;
+}
+
+const char *hcs_job_body(const struct hcs_job *job, size_t *length)
+{
+    *length = job->body != NULL ? strlen(job->body) : 0;
+    return job->body;
+}
+
+bool hcs_job_member(const struct hcs_job *job, const char *name,
+    const char **value, size_t *length)
+{
+    return job->body != NULL &&
+           hcs_json_member(job->body, strlen(job->body), name, value, length);
+}
+
+struct cJSON *hcs_job_json(struct hcs_job *job)
+{
+    if (job->body == NULL || job->tree_fails) {
+        return NULL;
+    }
+    if (job->tree == NULL) {
+        job->trees_built++;
+        job->tree = cJSON_Parse(job->body);
+    }
+    return job->tree;
+}
+
+const char *hcs_job_method(const struct hcs_job *job)
+{
+    return job->body != NULL ? "POST" : "GET";
+}
+
+const char *hcs_job_path(const struct hcs_job *job, size_t *length)
+{
+    (void)job;
+    *length = 1;
+    return "/";
+}
+
+const char *hcs_job_query(const struct hcs_job *job, size_t *length)
+{
+    (void)job;
+    *length = 0;
+    return NULL;
+}
+
+const char *hcs_job_request_id(const struct hcs_job *job, size_t *length)
+{
+    (void)job;
+    *length = 8;
+    return "test-123 and what follows it in the input";
+}
+
+const char *hcs_job_field(
+    const struct hcs_job *job, const char *name, size_t *length)
+{
+    (void)job;
+    (void)name;
+    *length = 0;
+    return NULL;
+}
+
+bool hcs_job_cancelled(const struct hcs_job *job)
+{
+    struct hcs_job *counted = (struct hcs_job *)(uintptr_t)job;
+
+    return counted->looks++ >= counted->cancelled_after;
+}
+
+bool hcs_job_write(struct hcs_job *job, const void *bytes, size_t length)
+{
+    if (job->writes++ >= job->writes_allowed) {
+        return false;
+    }
+    assert_true(length < sizeof job->reply - job->reply_length);
+    memcpy(job->reply + job->reply_length, bytes, length);
+    job->reply_length += length;
+    job->reply[job->reply_length] = '\0';
+    return true;
+}
+
+bool hcs_job_write_json(struct hcs_job *job, const struct cJSON *tree)
+{
+    char *text = cJSON_PrintUnformatted(tree);
+    bool written = text != NULL && hcs_job_write(job, text, strlen(text));
+
+    cJSON_free(text);
+    return written;
+}
+
+void hcs_job_set_status(struct hcs_job *job, unsigned status)
+{
+    (void)job;
+    fail_msg("status %u was set", status);
+}
+
+void hcs_job_set_content_type(struct hcs_job *job, const char *text)
+{
+    (void)job;
+    fail_msg("content type %s was set", text);
+}
+
+void hcs_job_set_detail(struct hcs_job *job, const char *detail)
+{
+    assert_true(strlen(detail) < 200);
+    strcpy(job->detail, detail);
+}
+
+/* --- The clocks: real ones, or sleeps that only take note. */
+
+enum { NAPS_MAX = 100000 };
+
+static struct {
+    bool played;
+    unsigned interruptions; /* EINTR before the next nap succeeds */
+    unsigned naps;
+    uint64_t start_ns;
+    uint64_t until_ns[NAPS_MAX];
+    unsigned cpu_reads;
+} clocks;
+
+int __real_clock_gettime(clockid_t id, struct timespec *out);
+int __wrap_clock_gettime(clockid_t id, struct timespec *out);
+int __real_clock_nanosleep(clockid_t id, int flags, const struct timespec *time,
+    struct timespec *left);
+int __wrap_clock_nanosleep(clockid_t id, int flags, const struct timespec *time,
+    struct timespec *left);
+
+static uint64_t to_ns(const struct timespec *time)
+{
+    return (uint64_t)time->tv_sec * 1000000000 + (uint64_t)time->tv_nsec;
+}
+
+static uint64_t read_clock(clockid_t id)
+{
+    struct timespec time;
+
+    assert_int_equal(__real_clock_gettime(id, &time), 0);
+    return to_ns(&time);
+}
+
+int __wrap_clock_gettime(clockid_t id, struct timespec *out)
+{
+    int rc = __real_clock_gettime(id, out);
+
+    if (id == CLOCK_THREAD_CPUTIME_ID) {
+        clocks.cpu_reads++;
+    } else if (clocks.played) {
+        assert_int_equal(id, CLOCK_MONOTONIC);
+        out->tv_nsec = 987654321; /* so that additions carry */
+        clocks.start_ns = to_ns(out);
+    }
+    return rc;
+}
+
+int __wrap_clock_nanosleep(
+    clockid_t id, int flags, const struct timespec *time, struct timespec *left)
+{
+    if (!clocks.played) {
+        return __real_clock_nanosleep(id, flags, time, left);
+    }
+    assert_int_equal(id, CLOCK_MONOTONIC);
+    assert_int_equal(flags, TIMER_ABSTIME);
+    assert_in_range(time->tv_nsec, 0, 999999999);
+    if (clocks.interruptions > 0) {
+        clocks.interruptions--;
+        return EINTR;
+    }
+    assert_true(clocks.naps < NAPS_MAX);
+    clocks.until_ns[clocks.naps++] = to_ns(time) - clocks.start_ns;
+    return 0;
+}
+
+static void play_clocks(void)
+{
+    memset(&clocks, 0, sizeof clocks);
+    clocks.played = true;
+}
+
+static int use_real_clocks(void **state)
+{
+    (void)state;
+    memset(&clocks, 0, sizeof clocks);
+    return 0;
+}
+
+/* --- Runs. */
+
+static void *open_handler(
+    const struct hcs_handler *handler, const char *argument)
+{
+    char error[128] = "";
+    void *self = NULL;
+
+    if (handler->open == NULL) {
+        return NULL;
+    }
+    if (handler->open(&self, argument, error, sizeof error) != 0) {
+        fail_msg("%s:%s: %s", handler->name, argument, error);
+    }
+    assert_non_null(self);
+    return self;
+}
+
+static enum hcs_outcome run_handler(const struct hcs_handler *handler,
+    const char *argument, struct hcs_job *job)
+{
+    void *self = open_handler(handler, argument);
+    enum hcs_outcome outcome = handler->run(self, job);
+
+    if (handler->close != NULL) {
+        handler->close(self);
+    }
+    return outcome;
+}
+
+static const struct {
+    const struct hcs_handler *handler;
+    const char *argument;
+    bool parses;
+} all[] = {
+    {&hcs_echo, NULL, false},
+    {&hcs_sleep, "1ns", true},
+    {&hcs_spin, "1ns", true},
+};
+
+enum { ALL_COUNT = sizeof all / sizeof all[0] };
+
+/* --- What all of them do. */
+
+static void assert_reply(const char *body, const char *data)
+{
+    char expected[1024] = "{\"status\":\"ok\",\"request_id\":\"test-123\","
+                          "\"data\":";
+
+    strcat(strcat(expected, data), "}");
+    for (size_t i = 0; i < ALL_COUNT; i++) {
+        struct hcs_job job = make_job(body);
+
+        assert_int_equal(
+            run_handler(all[i].handler, all[i].argument, &job), HCS_OK);
+        assert_string_equal(job.reply, expected);
+        assert_string_equal(job.detail, "");
+        drop_job(&job);
+    }
+}
+
+static void reply_has_null_without_a_body(void **state)
+{
+    (void)state;
+    assert_reply(NULL, "null");
+}
+
+static void reply_has_null_without_the_member(void **state)
+{
+    (void)state;
+    assert_reply("{}", "null");
+    assert_reply("{\"Data\":1,\"dat\":2,\"data2\":3}", "null");
+    assert_reply("{\"inner\":{\"data\":1}}", "null");
+}
+
+static void reply_has_the_member_as_it_was_sent(void **state)
+{
+    static const char *const values[] = {
+        "9007199254740993",
+        "-0.10e+0",
+        "1E400",
+        "true",
+        "null",
+        "\"\"",
+        "\"a\\u0000b\\/\\u00e9\\ud83d\\ude00\"",
+        "\"\xc3\xa9\xf0\x9f\x98\x80\"",
+        "[ 1 ,\t2,\n3 ]",
+        "{ \"a\" : {\"data\": [] } , \"a\":0 }",
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
+        char body[256] = "{\"first\":[\"data\"],\"data\":";
+
+        strcat(strcat(body, values[i]), "}");
+        assert_reply(body, values[i]);
+    }
+}
+
+static void white_space_around_body_and_value_does_not_matter(void **state)
+{
+    (void)state;
+    assert_reply(" \t\r\n{ \"data\" :\n 7\t }\n", "7");
+}
+
+static void body_that_is_no_object_is_invalid_and_says_what_is_wanted(
+    void **state)
+{
+    static const char *const bodies[] = {
+        "[]",
+        "[{\"data\":1}]",
+        "\"{\"",
+        "1",
+        "-1",
+        "true",
+        "null",
+        " \n\t\r[]",
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof bodies / sizeof bodies[0]; i++) {
+        for (size_t j = 0; j < ALL_COUNT; j++) {
+            struct hcs_job job = make_job(bodies[i]);
+
+            assert_int_equal(run_handler(all[j].handler, all[j].argument, &job),
+                HCS_INVALID);
+            assert_string_equal(job.detail,
+                "the body must be an object, such as {\"data\": 1}");
+            assert_int_equal(job.reply_length, 0);
+            assert_int_equal(job.trees_built, 0);
+            drop_job(&job);
+        }
+    }
+}
+
+static void reply_that_does_not_fit_is_no_memory(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ALL_COUNT; i++) {
+        struct hcs_job counted = make_job("{\"data\":1}");
+
+        (void)run_handler(all[i].handler, all[i].argument, &counted);
+        assert_in_range(counted.writes, 1, 100);
+        for (unsigned writes = 0; writes < counted.writes; writes++) {
+            struct hcs_job job = make_job("{\"data\":1}");
+
+            job.writes_allowed = writes;
+            assert_int_equal(run_handler(all[i].handler, all[i].argument, &job),
+                HCS_NO_MEMORY);
+            assert_int_equal(job.writes, writes + 1); /* none after it */
+            drop_job(&job);
+        }
+        drop_job(&counted);
+    }
+}
+
+static void only_those_that_play_parsing_build_a_tree(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ALL_COUNT; i++) {
+        struct hcs_job job = make_job("{\"data\":1}");
+
+        (void)run_handler(all[i].handler, all[i].argument, &job);
+        assert_int_equal(job.trees_built, all[i].parses ? 1 : 0);
+        drop_job(&job);
+    }
+}
+
+static void tree_that_does_not_fit_is_no_memory_and_no_work_is_done(
+    void **state)
+{
+    (void)state;
+    play_clocks();
+    for (size_t i = 0; i < ALL_COUNT; i++) {
+        struct hcs_job job = make_job("{\"data\":1}");
+
+        job.tree_fails = true;
+        assert_int_equal(run_handler(all[i].handler, all[i].argument, &job),
+            all[i].parses ? HCS_NO_MEMORY : HCS_OK);
+        assert_int_equal(job.reply_length == 0, all[i].parses);
+    }
+    assert_int_equal(clocks.naps, 0);
+    assert_int_equal(clocks.cpu_reads, 0);
+}
+
+static void handlers_say_who_they_are(void **state)
+{
+    (void)state;
+    assert_string_equal(hcs_echo.name, "echo");
+    assert_string_equal(hcs_sleep.name, "sleep");
+    assert_string_equal(hcs_spin.name, "spin");
+    for (size_t i = 0; i < ALL_COUNT; i++) {
+        assert_int_equal(all[i].handler->abi, HCS_HANDLER_ABI);
+    }
+    assert_int_equal(hcs_echo.flags, HCS_HANDLER_BRIEF);
+    assert_int_equal(hcs_sleep.flags, 0);
+    assert_int_equal(hcs_spin.flags, 0);
+    assert_null(hcs_echo.open); /* so an argument is refused */
+}
+
+/* --- Arguments. */
+
+static void assert_open(const struct hcs_handler *handler, const char *argument)
+{
+    void *self = open_handler(handler, argument);
+
+    handler->close(self);
+}
+
+static void assert_not_open(const struct hcs_handler *handler,
+    const char *argument, const char *expected)
+{
+    char error[128] = "";
+    void *self = NULL;
+
+    assert_int_equal(handler->open(&self, argument, error, sizeof error), -1);
+    assert_null(self);
+    assert_string_equal(error, expected);
+}
+
+static void argument_is_a_duration_up_to_a_bound(void **state)
+{
+    static const char sleep_allows[] =
+        "sleep needs a duration of at most 1h, such as sleep:100ms";
+    static const char spin_allows[] =
+        "spin needs a duration of at most 10s, such as spin:100us";
+    static const char *const bad[] = {
+        NULL,
+        "",
+        "0",
+        "100",
+        "ms",
+        "-1ms",
+        "1.5s",
+        "1s ",
+        "99999999999999999999s",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        assert_not_open(&hcs_sleep, bad[i], sleep_allows);
+        assert_not_open(&hcs_spin, bad[i], spin_allows);
+    }
+    assert_open(&hcs_sleep, "0s");
+    assert_open(&hcs_sleep, "1h");
+    assert_open(&hcs_sleep, "3600000000000ns");
+    assert_not_open(&hcs_sleep, "3600000000001ns", sleep_allows);
+    assert_not_open(&hcs_sleep, "2h", sleep_allows);
+    assert_open(&hcs_spin, "0s");
+    assert_open(&hcs_spin, "10s");
+    assert_open(&hcs_spin, "10000000000ns");
+    assert_not_open(&hcs_spin, "10000000001ns", spin_allows);
+    assert_not_open(&hcs_spin, "1m", spin_allows);
+}
+
+static void error_is_cut_where_there_is_little_room(void **state)
+{
+    char error[8];
+    void *self = NULL;
+
+    (void)state;
+    memset(error, '#', sizeof error);
+    assert_int_equal(hcs_sleep.open(&self, "x", error, 6), -1);
+    assert_memory_equal(error, "sleep\0##", sizeof error);
+}
+
+/* --- sleep. */
+
+static void sleep_takes_its_time(void **state)
+{
+    struct hcs_job job = make_job(NULL);
+    uint64_t before_ns = read_clock(CLOCK_MONOTONIC);
+
+    (void)state;
+    assert_int_equal(run_handler(&hcs_sleep, "60ms", &job), HCS_OK);
+    assert_true(read_clock(CLOCK_MONOTONIC) - before_ns >= 60 * MS);
+}
+
+static void short_sleep_is_one_nap(void **state)
+{
+    static const char *const durations[] = {"1ns", "30ms", "50ms"};
+    static const uint64_t expected_ns[] = {1, 30000000, 50000000};
+
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        struct hcs_job job = make_job(NULL);
+
+        play_clocks();
+        assert_int_equal(run_handler(&hcs_sleep, durations[i], &job), HCS_OK);
+        assert_int_equal(clocks.naps, 1);
+        assert_int_equal(clocks.until_ns[0], expected_ns[i]);
+        assert_int_equal(job.looks, 1);
+    }
+}
+
+static void long_sleep_looks_for_cancellation_each_50_ms(void **state)
+{
+    struct hcs_job job = make_job(NULL);
+
+    (void)state;
+    play_clocks();
+    assert_int_equal(run_handler(&hcs_sleep, "1h", &job), HCS_OK);
+    assert_int_equal(clocks.naps, 72000);
+    assert_int_equal(job.looks, 72000);
+    for (unsigned i = 0; i < clocks.naps; i++) {
+        assert_int_equal(clocks.until_ns[i], (i + 1) * 50 * MS);
+    }
+}
+
+static void last_nap_ends_with_the_sleep(void **state)
+{
+    struct hcs_job job = make_job(NULL);
+
+    (void)state;
+    play_clocks();
+    assert_int_equal(run_handler(&hcs_sleep, "120ms", &job), HCS_OK);
+    assert_int_equal(clocks.naps, 3);
+    assert_int_equal(clocks.until_ns[2], 120 * MS);
+}
+
+static void no_sleep_is_no_nap(void **state)
+{
+    struct hcs_job job = make_job(NULL);
+
+    (void)state;
+    play_clocks();
+    assert_int_equal(run_handler(&hcs_sleep, "0s", &job), HCS_OK);
+    assert_int_equal(clocks.naps, 0);
+    assert_true(job.reply_length > 0);
+}
+
+static void interrupted_nap_goes_on_to_the_same_end(void **state)
+{
+    struct hcs_job job = make_job(NULL);
+
+    (void)state;
+    play_clocks();
+    clocks.interruptions = 3;
+    assert_int_equal(run_handler(&hcs_sleep, "20ms", &job), HCS_OK);
+    assert_int_equal(clocks.interruptions, 0);
+    assert_int_equal(clocks.naps, 1);
+    assert_int_equal(clocks.until_ns[0], 20 * MS);
+}
+
+static void cancelled_sleep_ends_early_and_answers_nothing(void **state)
+{
+    struct hcs_job job = make_job("{\"data\":1}");
+
+    (void)state;
+    play_clocks();
+    job.cancelled_after = 2;
+    assert_int_equal(run_handler(&hcs_sleep, "1h", &job), HCS_FAILED);
+    assert_int_equal(clocks.naps, 2);
+    assert_int_equal(job.writes, 0);
+    drop_job(&job);
+}
+
+/* --- spin. */
+
+static uint64_t cpu_of_spin(
+    const char *argument, struct hcs_job *job, enum hcs_outcome expected)
+{
+    void *self = open_handler(&hcs_spin, argument);
+    uint64_t before_ns = read_clock(CLOCK_THREAD_CPUTIME_ID);
+    uint64_t after_ns;
+
+    assert_int_equal(hcs_spin.run(self, job), expected);
+    after_ns = read_clock(CLOCK_THREAD_CPUTIME_ID);
+    hcs_spin.close(self);
+    return after_ns - before_ns;
+}
+
+static void spin_costs_its_duration_in_cpu_time(void **state)
+{
+    struct hcs_job job = make_job(NULL);
+    uint64_t cost_ns = cpu_of_spin("20ms", &job, HCS_OK);
+
+    (void)state;
+    assert_true(cost_ns >= 20 * MS);
+    assert_true(cost_ns < 100 * MS); /* not much more, on any machine */
+}
+
+static void spin_reads_the_clock_seldom(void **state)
+{
+    struct hcs_job job = make_job(NULL);
+
+    (void)state;
+    (void)cpu_of_spin("20ms", &job, HCS_OK);
+    assert_in_range(clocks.cpu_reads, 2, 2000); /* 10 us apart, on average */
+}
+
+static void no_spin_costs_nothing(void **state)
+{
+    struct hcs_job job = make_job(NULL);
+
+    (void)state;
+    (void)cpu_of_spin("0s", &job, HCS_OK);
+    assert_int_equal(job.looks, 0);
+    assert_true(job.reply_length > 0);
+}
+
+static void cancelled_spin_ends_early_and_answers_nothing(void **state)
+{
+    struct hcs_job job = make_job("{\"data\":1}");
+
+    (void)state;
+    job.cancelled_after = 2;
+    assert_true(cpu_of_spin("10s", &job, HCS_FAILED) < 1000 * MS);
+    assert_int_equal(job.looks, 3);
+    assert_int_equal(job.writes, 0);
+    drop_job(&job);
+}
+
+static void spin_looks_for_cancellation_now_and_then(void **state)
+{
+    struct hcs_job job = make_job(NULL);
+
+    (void)state;
+    (void)cpu_of_spin("50ms", &job, HCS_OK);
+    assert_true(job.looks >= 5);
+}
+
+#define CLOCK_TEST(function) cmocka_unit_test_setup(function, use_real_clocks)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CLOCK_TEST(reply_has_null_without_a_body),
+        CLOCK_TEST(reply_has_null_without_the_member),
+        CLOCK_TEST(reply_has_the_member_as_it_was_sent),
+        CLOCK_TEST(white_space_around_body_and_value_does_not_matter),
+        CLOCK_TEST(body_that_is_no_object_is_invalid_and_says_what_is_wanted),
+        CLOCK_TEST(reply_that_does_not_fit_is_no_memory),
+        CLOCK_TEST(only_those_that_play_parsing_build_a_tree),
+        CLOCK_TEST(tree_that_does_not_fit_is_no_memory_and_no_work_is_done),
+        CLOCK_TEST(handlers_say_who_they_are),
+        CLOCK_TEST(argument_is_a_duration_up_to_a_bound),
+        CLOCK_TEST(error_is_cut_where_there_is_little_room),
+        CLOCK_TEST(sleep_takes_its_time),
+        CLOCK_TEST(short_sleep_is_one_nap),
+        CLOCK_TEST(long_sleep_looks_for_cancellation_each_50_ms),
+        CLOCK_TEST(last_nap_ends_with_the_sleep),
+        CLOCK_TEST(no_sleep_is_no_nap),
+        CLOCK_TEST(interrupted_nap_goes_on_to_the_same_end),
+        CLOCK_TEST(cancelled_sleep_ends_early_and_answers_nothing),
+        CLOCK_TEST(spin_costs_its_duration_in_cpu_time),
+        CLOCK_TEST(spin_reads_the_clock_seldom),
+        CLOCK_TEST(no_spin_costs_nothing),
+        CLOCK_TEST(cancelled_spin_ends_early_and_answers_nothing),
+        CLOCK_TEST(spin_looks_for_cancellation_now_and_then),
+    };
+
+    return cmocka_run_group_tests_name("handlers", tests, NULL, NULL);
+}

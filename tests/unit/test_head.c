@@ -1,0 +1,1664 @@
+/*
+ * The header section, from bytes to meaning or to the reason of its refusal.
+ * Each section is checked whole, growing byte by byte, and cut in two at every
+ * position, always in memory of exactly its size: the verdict must be one.
+ */
+#include "http/head.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { LIMIT = 16 * 1024 };
+
+#define LINE "GET / HTTP/1.1\r\n"
+#define HOST "Host: a\r\n"
+#define END "\r\n"
+
+struct verdict {
+    enum hcs_scan scan;
+    enum hcs_reason reason;
+    size_t head_length;
+};
+
+/* One for all tests, as a loop has one for all connections: what one section
+ * leaves in it must not show in the next. */
+static struct hcs_parser parser;
+
+static char *copy_of(const char *bytes, size_t length)
+{
+    char *copy = malloc(length > 0 ? length : 1);
+
+    assert_non_null(copy);
+    memcpy(copy, bytes, length);
+    return copy;
+}
+
+static struct verdict look(struct hcs_head_scan *scan, const char *bytes,
+    size_t length, size_t max_bytes)
+{
+    struct verdict verdict = {.head_length = SIZE_MAX};
+    char *copy = copy_of(bytes, length);
+
+    verdict.scan = hcs_head_scan(
+        scan, copy, length, max_bytes, &verdict.head_length, &verdict.reason);
+    free(copy);
+    return verdict;
+}
+
+static void same_in_pieces(const char *bytes, size_t length, size_t max_bytes,
+    const struct verdict *whole)
+{
+    struct hcs_head_scan growing = {0};
+    struct verdict verdict = {.scan = HCS_SCAN_MORE};
+
+    for (size_t cut = 0; cut <= length; cut++) {
+        struct hcs_head_scan scan = {0};
+        struct verdict piece = look(&scan, bytes, cut, max_bytes);
+
+        if (piece.scan == HCS_SCAN_MORE) {
+            piece = look(&scan, bytes, length, max_bytes);
+        } else if (piece.scan == HCS_SCAN_DONE) {
+            assert_true(cut >= whole->head_length);
+        }
+        assert_int_equal(piece.scan, whole->scan);
+        assert_int_equal(piece.reason, whole->reason);
+        assert_int_equal(piece.head_length, whole->head_length);
+        if (verdict.scan == HCS_SCAN_MORE) {
+            verdict = look(&growing, bytes, cut, max_bytes);
+        }
+    }
+    assert_int_equal(verdict.scan, whole->scan);
+    assert_int_equal(verdict.reason, whole->reason);
+    assert_int_equal(verdict.head_length, whole->head_length);
+}
+
+/* Scan and parse. */
+static enum hcs_reason judge(
+    const char *bytes, size_t length, struct hcs_head *head)
+{
+    struct hcs_head_scan scan = {0};
+    struct verdict whole = look(&scan, bytes, length, LIMIT);
+    enum hcs_reason reason;
+    char *section;
+
+    same_in_pieces(bytes, length, LIMIT, &whole);
+    assert_int_not_equal(whole.scan, HCS_SCAN_MORE);
+    if (whole.scan == HCS_SCAN_BAD) {
+        assert_int_not_equal(whole.reason, HCS_REASON_NONE);
+        return whole.reason;
+    }
+    section = copy_of(bytes, whole.head_length);
+    memset(head, 0xaa, sizeof *head);
+    reason = hcs_head_parse(&parser, section, whole.head_length, head);
+    free(section);
+    return reason;
+}
+
+struct row {
+    enum hcs_reason reason;
+    size_t length;
+    const char *bytes;
+};
+
+#define ROW(reason, bytes)                                                     \
+    {                                                                          \
+        HCS_REASON_##reason, sizeof(bytes) - 1, bytes                          \
+    }
+
+static void check_rows(const struct row *rows, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct hcs_head head;
+        enum hcs_reason got = judge(rows[i].bytes, rows[i].length, &head);
+
+        if (got != rows[i].reason) {
+            print_message("row %zu, %s instead of %s:\n%.*s\n", i,
+                hcs_reason_word(got), hcs_reason_word(rows[i].reason),
+                (int)rows[i].length, rows[i].bytes);
+        }
+        assert_int_equal(got, rows[i].reason);
+    }
+}
+
+#define CHECK(...)                                                             \
+    do {                                                                       \
+        static const struct row rows[] = {__VA_ARGS__};                        \
+                                                                               \
+        check_rows(rows, sizeof rows / sizeof rows[0]);                        \
+    } while (0)
+
+/* A section that is in order; for a closer look at what was read. */
+static struct hcs_head read_head(const char *text)
+{
+    struct hcs_head head;
+    enum hcs_reason reason = judge(text, strlen(text), &head);
+
+    if (reason != HCS_REASON_NONE) {
+        print_message("%s:\n%s\n", hcs_reason_word(reason), text);
+    }
+    assert_int_equal(reason, HCS_REASON_NONE);
+    return head;
+}
+
+static void assert_span(
+    const char *text, struct hcs_span span, const char *expected)
+{
+    assert_int_equal(span.length, strlen(expected));
+    assert_memory_equal(text + span.offset, expected, span.length);
+}
+
+/* ---- request line ---- */
+
+static void request_line_has_three_parts_and_two_spaces(void **state)
+{
+    (void)state;
+    CHECK(ROW(NONE, LINE HOST END),
+        ROW(BAD_REQUEST_LINE, "GET  / HTTP/1.1\r\n" HOST END),
+        ROW(BAD_REQUEST_LINE, "GET /  HTTP/1.1\r\n" HOST END),
+        ROW(BAD_REQUEST_LINE, "GET / HTTP/1.1 \r\n" HOST END),
+        ROW(BAD_REQUEST_LINE, " GET / HTTP/1.1\r\n" HOST END),
+        ROW(BAD_REQUEST_LINE, "\tGET / HTTP/1.1\r\n" HOST END),
+        ROW(BAD_REQUEST_LINE, "GET\t/ HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "GET /\tHTTP/1.1\r\n" HOST END),
+        ROW(BAD_REQUEST_LINE, "GET / HTTP/1.1\t\r\n" HOST END),
+        ROW(BAD_REQUEST_LINE, "GET / a HTTP/1.1\r\n" HOST END),
+        ROW(BAD_REQUEST_LINE, "GET / HTTP/1.1 HTTP/1.1\r\n" HOST END),
+        ROW(BAD_REQUEST_LINE, "GET\r\n" HOST END),
+        ROW(BAD_REQUEST_LINE, "GET \r\n" HOST END),
+        ROW(BAD_REQUEST_LINE, "GET /\r\n" HOST END),
+        ROW(BAD_REQUEST_LINE, "GET / \r\n" HOST END),
+        ROW(BAD_REQUEST_LINE, "GET / HTTP/1.1GET / HTTP/1.1\r\n" HOST END),
+        ROW(BAD_REQUEST_LINE, "/ HTTP/1.1\r\n" HOST END),
+        ROW(BAD_REQUEST_LINE, " / HTTP/1.1\r\n" HOST END),
+        ROW(BAD_REQUEST_LINE, "\r\n" LINE HOST END),
+        ROW(BAD_REQUEST_LINE, ":\r\n\r\n"), ROW(BAD_REQUEST_LINE, "\0"));
+}
+
+static void method_is_a_token(void **state)
+{
+    (void)state;
+    CHECK(ROW(BAD_REQUEST_LINE, "G(T / HTTP/1.1\r\n" HOST END),
+        ROW(BAD_REQUEST_LINE, "GET: / HTTP/1.1\r\n" HOST END),
+        ROW(BAD_REQUEST_LINE, "G\"T / HTTP/1.1\r\n" HOST END),
+        ROW(BAD_REQUEST_LINE, "G\0T / HTTP/1.1\r\n" HOST END),
+        ROW(BAD_REQUEST_LINE, "GET\x80 / HTTP/1.1\r\n" HOST END),
+        ROW(BAD_REQUEST_LINE, "GET\x7f / HTTP/1.1\r\n" HOST END),
+        ROW(BAD_REQUEST_LINE, "\xef\xbb\xbfGET / HTTP/1.1\r\n" HOST END));
+}
+
+static void unknown_token_is_not_implemented(void **state)
+{
+    (void)state;
+    CHECK(ROW(NOT_IMPLEMENTED, "FOO / HTTP/1.1\r\n" HOST END),
+        ROW(NOT_IMPLEMENTED, "G / HTTP/1.1\r\n" HOST END),
+        ROW(NOT_IMPLEMENTED, "get / HTTP/1.1\r\n" HOST END),
+        ROW(NOT_IMPLEMENTED, "Get / HTTP/1.1\r\n" HOST END),
+        ROW(NOT_IMPLEMENTED, "GETT / HTTP/1.1\r\n" HOST END),
+        ROW(NOT_IMPLEMENTED, "GE / HTTP/1.1\r\n" HOST END),
+        ROW(NOT_IMPLEMENTED, "POSTS / HTTP/1.1\r\n" HOST END),
+        ROW(NOT_IMPLEMENTED, "OPTION * HTTP/1.1\r\n" HOST END),
+        ROW(NOT_IMPLEMENTED, "OPTIONSX * HTTP/1.1\r\n" HOST END),
+        ROW(NOT_IMPLEMENTED, "connect a:1 HTTP/1.1\r\n" HOST END),
+        ROW(NOT_IMPLEMENTED, "!#$%&'*+-.^_`|~09azAZ / HTTP/1.1\r\n" HOST END),
+        /* known to llhttp for RTSP only, or in some versions only */
+        ROW(NOT_IMPLEMENTED, "DESCRIBE / HTTP/1.1\r\n" HOST END),
+        ROW(NOT_IMPLEMENTED, "PLAY / HTTP/1.1\r\n" HOST END),
+        ROW(NOT_IMPLEMENTED, "FLUSH / HTTP/1.1\r\n" HOST END),
+        ROW(NOT_IMPLEMENTED, "QUERY / HTTP/1.1\r\n" HOST END),
+        ROW(NOT_IMPLEMENTED, "PRI * HTTP/1.1\r\n" HOST END),
+        /* 32 bytes wait for what follows, 33 do not */
+        ROW(BAD_REQUEST_LINE, "0123456789abcdef0123456789ABCDEF\r\n"),
+        ROW(NOT_IMPLEMENTED, "0123456789abcdef0123456789ABCDEF0\r\n"),
+        ROW(NOT_IMPLEMENTED, "0123456789abcdef0123456789ABCDEF0"));
+}
+
+static void methods_served_elsewhere_are_passed_on(void **state)
+{
+    static const char *const others[] = {"PUT", "DELETE", "PATCH", "TRACE",
+        "COPY", "LOCK", "MKCOL", "MOVE", "PROPFIND", "PROPPATCH", "SEARCH",
+        "UNLOCK", "BIND", "REBIND", "UNBIND", "ACL", "REPORT", "MKACTIVITY",
+        "CHECKOUT", "MERGE", "M-SEARCH", "NOTIFY", "SUBSCRIBE", "UNSUBSCRIBE",
+        "PURGE", "MKCALENDAR", "LINK", "UNLINK", "SOURCE"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        char text[128];
+        struct hcs_head head;
+
+        snprintf(text, sizeof text,
+            "%s /p?q HTTP/1.1\r\nContent-Length: 7\r\nHost: b:1\r\n\r\n",
+            others[i]);
+        head = read_head(text);
+        assert_int_equal(head.method, HCS_METHOD_OTHER);
+        assert_span(text, head.path, "/p");
+        assert_span(text, head.query, "q");
+        assert_span(text, head.host, "b:1");
+        assert_true(head.has_length && head.content_length == 7);
+        assert_true(head.keep_alive && head.minor == 1);
+    }
+}
+
+static void methods_served_here_are_told_apart(void **state)
+{
+    (void)state;
+    assert_int_equal(read_head(LINE HOST END).method, HCS_GET);
+    assert_int_equal(
+        read_head("HEAD / HTTP/1.1\r\n" HOST END).method, HCS_HEAD);
+    assert_int_equal(
+        read_head("POST / HTTP/1.1\r\n" HOST END).method, HCS_POST);
+    assert_int_equal(
+        read_head("OPTIONS / HTTP/1.1\r\n" HOST END).method, HCS_OPTIONS);
+}
+
+static void major_versions_other_than_one_are_unsupported(void **state)
+{
+    (void)state;
+    CHECK(ROW(BAD_VERSION, "GET / HTTP/0.9\r\n" HOST END),
+        ROW(BAD_VERSION, "GET / HTTP/2.0\r\n" HOST END),
+        ROW(BAD_VERSION, "GET / HTTP/2.1\r\n"),
+        ROW(BAD_VERSION, "GET / HTTP/3.0\r\n" HOST END),
+        ROW(BAD_VERSION, "GET / HTTP/9.9\r\n" HOST END),
+        ROW(BAD_VERSION, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+        ROW(BAD_VERSION, "FOO / HTTP/2.0\r\n" HOST END));
+}
+
+static void malformed_version_is_a_bad_request_line(void **state)
+{
+    (void)state;
+    CHECK(ROW(BAD_REQUEST_LINE, "GET / HTTP/1\r\n" HOST END),
+        ROW(BAD_REQUEST_LINE, "GET / HTTP/1.\r\n" HOST END),
+        ROW(BAD_REQUEST_LINE, "GET / HTTP/.1\r\n" HOST END),
+        ROW(BAD_REQUEST_LINE, "GET / HTTP/11\r\n" HOST END),
+        ROW(BAD_REQUEST_LINE, "GET / HTTP/1.10\r\n" HOST END),
+        ROW(BAD_REQUEST_LINE, "GET / HTTP/1.1.1\r\n" HOST END),
+        ROW(BAD_REQUEST_LINE, "GET / HTTP/01.1\r\n" HOST END),
+        ROW(BAD_REQUEST_LINE, "GET / HTTP/10.1\r\n" HOST END),
+        ROW(BAD_REQUEST_LINE, "GET / HTTP/1,1\r\n" HOST END),
+        ROW(BAD_REQUEST_LINE, "GET / HTTP/-1.1\r\n" HOST END),
+        ROW(BAD_REQUEST_LINE, "GET / HTTP/a.1\r\n" HOST END),
+        ROW(BAD_REQUEST_LINE, "GET / HTTP/1.a\r\n" HOST END),
+        ROW(BAD_REQUEST_LINE, "GET / HTTP /1.1\r\n" HOST END),
+        ROW(BAD_REQUEST_LINE, "GET / HTTP1.1\r\n" HOST END),
+        ROW(BAD_REQUEST_LINE, "GET / http/1.1\r\n" HOST END),
+        ROW(BAD_REQUEST_LINE, "GET / Http/1.1\r\n" HOST END),
+        ROW(BAD_REQUEST_LINE, "GET / HTTPS/1.1\r\n" HOST END),
+        ROW(BAD_REQUEST_LINE, "GET / RTSP/1.0\r\n" HOST END),
+        ROW(BAD_REQUEST_LINE, "SOURCE / ICE/1.0\r\n" HOST END),
+        ROW(BAD_REQUEST_LINE, "GET / HTTP/1.1;\r\n" HOST END),
+        ROW(BAD_REQUEST_LINE, "GET / HTTP/1.\xb9\r\n" HOST END),
+        ROW(BAD_REQUEST_LINE, "FOO / HTTP/x.1\r\n" HOST END));
+}
+
+static void later_minor_versions_are_read_as_1_1(void **state)
+{
+    (void)state;
+    for (char minor = '0'; minor <= '9'; minor++) {
+        char text[] = "POST /p?q HTTP/1.x\r\nHost: b\r\nContent-Length: 3\r\n"
+                      "Expect: 100-continue\r\n\r\n";
+        struct hcs_head head;
+
+        *strchr(text, 'x') = minor;
+        head = read_head(text);
+        assert_int_equal(head.minor, minor != '0');
+        assert_int_equal(head.keep_alive, minor != '0');
+        assert_int_equal(head.expect_continue, minor != '0');
+        assert_int_equal(head.method, HCS_POST);
+        assert_span(text, head.path, "/p");
+        assert_span(text, head.query, "q");
+        assert_span(text, head.host, "b");
+        assert_true(head.content_length == 3);
+    }
+}
+
+/* ---- target ---- */
+
+static void target_has_the_form_that_goes_with_the_method(void **state)
+{
+    (void)state;
+    CHECK(ROW(NONE, "OPTIONS * HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "GET * HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "HEAD * HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "POST * HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "TRACE * HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "M-SEARCH * HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "OPTIONS ** HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "OPTIONS *? HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "OPTIONS */ HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "GET a HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "GET a/b HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "GET ?q HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "GET a:80 HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "GET [::1]:80 HTTP/1.1\r\n" HOST END),
+        ROW(NONE, "CONNECT a:80 HTTP/1.1\r\n" HOST END),
+        ROW(NONE, "CONNECT 192.0.2.1:80 HTTP/1.1\r\n" HOST END),
+        ROW(NONE, "CONNECT [::1]:65535 HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "CONNECT / HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "CONNECT * HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "CONNECT a HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "CONNECT a: HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "CONNECT a:0 HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "CONNECT a:65536 HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "CONNECT a:x HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "CONNECT a:80/ HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "CONNECT a:80?q HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "CONNECT :80 HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "CONNECT u@a:80 HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "CONNECT http://a:80/ HTTP/1.1\r\n" HOST END));
+}
+
+static void absolute_form_is_http_with_a_valid_authority(void **state)
+{
+    (void)state;
+    CHECK(ROW(NONE, "GET http://a HTTP/1.1\r\n" HOST END),
+        ROW(NONE, "GET http://a/ HTTP/1.1\r\n" HOST END),
+        ROW(NONE, "GET https://a/ HTTP/1.1\r\n" HOST END),
+        ROW(NONE, "GET HTTP://a/ HTTP/1.1\r\n" HOST END),
+        ROW(NONE, "GET hTTps://a/ HTTP/1.1\r\n" HOST END),
+        ROW(NONE, "GET http://a:80/b?c HTTP/1.1\r\n" HOST END),
+        ROW(NONE, "GET http://a:/b HTTP/1.1\r\n" HOST END),
+        ROW(NONE, "GET http://a?b HTTP/1.1\r\n" HOST END),
+        ROW(NONE, "GET http://[::1]/ HTTP/1.1\r\n" HOST END),
+        ROW(NONE, "GET http://[2001:db8::1.2.3.4]:80 HTTP/1.1\r\n" HOST END),
+        ROW(NONE, "GET http://a.b-c_d~!$&'()*+;=%41/ HTTP/1.1\r\n" HOST END),
+        ROW(NONE, "PUT http://a HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "GET http:// HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "GET http:/// HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "GET http:///a HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "GET http://?a HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "GET http://:80/ HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "GET http:/a HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "GET http:a HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "GET http HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "GET ftp://a/ HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "GET httpx://a/ HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "GET httpss://a/ HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "GET urn:a HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "GET http://u@a/ HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "GET http://u:p@a/ HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "GET http://a,b/ HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "GET http://a:x/ HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "GET http://a:80:80/ HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "GET http://a:65536/ HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "GET http://[::1/ HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "GET http://::1]/ HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "GET http://[::g]/ HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "GET http://[::1]a/ HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "GET http://[v1.a]/ HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "GET http://a/[b] HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "GET http://a?[b] HTTP/1.1\r\n" HOST END));
+}
+
+static void absolute_form_has_the_say_over_host(void **state)
+{
+    static const char *const texts[] = {
+        "GET http://b:81/p/q?r=s HTTP/1.1\r\nHost: a\r\n\r\n",
+        "PUT http://b:81/p/q?r=s HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET https://b:81/p/q?r=s HTTP/1.2\r\nHost: a\r\n\r\n",
+        "GET http://b:81/p/q?r=s HTTP/1.0\r\n\r\n",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        struct hcs_head head = read_head(texts[i]);
+
+        assert_span(texts[i], head.host, "b:81");
+        assert_span(texts[i], head.path, "/p/q");
+        assert_span(texts[i], head.query, "r=s");
+        assert_false(head.asterisk);
+    }
+    /* ... but does not excuse it */
+    CHECK(ROW(BAD_HOST, "GET http://a/ HTTP/1.1\r\n" END),
+        ROW(BAD_HOST, "GET http://a/ HTTP/1.1\r\nHost:\r\n" END),
+        ROW(BAD_HOST, "GET http://a/ HTTP/1.1\r\nHost: a b\r\n" END),
+        ROW(BAD_HOST, "GET http://a/ HTTP/1.1\r\n" HOST HOST END),
+        ROW(BAD_HOST, "GET http://a/ HTTP/1.0\r\n" HOST HOST END));
+}
+
+static void empty_path_is_a_slash(void **state)
+{
+    const char *text = "GET http://b HTTP/1.1\r\nHost: a\r\n\r\n";
+    struct hcs_head head = read_head(text);
+
+    (void)state;
+    assert_span(text, head.path, "/");
+    assert_span(text, head.query, "");
+    assert_span(text, head.host, "b");
+
+    text = "GET http://b?q HTTP/1.1\r\nHost: a\r\n\r\n";
+    head = read_head(text);
+    assert_span(text, head.path, "/");
+    assert_span(text, head.query, "q");
+}
+
+static void asterisk_is_told(void **state)
+{
+    const char *text = "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n";
+    struct hcs_head head = read_head(text);
+
+    (void)state;
+    assert_true(head.asterisk);
+    assert_int_equal(head.path.length, 0);
+    assert_span(text, head.host, "a");
+
+    /* The absolute form of the same (RFC 9112, 3.2.4). */
+    text = "OPTIONS http://b HTTP/1.1\r\nHost: a\r\n\r\n";
+    head = read_head(text);
+    assert_true(head.asterisk);
+    assert_span(text, head.host, "b");
+
+    text = "OPTIONS http://b/ HTTP/1.1\r\nHost: a\r\n\r\n";
+    head = read_head(text);
+    assert_false(head.asterisk);
+    assert_span(text, head.path, "/");
+    assert_false(read_head("OPTIONS /* HTTP/1.1\r\n" HOST END).asterisk);
+}
+
+static void authority_form_gives_the_host(void **state)
+{
+    const char *text = "CONNECT b:443 HTTP/1.1\r\nHost: a\r\n"
+                       "Upgrade: x\r\nConnection: upgrade\r\n\r\n";
+    struct hcs_head head = read_head(text);
+
+    (void)state;
+    assert_int_equal(head.method, HCS_METHOD_OTHER);
+    assert_span(text, head.host, "b:443");
+    assert_int_equal(head.path.length, 0);
+    assert_true(head.keep_alive);
+}
+
+static void path_and_query_are_split_at_the_first_mark(void **state)
+{
+    static const struct {
+        const char *target, *path, *query;
+    } rows[] = {
+        {"/", "/", ""},
+        {"/?", "/", ""},
+        {"/a", "/a", ""},
+        {"/a?b", "/a", "b"},
+        {"/a?b?c", "/a", "b?c"},
+        {"//a//b", "//a//b", ""},
+        {"/a/../b/./c;d=e:f@g", "/a/../b/./c;d=e:f@g", ""},
+        {"/%41%zz", NULL, NULL},
+        {"/%2F%00%ff?%3f", "/%2F%00%ff", "%3f"},
+        {"/0123456789/0123456789/0123456789?0123456789012345678901234",
+            "/0123456789/0123456789/0123456789", "0123456789012345678901234"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char text[256];
+        struct hcs_head head;
+
+        snprintf(text, sizeof text, "GET %s HTTP/1.1\r\nHost: a\r\n\r\n",
+            rows[i].target);
+        if (rows[i].path == NULL) {
+            assert_int_equal(
+                judge(text, strlen(text), &head), HCS_REASON_BAD_TARGET);
+            continue;
+        }
+        head = read_head(text);
+        assert_span(text, head.path, rows[i].path);
+        assert_span(text, head.query, rows[i].query);
+    }
+}
+
+static void percent_sign_needs_two_hexadecimal_digits(void **state)
+{
+    (void)state;
+    CHECK(ROW(NONE, "GET /%0a%AF%fA HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "GET /% HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "GET /%4 HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "GET /%g0 HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "GET /%0g HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "GET /%%41 HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "GET /?% HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "GET /%u0041 HTTP/1.1\r\n" HOST END),
+        ROW(BAD_TARGET, "GET http://a%4/ HTTP/1.1\r\n" HOST END),
+        ROW(BAD_REQUEST_LINE, "GET /%\r\n" HOST END),
+        ROW(BAD_REQUEST_LINE, "GET /%4\r\n" HOST END),
+        ROW(BAD_LINE_END, "GET /%4\n" HOST END));
+}
+
+/* ---- every octet in every place ---- */
+
+static const char token_octets[] = "!#$%&'*+-.^_`|~0123456789"
+                                   "abcdefghijklmnopqrstuvwxyz"
+                                   "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+
+/* The reason for each octet in the gap between before and after, in four
+ * positions, so that it is met by a vector search as well as at its end. */
+static void check_octets(const char *before, const char *after,
+    enum hcs_reason (*expected)(unsigned char octet))
+{
+    static const char *const fillers[] = {
+        "", "x", "xxxxxxx", "xxxxxxxxxxxxxxx", "xxxxxxxxxxxxxxxxxxxxxxxxxxx"};
+
+    for (unsigned octet = 0; octet < 256; octet++) {
+        for (size_t i = 0; i < sizeof fillers / sizeof fillers[0]; i++) {
+            char text[256];
+            size_t length;
+            struct hcs_head head;
+            enum hcs_reason reason;
+
+            snprintf(text, sizeof text, "%s%s", before, fillers[i]);
+            length = strlen(text);
+            text[length++] = (char)octet;
+            snprintf(
+                text + length, sizeof text - length, "%s%s", fillers[i], after);
+            length += strlen(fillers[i]) + strlen(after);
+            reason = judge(text, length, &head);
+            if (reason != expected((unsigned char)octet)) {
+                print_message("octet %02x in %s: %s\n", octet, before,
+                    hcs_reason_word(reason));
+            }
+            assert_int_equal(reason, expected((unsigned char)octet));
+        }
+    }
+}
+
+static bool among(unsigned char octet, const char *octets)
+{
+    return octet != '\0' && strchr(octets, octet) != NULL;
+}
+
+static enum hcs_reason in_path(unsigned char octet)
+{
+    /* RFC 3986: pchar, "/" and "?" */
+    static const char allowed[] = "-._~!$&'()*+,;=:@/?0123456789"
+                                  "abcdefghijklmnopqrstuvwxyz"
+                                  "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+
+    return octet == '\n' || octet == '\r' ? HCS_REASON_BAD_LINE_END
+           : octet == ' '                 ? HCS_REASON_BAD_REQUEST_LINE
+           : among(octet, allowed)        ? HCS_REASON_NONE
+                                          : HCS_REASON_BAD_TARGET;
+}
+
+static enum hcs_reason in_name(unsigned char octet)
+{
+    return octet == '\n' || octet == '\r' ? HCS_REASON_BAD_LINE_END
+           : octet == ':' || among(octet, token_octets) ? HCS_REASON_NONE
+                                                        : HCS_REASON_BAD_FIELD;
+}
+
+static enum hcs_reason in_value(unsigned char octet)
+{
+    return octet == '\n' || octet == '\r' ? HCS_REASON_BAD_LINE_END
+           : octet == '\t' || (octet >= ' ' && octet != 0x7f)
+               ? HCS_REASON_NONE
+               : HCS_REASON_BAD_FIELD;
+}
+
+static void path_holds_what_a_uri_may(void **state)
+{
+    (void)state;
+    check_octets("GET /", " HTTP/1.1\r\n" HOST END, in_path);
+}
+
+static void query_holds_what_a_uri_may(void **state)
+{
+    (void)state;
+    check_octets("GET /?", " HTTP/1.1\r\n" HOST END, in_path);
+    check_octets("GET http://a/", " HTTP/1.1\r\n" HOST END, in_path);
+}
+
+static void name_is_a_token(void **state)
+{
+    (void)state;
+    check_octets(LINE HOST "X", "Y: b\r\n\r\n", in_name);
+}
+
+static void value_has_no_controls(void **state)
+{
+    (void)state;
+    check_octets(LINE HOST "A: b", "c\r\n\r\n", in_value);
+    check_octets(LINE HOST "A: b",
+        "c\r\nB: a much longer line, behind it\r\n"
+        "\r\n",
+        in_value);
+}
+
+static enum hcs_reason in_host(unsigned char octet)
+{
+    /* RFC 3986: reg-name, but for the comma; ":" would need digits behind it */
+    static const char allowed[] = "-._~!$&'()*+;=0123456789"
+                                  "abcdefghijklmnopqrstuvwxyz"
+                                  "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+
+    return octet == '\n' || octet == '\r' ? HCS_REASON_BAD_LINE_END
+           : octet < ' ' && octet != '\t' ? HCS_REASON_BAD_FIELD
+           : octet == 0x7f                ? HCS_REASON_BAD_FIELD
+           : among(octet, allowed)        ? HCS_REASON_NONE
+                                          : HCS_REASON_BAD_HOST;
+}
+
+static void host_holds_what_a_name_may(void **state)
+{
+    (void)state;
+    check_octets(LINE "Host: a", "b\r\n\r\n", in_host);
+}
+
+/* ---- lines and fields ---- */
+
+static void lines_end_in_crlf_exactly(void **state)
+{
+    (void)state;
+    CHECK(ROW(BAD_LINE_END, "GET / HTTP/1.1\n" HOST END),
+        ROW(BAD_LINE_END, "GET / HTTP/1.1\r" HOST END),
+        ROW(BAD_LINE_END, "GET / HTTP/1.1\r\r\n" HOST END),
+        ROW(BAD_LINE_END, "GET / HTTP/1.1\n\r" HOST END),
+        ROW(BAD_LINE_END, "GET / HTTP/1.1\n\n"),
+        ROW(BAD_LINE_END, "GET\n/ HTTP/1.1\r\n" HOST END),
+        ROW(BAD_LINE_END, "GET\r/ HTTP/1.1\r\n" HOST END),
+        ROW(BAD_LINE_END, "GE\rT / HTTP/1.1\r\n" HOST END),
+        ROW(BAD_LINE_END, "GET /a\rb HTTP/1.1\r\n" HOST END),
+        ROW(BAD_LINE_END, "GET /a\nb HTTP/1.1\r\n" HOST END),
+        ROW(BAD_LINE_END, "GET /\n"), ROW(BAD_LINE_END, "GET /\rX"),
+        ROW(BAD_LINE_END, "GET / HT\rTP/1.1\r\n" HOST END),
+        ROW(BAD_LINE_END, "\n" LINE HOST END),
+        ROW(BAD_LINE_END, "\rGET / HTTP/1.1\r\n" HOST END),
+        ROW(BAD_LINE_END, LINE "Host: a\n\r\n"),
+        ROW(BAD_LINE_END, LINE "Host: a\r\r\n\r\n"),
+        ROW(BAD_LINE_END, LINE "Host: a\rb\r\n\r\n"),
+        ROW(BAD_LINE_END, LINE HOST "A: b\r c\r\n\r\n"),
+        ROW(BAD_LINE_END, LINE HOST "A: b\n c\r\n\r\n"),
+        ROW(BAD_LINE_END, LINE HOST "A\r: b\r\n\r\n"),
+        ROW(BAD_LINE_END, LINE HOST "A\n: b\r\n\r\n"),
+        ROW(BAD_LINE_END, LINE HOST "A\n\r\n\r\n"),
+        ROW(BAD_LINE_END, LINE HOST "\n"), ROW(BAD_LINE_END, LINE HOST "\r\r"),
+        ROW(BAD_LINE_END, LINE HOST "\rA: b\r\n\r\n"),
+        ROW(BAD_LINE_END, LINE HOST "A: b\nB: c\r\n\r\n"),
+        ROW(BAD_LINE_END, LINE HOST "A:\n\r\n"));
+}
+
+static void fields_have_a_name_and_a_colon_behind_it(void **state)
+{
+    (void)state;
+    CHECK(ROW(NONE, LINE HOST "A:b\r\n\r\n"), ROW(NONE, LINE HOST "A:\r\n\r\n"),
+        ROW(NONE, LINE HOST "A: \r\n\r\n"),
+        ROW(NONE, LINE HOST "A: \t \t\r\n\r\n"),
+        ROW(NONE, LINE HOST "A: b \t c \t \r\n\r\n"),
+        ROW(NONE, LINE HOST "A::b\r\n\r\n"),
+        ROW(NONE, LINE HOST "A: \"b\x80\xff{}[]\\\r\n\r\n"),
+        ROW(BAD_FIELD, LINE HOST "A : b\r\n\r\n"),
+        ROW(BAD_FIELD, LINE HOST "A\t: b\r\n\r\n"),
+        ROW(BAD_FIELD, LINE HOST ": b\r\n\r\n"),
+        ROW(BAD_FIELD, LINE HOST ":\r\n\r\n"),
+        ROW(BAD_FIELD, LINE HOST "A\r\n\r\n"),
+        ROW(BAD_FIELD, LINE HOST "A b\r\n\r\n"),
+        ROW(BAD_FIELD, LINE HOST "A B: c\r\n\r\n"),
+        ROW(BAD_FIELD, LINE HOST "A\0: b\r\n\r\n"),
+        ROW(BAD_FIELD, LINE HOST "A: b\0\r\n\r\n"),
+        ROW(BAD_FIELD, LINE HOST "\0: b\r\n\r\n"),
+        ROW(BAD_FIELD, LINE HOST "A: \x01\r\n\r\n"),
+        ROW(BAD_FIELD, LINE HOST "A: \x0b\r\n\r\n"),
+        ROW(BAD_FIELD, LINE HOST "A: \x7f\r\n\r\n"),
+        ROW(BAD_FIELD, LINE HOST "\xe9: b\r\n\r\n"));
+}
+
+static void folded_lines_are_refused(void **state)
+{
+    (void)state;
+    CHECK(ROW(BAD_FIELD, LINE " Host: a\r\n\r\n"),
+        ROW(BAD_FIELD, LINE "\tHost: a\r\n\r\n"),
+        ROW(BAD_FIELD, LINE HOST "A: b\r\n c\r\n\r\n"),
+        ROW(BAD_FIELD, LINE HOST "A: b\r\n\tc\r\n\r\n"),
+        ROW(BAD_FIELD, LINE HOST "A: b\r\n \r\n\r\n"),
+        ROW(BAD_FIELD, LINE HOST "A:\r\n b\r\n\r\n"),
+        ROW(BAD_FIELD, LINE HOST "Content-Length:\r\n 5\r\n\r\n"),
+        ROW(BAD_FIELD, LINE HOST "Transfer-Encoding:\r\n chunked\r\n\r\n"));
+}
+
+static void section_ends_at_its_empty_line(void **state)
+{
+    static const char bytes[] = LINE HOST END "GET /next HTTP/1.1\r\n\n\0";
+    struct hcs_head_scan scan = {0};
+    struct verdict verdict =
+        look(&scan, bytes, sizeof bytes - 1, sizeof bytes * 2);
+
+    (void)state;
+    assert_int_equal(verdict.scan, HCS_SCAN_DONE);
+    assert_int_equal(verdict.head_length, sizeof LINE HOST END - 1);
+    same_in_pieces(bytes, sizeof bytes - 1, sizeof bytes * 2, &verdict);
+}
+
+static void incomplete_section_waits(void **state)
+{
+    static const char section[] =
+        "POST http://a%41:80/b?c%20d HTTP/1.1\r\nHost: a\r\n"
+        "Content-Type: application/json; charset=utf-8\r\nEmpty:\r\n\r\n";
+
+    (void)state;
+    for (size_t length = 0; length < sizeof section - 1; length++) {
+        struct hcs_head_scan scan = {0};
+
+        assert_int_equal(
+            look(&scan, section, length, LIMIT).scan, HCS_SCAN_MORE);
+    }
+}
+
+/* The bytes of a line that is still arriving, refused when the byte that
+ * breaks it is there. */
+static void incomplete_line_is_refused_at_its_first_wrong_byte(void **state)
+{
+    static const char *const lines[] = {
+        "GE(",
+        "GET  ",
+        "GET /\x01",
+        "GET /\x80",
+        "GET /#",
+        "GET /%g",
+        "GET /a b",
+        "GET / HTTP/1.x",
+        "GET / HTTP/1.1 ",
+        LINE " ",
+        LINE "A ",
+        LINE ":",
+        LINE HOST "A: b\x01",
+        LINE HOST "A: b\x7f",
+        LINE HOST "\x80",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
+        size_t length = strlen(lines[i]);
+        struct hcs_head_scan scan = {0};
+
+        assert_int_equal(
+            look(&scan, lines[i], length - 1, LIMIT).scan, HCS_SCAN_MORE);
+        assert_int_equal(
+            look(&scan, lines[i], length, LIMIT).scan, HCS_SCAN_BAD);
+    }
+}
+
+static void tls_hello_is_refused_at_its_first_byte(void **state)
+{
+    static const char hello[] = "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
+
+    (void)state;
+    for (size_t length = 1; length < sizeof hello; length++) {
+        struct hcs_head_scan scan = {0};
+        struct verdict verdict = look(&scan, hello, length, LIMIT);
+
+        assert_int_equal(verdict.scan, HCS_SCAN_BAD);
+        assert_int_equal(verdict.reason, HCS_REASON_BAD_REQUEST_LINE);
+    }
+}
+
+static void long_line_in_pieces_is_refused_at_a_control_byte(void **state)
+{
+    static char bytes[4096];
+    struct hcs_head_scan scan = {0};
+    size_t length = sizeof LINE HOST "A: " - 1;
+    struct verdict verdict;
+
+    (void)state;
+    memset(bytes, 'x', sizeof bytes);
+    memcpy(bytes, LINE HOST "A: ", length);
+    for (; length < 3000; length += 7) {
+        assert_int_equal(look(&scan, bytes, length, LIMIT).scan, HCS_SCAN_MORE);
+    }
+    bytes[length - 3] = '\v';
+    verdict = look(&scan, bytes, length, LIMIT);
+    assert_int_equal(verdict.scan, HCS_SCAN_BAD);
+    assert_int_equal(verdict.reason, HCS_REASON_BAD_FIELD);
+}
+
+static void empty_lines_before_a_request_are_counted(void **state)
+{
+    (void)state;
+    assert_int_equal(hcs_head_skip_empty("", 0), 0);
+    assert_int_equal(hcs_head_skip_empty("\r", 1), 0);
+    assert_int_equal(hcs_head_skip_empty("\n", 1), 0);
+    assert_int_equal(hcs_head_skip_empty("\r\n", 2), 2);
+    assert_int_equal(hcs_head_skip_empty("\r\n\r", 3), 2);
+    assert_int_equal(hcs_head_skip_empty("\r\n\r\n", 4), 4);
+    assert_int_equal(hcs_head_skip_empty("\r\r\n", 3), 0);
+    assert_int_equal(hcs_head_skip_empty("\n\r\n", 3), 0);
+    assert_int_equal(hcs_head_skip_empty("\r\n\r\nGET", 7), 4);
+    assert_int_equal(hcs_head_skip_empty("GET\r\n", 5), 0);
+}
+
+/* ---- Host ---- */
+
+static void host_is_there_once(void **state)
+{
+    (void)state;
+    CHECK(ROW(BAD_HOST, LINE END), ROW(BAD_HOST, LINE "Hosts: a\r\n" END),
+        ROW(BAD_HOST, LINE "Hos: a\r\nXost: a\r\n" END),
+        ROW(BAD_HOST, LINE HOST HOST END),
+        ROW(BAD_HOST, LINE HOST "A: b\r\nhOST: b\r\n" END),
+        ROW(NONE, LINE "hOsT: a\r\n" END), ROW(NONE, LINE "HOST:a\r\n" END),
+        ROW(BAD_HOST, "PUT / HTTP/1.1\r\n" END),
+        ROW(BAD_HOST, "GET / HTTP/1.7\r\n" END),
+        ROW(NONE, "GET / HTTP/1.0\r\n" END),
+        ROW(NONE, "GET / HTTP/1.0\r\n" HOST END),
+        ROW(BAD_HOST, "GET / HTTP/1.0\r\n" HOST HOST END),
+        ROW(BAD_HOST, "GET / HTTP/1.0\r\nHost:\r\n" END));
+}
+
+static void host_is_a_name_or_address_with_an_optional_port(void **state)
+{
+    (void)state;
+    CHECK(ROW(NONE, LINE "Host: localhost:8080\r\n" END),
+        ROW(NONE, LINE "Host: \t a \t \r\n" END),
+        ROW(NONE, LINE "Host: 192.0.2.1\r\n" END),
+        ROW(NONE, LINE "Host: 192.0.2.1:80\r\n" END),
+        ROW(NONE, LINE "Host: a.b-c_d~e!$&'()*+;=\r\n" END),
+        ROW(NONE, LINE "Host: %41b%2e\r\n" END),
+        ROW(NONE, LINE "Host: a:\r\n" END), ROW(NONE, LINE "Host: a:0\r\n" END),
+        ROW(NONE, LINE "Host: a:00080\r\n" END),
+        ROW(NONE, LINE "Host: a:65535\r\n" END),
+        ROW(NONE, LINE "Host: [::]\r\n" END),
+        ROW(NONE, LINE "Host: [::1]:80\r\n" END),
+        ROW(NONE, LINE "Host: [2001:db8:1:2:3:4:5:6]\r\n" END),
+        ROW(NONE, LINE "Host: [::ffff:192.0.2.1]\r\n" END),
+        ROW(NONE, LINE "Host: [ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255]"
+                       ":65535\r\n" END),
+        ROW(BAD_HOST, LINE "Host:\r\n" END),
+        ROW(BAD_HOST, LINE "Host: \r\n" END),
+        ROW(BAD_HOST, LINE "Host: :80\r\n" END),
+        ROW(BAD_HOST, LINE "Host: a:65536\r\n" END),
+        ROW(BAD_HOST, LINE "Host: a:4294967376\r\n" END),
+        ROW(BAD_HOST, LINE "Host: a:18446744073709551696\r\n" END),
+        ROW(BAD_HOST, LINE "Host: a:-1\r\n" END),
+        ROW(BAD_HOST, LINE "Host: a:8x\r\n" END),
+        ROW(BAD_HOST, LINE "Host: a:80:80\r\n" END),
+        ROW(BAD_HOST, LINE "Host: a: 80\r\n" END),
+        ROW(BAD_HOST, LINE "Host: a b\r\n" END),
+        ROW(BAD_HOST, LINE "Host: a, b\r\n" END),
+        ROW(BAD_HOST, LINE "Host: a,b\r\n" END),
+        ROW(BAD_HOST, LINE "Host: a/\r\n" END),
+        ROW(BAD_HOST, LINE "Host: a/b\r\n" END),
+        ROW(BAD_HOST, LINE "Host: http://a\r\n" END),
+        ROW(BAD_HOST, LINE "Host: u@a\r\n" END),
+        ROW(BAD_HOST, LINE "Host: u:p@a\r\n" END),
+        ROW(BAD_HOST, LINE "Host: a?b\r\n" END),
+        ROW(BAD_HOST, LINE "Host: a#b\r\n" END),
+        ROW(BAD_HOST, LINE "Host: a%\r\n" END),
+        ROW(BAD_HOST, LINE "Host: a%4\r\n" END),
+        ROW(BAD_HOST, LINE "Host: a%4g\r\n" END),
+        ROW(BAD_HOST, LINE "Host: \xe9\r\n" END),
+        ROW(BAD_HOST, LINE "Host: ::1\r\n" END),
+        ROW(BAD_HOST, LINE "Host: [::1\r\n" END),
+        ROW(BAD_HOST, LINE "Host: ::1]\r\n" END),
+        ROW(BAD_HOST, LINE "Host: []\r\n" END),
+        ROW(BAD_HOST, LINE "Host: [::1]80\r\n" END),
+        ROW(BAD_HOST, LINE "Host: [::1]]\r\n" END),
+        ROW(BAD_HOST, LINE "Host: [[::1]]\r\n" END),
+        ROW(BAD_HOST, LINE "Host: [1::2::3]\r\n" END),
+        ROW(BAD_HOST, LINE "Host: [12345::]\r\n" END),
+        ROW(BAD_HOST, LINE "Host: [1:2:3:4:5:6:7:8:9]\r\n" END),
+        ROW(BAD_HOST, LINE "Host: [::1%25eth0]\r\n" END),
+        ROW(BAD_HOST, LINE "Host: [192.0.2.1]\r\n" END),
+        ROW(BAD_HOST, LINE "Host: [v1.a]\r\n" END),
+        ROW(BAD_HOST, LINE "Host: [0000:0000:0000:0000:0000:0000:0000:0000"
+                           "0000]\r\n" END));
+}
+
+static void host_seen_before_is_no_excuse_for_another(void **state)
+{
+    (void)state;
+    CHECK(ROW(NONE, LINE "Host: localhost:8080\r\n" END),
+        ROW(NONE, LINE "Host: localhost:8080\r\n" END),
+        ROW(BAD_HOST, LINE "Host: localhost/8080\r\n" END),
+        ROW(BAD_HOST, LINE "Host: localhost:808x\r\n" END),
+        ROW(BAD_HOST, LINE "Host: localhost:80 0\r\n" END),
+        ROW(BAD_HOST, LINE "Host:\r\n" END),
+        ROW(NONE, LINE "Host: localhost:8080\r\n" END),
+        /* as long as is remembered, and one more */
+        ROW(NONE, LINE "Host: 0123456789012345678901234567890123456789"
+                       "012345678901234567890123\r\n" END),
+        ROW(BAD_HOST, LINE "Host: 0123456789012345678901234567890123456789"
+                           "01234567890123456789012/\r\n" END),
+        ROW(NONE, LINE "Host: 0123456789012345678901234567890123456789"
+                       "0123456789012345678901234\r\n" END),
+        ROW(BAD_HOST, LINE "Host: 0123456789012345678901234567890123456789"
+                           "012345678901234567890123/\r\n" END));
+}
+
+/* ---- body framing ---- */
+
+#define LENGTH(value)                                                          \
+    ROW(BAD_CONTENT_LENGTH, LINE HOST "Content-Length:" value "\r\n" END),     \
+        ROW(BAD_CONTENT_LENGTH,                                                \
+            "PUT / HTTP/1.0\r\nContent-Length:" value "\r\n" END)
+
+static void content_length_is_one_plain_number(void **state)
+{
+    (void)state;
+    CHECK(ROW(NONE, LINE HOST "Content-Length: 0\r\n" END),
+        ROW(NONE, LINE HOST "content-length:5\r\n" END),
+        ROW(NONE, LINE HOST "CONTENT-LENGTH: \t 5 \t \r\n" END),
+        ROW(NONE, LINE HOST "Content-Length: 9223372036854775807\r\n" END),
+        LENGTH(""), LENGTH(" "), LENGTH(" 00"), LENGTH(" 05"), LENGTH(" 0x5"),
+        LENGTH(" +5"), LENGTH(" -5"), LENGTH(" 5 5"), LENGTH(" 5,5"),
+        LENGTH(" 5, 5"), LENGTH(" 5,"), LENGTH(" ,5"), LENGTH(" 5;"),
+        LENGTH(" 5a"), LENGTH(" a"), LENGTH(" 5.0"), LENGTH(" 1e3"),
+        LENGTH(" 5_0"), LENGTH(" \"5\""), LENGTH(" \xb2"), LENGTH(" chunked"),
+        LENGTH(" 9223372036854775808"), LENGTH(" 9223372036854775810"),
+        LENGTH(" 10000000000000000000"), LENGTH(" 18446744073709551616"),
+        LENGTH(" 18446744073709551621"),
+        LENGTH(" 340282366920938463463374607431768211461"),
+        LENGTH(" 5\r\nContent-Length: 5"), LENGTH(" 5\r\nContent-Length: 6"),
+        LENGTH(" 5\r\nA: b\r\ncontent-length:"),
+        LENGTH("\r\nContent-Length: 5"));
+}
+
+static void content_length_is_read(void **state)
+{
+    struct hcs_head head =
+        read_head(LINE HOST "Content-Length: 9223372036854775807\r\n" END);
+
+    (void)state;
+    assert_true(head.has_length && !head.chunked);
+    assert_true(head.content_length == INT64_MAX);
+
+    head = read_head(LINE HOST "Content-Length: 0\r\n" END);
+    assert_true(head.has_length && head.content_length == 0);
+
+    head = read_head("GET / HTTP/1.0\r\nContent-Length: 120\r\n" END);
+    assert_true(head.has_length && head.content_length == 120);
+
+    head = read_head(LINE HOST "Content-Lengths: 5\r\n" END);
+    assert_false(head.has_length || head.chunked);
+    assert_true(head.content_length == 0);
+}
+
+#define CODING(reason, value)                                                  \
+    ROW(reason, LINE HOST "Transfer-Encoding:" value "\r\n" END),              \
+        ROW(reason,                                                            \
+            "PUT / HTTP/1.1\r\n" HOST "Transfer-Encoding:" value "\r\n" END)
+
+static void transfer_encoding_is_chunked_alone(void **state)
+{
+    (void)state;
+    CHECK(CODING(NONE, " chunked"), CODING(NONE, "chunked"),
+        CODING(NONE, " Chunked"), CODING(NONE, " CHUNKED \t "),
+        CODING(BAD_CODING, " gzip"), CODING(BAD_CODING, " identity"),
+        CODING(BAD_CODING, " gzip, chunked"),
+        CODING(BAD_CODING, " identity, chunked"),
+        CODING(BAD_CODING, " xchunked"), CODING(BAD_CODING, " chunkedx"),
+        CODING(BAD_CODING, " chunke"), CODING(BAD_CODING, " chunked;q=1"),
+        CODING(BAD_CODING, " \"chunked\""), CODING(BAD_CODING, " chunked foo"),
+        CODING(BAD_CODING, " chun\xeb"
+                           "ed"),
+        CODING(BAD_CODING, " 5"), CODING(BAD_TRANSFER_ENCODING, ""),
+        CODING(BAD_TRANSFER_ENCODING, " "), CODING(BAD_TRANSFER_ENCODING, " ,"),
+        CODING(BAD_TRANSFER_ENCODING, " chunked,"),
+        CODING(BAD_TRANSFER_ENCODING, " ,chunked"),
+        CODING(BAD_TRANSFER_ENCODING, " chunked, chunked"),
+        CODING(BAD_TRANSFER_ENCODING, " chunked, gzip"),
+        CODING(BAD_TRANSFER_ENCODING, " chunked, identity"),
+        CODING(BAD_TRANSFER_ENCODING, " chunked\r\nTransfer-Encoding: chunked"),
+        CODING(BAD_TRANSFER_ENCODING, " gzip\r\nTransfer-Encoding: chunked"),
+        CODING(
+            BAD_TRANSFER_ENCODING, " chunked\r\ntransfer-encoding: identity"),
+        CODING(BAD_TRANSFER_ENCODING, "\r\nTransfer-Encoding: chunked"),
+        CODING(BAD_TRANSFER_ENCODING, " chunked\r\nTransfer-Encoding:"),
+        ROW(BAD_TRANSFER_ENCODING,
+            "GET / HTTP/1.0\r\n" HOST "Transfer-Encoding: chunked\r\n" END),
+        ROW(BAD_TRANSFER_ENCODING,
+            "GET / HTTP/1.0\r\n" HOST "Transfer-Encoding: gzip\r\n" END));
+}
+
+static void chunked_is_told(void **state)
+{
+    struct hcs_head head =
+        read_head("POST / HTTP/1.1\r\n" HOST "TRANSFER-ENCODING: chunked\r\n"
+                  "Connection: close\r\n" END);
+
+    (void)state;
+    assert_true(head.chunked && !head.has_length && !head.keep_alive);
+    head = read_head(LINE HOST "X-Transfer-Encoding: chunked\r\n" END);
+    assert_false(head.chunked);
+    head = read_head(LINE HOST "Transfer_Encoding: chunked\r\n" END);
+    assert_false(head.chunked);
+}
+
+/* Two ways to tell where the body ends: each a way past a proxy. */
+static void length_and_coding_together_are_refused(void **state)
+{
+    (void)state;
+#define L "Content-Length: 5\r\n"
+#define T "Transfer-Encoding: chunked\r\n"
+    CHECK(ROW(BAD_TRANSFER_ENCODING, LINE HOST L T END),
+        ROW(BAD_TRANSFER_ENCODING, LINE HOST T L END),
+        ROW(BAD_TRANSFER_ENCODING, LINE T HOST L END),
+        ROW(BAD_TRANSFER_ENCODING, LINE HOST "content-length: 0\r\n" T END),
+        ROW(BAD_TRANSFER_ENCODING, LINE HOST "Content-Length: x\r\n" T END),
+        ROW(BAD_TRANSFER_ENCODING, LINE HOST T "Content-Length:\r\n" END),
+        ROW(BAD_TRANSFER_ENCODING, LINE HOST L "Transfer-Encoding:\r\n" END),
+        ROW(BAD_TRANSFER_ENCODING, LINE HOST "Transfer-Encoding:\r\n" L END),
+        ROW(BAD_TRANSFER_ENCODING,
+            LINE HOST L "Transfer-Encoding: gzip\r\n" END),
+        ROW(BAD_TRANSFER_ENCODING, LINE HOST L L T END),
+        ROW(BAD_TRANSFER_ENCODING, LINE L T END),
+        ROW(BAD_TRANSFER_ENCODING, "PUT / HTTP/1.1\r\n" HOST L T END),
+        ROW(BAD_TRANSFER_ENCODING, "POST / HTTP/1.0\r\n" HOST L T END));
+}
+
+static void smuggling_classics_are_refused(void **state)
+{
+    (void)state;
+    CHECK(ROW(BAD_FIELD, LINE HOST L "Transfer-Encoding : chunked\r\n" END),
+        ROW(BAD_FIELD, LINE HOST L "Transfer-Encoding\t: chunked\r\n" END),
+        ROW(BAD_FIELD, LINE HOST L " Transfer-Encoding: chunked\r\n" END),
+        ROW(BAD_FIELD,
+            LINE HOST L "X: y\r\n Transfer-Encoding: chunked\r\n" END),
+        ROW(BAD_FIELD, LINE HOST L "Transfer-Encoding: \x0b"
+                                   "chunked\r\n" END),
+        ROW(BAD_FIELD, LINE HOST L "Transfer-Encoding: chunked\0\r\n" END),
+        ROW(BAD_FIELD, LINE HOST L "Transfer-Encoding\0: chunked\r\n" END),
+        ROW(BAD_FIELD, LINE HOST L "\0Transfer-Encoding: chunked\r\n" END),
+        ROW(BAD_FIELD, LINE HOST "\xff" T END),
+        ROW(BAD_LINE_END,
+            LINE HOST L "X: y\nTransfer-Encoding: chunked\r\n" END),
+        ROW(BAD_LINE_END,
+            LINE HOST L "X: y\rTransfer-Encoding: chunked\r\n" END),
+        ROW(BAD_LINE_END, LINE HOST "X: y\n" T END),
+        ROW(BAD_LINE_END, LINE HOST "Content-Length: 5\n" END),
+        ROW(BAD_LINE_END, LINE HOST L "\n"),
+        ROW(BAD_TRANSFER_ENCODING,
+            LINE HOST L "Transfer-Encoding: chunked\r\n"
+                        "Transfer-encoding: cow\r\n" END),
+        ROW(BAD_TRANSFER_ENCODING,
+            LINE HOST L "Transfer-Encoding: xchunked\r\n" END),
+        ROW(BAD_CONTENT_LENGTH,
+            LINE HOST "Content-Length: 0\r\nContent-Length: 44\r\n" END),
+        ROW(BAD_CONTENT_LENGTH, LINE HOST "Content-Length: 0, 44\r\n" END),
+        ROW(BAD_HOST, LINE "Host: a\r\nHost: b\r\n" END),
+        ROW(BAD_FIELD, LINE "Host : a\r\n" HOST END),
+        ROW(BAD_REQUEST_LINE, "GET / HTTP/1.1 X: HTTP/1.1\r\n" HOST END));
+#undef L
+#undef T
+}
+
+/* ---- Expect, Connection, and what is handed on ---- */
+
+static void expectation_is_100_continue_or_refused(void **state)
+{
+    struct hcs_head head;
+
+    (void)state;
+    head = read_head(LINE HOST "Expect: 100-continue\r\n" END);
+    assert_true(head.expect_continue);
+    head = read_head(LINE HOST "EXPECT:100-Continue \r\n" END);
+    assert_true(head.expect_continue);
+    head = read_head("GET / HTTP/1.0\r\nExpect: 100-continue\r\n" END);
+    assert_false(head.expect_continue);
+    head = read_head(LINE HOST "Expects: 100-continue\r\n" END);
+    assert_false(head.expect_continue);
+    CHECK(ROW(BAD_EXPECTATION, LINE HOST "Expect:\r\n" END),
+        ROW(BAD_EXPECTATION, LINE HOST "Expect: 100\r\n" END),
+        ROW(BAD_EXPECTATION, LINE HOST "Expect: 100-continues\r\n" END),
+        ROW(BAD_EXPECTATION, LINE HOST "Expect: 100-continue, x\r\n" END),
+        ROW(BAD_EXPECTATION, LINE HOST "Expect: x=\"y\"\r\n" END),
+        ROW(BAD_EXPECTATION,
+            LINE HOST "Expect: 100-continue\r\nExpect: x\r\n" END),
+        ROW(BAD_EXPECTATION,
+            LINE HOST "Expect: x\r\nExpect: 100-continue\r\n" END),
+        ROW(BAD_EXPECTATION, "GET / HTTP/1.0\r\nExpect: x\r\n" END),
+        ROW(BAD_EXPECTATION, "PUT / HTTP/1.1\r\n" HOST "Expect: x\r\n" END));
+}
+
+static void connection_says_whether_to_stay(void **state)
+{
+    static const struct {
+        const char *fields;
+        bool under_1_0, under_1_1;
+    } rows[] = {
+        {"", false, true},
+        {"Connection:\r\n", false, true},
+        {"Connection: close\r\n", false, false},
+        {"connection:CLOSE\r\n", false, false},
+        {"Connection: keep-alive\r\n", true, true},
+        {"CONNECTION: Keep-Alive \t\r\n", true, true},
+        {"Connection: x\r\n", false, true},
+        {"Connection: x, close\r\n", false, false},
+        {"Connection: x,close,y\r\n", false, false},
+        {"Connection: x ,\tkeep-alive\r\n", true, true},
+        {"Connection: ,,keep-alive,\r\n", true, true},
+        {"Connection: keep-alive, close\r\n", false, false},
+        {"Connection: close, keep-alive\r\n", false, false},
+        {"Connection: close\r\nConnection: keep-alive\r\n", false, false},
+        {"Connection: keep-alive\r\nConnection: close\r\n", false, false},
+        {"Connection: x\r\nA: b\r\nConnection: keep-alive\r\n", true, true},
+        {"Connection: closed\r\n", false, true},
+        {"Connection: clos\r\n", false, true},
+        {"Connection: keep-alives, not-close\r\n", false, true},
+        {"Connections: close\r\n", false, true},
+        {"Proxy-Connection: close\r\n", false, true},
+        {"Proxy-Connection: keep-alive\r\n", false, true},
+        {"Keep-Alive: timeout=5\r\n", false, true},
+        {"Upgrade: h2c\r\nConnection: upgrade\r\n", false, true},
+        {"Connection: Upgrade, close\r\nUpgrade: websocket\r\n", false, false},
+        {"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n", false,
+            true},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        for (int k = 0; k < 4; k++) {
+            char text[256];
+            bool keep_alive;
+
+            snprintf(text, sizeof text, "%s / HTTP/1.%d\r\nHost: a\r\n%s\r\n",
+                k < 2 ? "POST" : "PATCH", k % 2, rows[i].fields);
+            keep_alive = read_head(text).keep_alive;
+            if (keep_alive != (k % 2 ? rows[i].under_1_1 : rows[i].under_1_0)) {
+                print_message("%s", text);
+                fail();
+            }
+        }
+    }
+}
+
+static void connection_holds_tokens(void **state)
+{
+    (void)state;
+    CHECK(ROW(BAD_FIELD, LINE HOST "Connection: \"close\"\r\n" END),
+        ROW(BAD_FIELD, LINE HOST "Connection: clo se\r\n" END),
+        ROW(BAD_FIELD, LINE HOST "Connection: close;\r\n" END),
+        ROW(BAD_FIELD, LINE HOST "Connection: close, \xe9\r\n" END));
+}
+
+static void fields_that_are_handed_on_are_found(void **state)
+{
+    const char *text =
+        "POST /a HTTP/1.1\r\naccept: text/plain;version=0.0.4 \r\n"
+        "CONTENT-TYPE:\tapplication/json; charset=utf-8\t\r\nHost: [::1]:80\r\n"
+        "Content-Encoding: gzip\r\nX-Request-Id: test-123\r\n"
+        "Content-Length: 24\r\n\r\n";
+    struct hcs_head head = read_head(text);
+
+    (void)state;
+    assert_span(text, head.accept, "text/plain;version=0.0.4");
+    assert_span(text, head.content_type, "application/json; charset=utf-8");
+    assert_span(text, head.content_encoding, "gzip");
+    assert_span(text, head.request_id, "test-123");
+    assert_span(text, head.host, "[::1]:80");
+    assert_true(head.content_length == 24);
+
+    text = LINE "Host: a\r\nAcceptx: 1\r\nContent-Typo: 2\r\n"
+                "Content-Encodinx: 3\r\nX-Request-Ix: 4\r\nExpecx: 5\r\n"
+                "Accepx: 6\r\nXccept: 7\r\nConnectiox: close\r\n"
+                "Content-Lengtx: x\r\nTransfer-Encodinx: x\r\n"
+                "Xontent-Length: x\r\nXransfer-Encoding: x\r\n"
+                "Transfer-Xncoding: x\r\nX-Xequest-Id: 4\r\n\r\n";
+    head = read_head(text);
+    assert_int_equal(head.accept.length, 0);
+    assert_int_equal(head.content_type.length, 0);
+    assert_int_equal(head.content_encoding.length, 0);
+    assert_int_equal(head.request_id.length, 0);
+    assert_int_equal(head.query.length, 0);
+    assert_true(head.keep_alive && !head.has_length && !head.chunked);
+}
+
+static void empty_values_are_empty(void **state)
+{
+    const char *text =
+        LINE "Accept:\r\nContent-Type: \t\r\nHost: a\r\nX-Request-ID:\r\n"
+             "Content-Encoding:  \r\nConnection:\r\n\r\n";
+    struct hcs_head head = read_head(text);
+
+    (void)state;
+    assert_int_equal(head.accept.length, 0);
+    assert_int_equal(head.content_type.length, 0);
+    assert_int_equal(head.content_encoding.length, 0);
+    assert_int_equal(head.request_id.length, 0);
+    assert_span(text, head.host, "a");
+}
+
+static void repeated_fields_keep_one_meaning(void **state)
+{
+    const char *text = LINE HOST "Accept: x\r\nAccept: y\r\n"
+                                 "Content-Encoding: identity\r\n"
+                                 "Content-Encoding: gzip\r\n"
+                                 "Content-Encoding: Identity\r\n"
+                                 "X-Request-ID: x\r\nX-Request-ID: x\r\n\r\n";
+    struct hcs_head head = read_head(text);
+
+    (void)state;
+    assert_span(text, head.accept, "x");
+    assert_span(text, head.content_encoding, "gzip");
+    assert_int_equal(head.request_id.length, 0);
+
+    text = LINE HOST "Content-Encoding:\r\nContent-Encoding: br\r\n\r\n";
+    head = read_head(text);
+    assert_span(text, head.content_encoding, "br");
+    CHECK(ROW(
+        BAD_FIELD, LINE HOST "Content-Type: a/b\r\ncontent-type: a/b\r\n" END));
+}
+
+static void unsafe_request_id_is_absent(void **state)
+{
+    static const char safe[] = "abcdefghijklmnopqrstuvwxyz"
+                               "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                               "-._~+/=:@";
+    char id[130] = {0};
+
+    (void)state;
+    for (unsigned octet = 0x20; octet < 256; octet++) {
+        char text[64];
+        struct hcs_head head;
+
+        if (octet == 0x7f) {
+            continue;
+        }
+        snprintf(text, sizeof text, LINE HOST "X-Request-ID: a%cb\r\n\r\n",
+            (int)octet);
+        head = read_head(text);
+        assert_int_equal(
+            head.request_id.length, among((unsigned char)octet, safe) ? 3 : 0);
+    }
+    for (size_t length = 127; length <= 129; length++) {
+        char text[256];
+        struct hcs_head head;
+
+        memset(id, 'i', length);
+        snprintf(text, sizeof text, LINE HOST "X-Request-ID: %s\r\n\r\n", id);
+        head = read_head(text);
+        assert_int_equal(head.request_id.length, length <= 128 ? length : 0);
+    }
+}
+
+static void refused_section_still_tells_method_and_version(void **state)
+{
+    static const struct {
+        const char *text;
+        enum hcs_reason reason;
+        enum hcs_method method;
+        int minor;
+        bool keep_alive;
+    } rows[] = {
+        {"HEAD / HTTP/1.1\r\n\r\n", HCS_REASON_BAD_HOST, HCS_HEAD, 1, true},
+        {"HEAD / HTTP/1.1\r\nExpect: x\r\n" HOST END,
+            HCS_REASON_BAD_EXPECTATION, HCS_HEAD, 1, true},
+        {"POST / HTTP/1.0\r\nContent-Length: x\r\nConnection: keep-alive\r\n"
+         "\r\n",
+            HCS_REASON_BAD_CONTENT_LENGTH, HCS_POST, 0, true},
+        {"POST / HTTP/1.1\r\nContent-Length: x\r\nConnection: close\r\n"
+         "\r\n",
+            HCS_REASON_BAD_CONTENT_LENGTH, HCS_POST, 1, false},
+        {"OPTIONS * HTTP/1.5\r\nTransfer-Encoding: a\r\n" HOST END,
+            HCS_REASON_BAD_CODING, HCS_OPTIONS, 1, true},
+        {"PUT / HTTP/1.0\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
+            HCS_REASON_BAD_CONTENT_LENGTH, HCS_METHOD_OTHER, 0, false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct hcs_head head;
+
+        assert_int_equal(
+            judge(rows[i].text, strlen(rows[i].text), &head), rows[i].reason);
+        assert_int_equal(head.method, rows[i].method);
+        assert_int_equal(head.minor, rows[i].minor);
+        assert_int_equal(head.keep_alive, rows[i].keep_alive);
+    }
+}
+
+/* Field order decides nothing: each pair of fields is tried both ways. */
+static void verdict_does_not_depend_on_field_order(void **state)
+{
+    static const char *const fields[] = {
+        "Host: a\r\n",
+        "Host: a/b\r\n",
+        "Content-Length: 5\r\n",
+        "Content-Length: x\r\n",
+        "Content-Length:\r\n",
+        "Transfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: gzip\r\n",
+        "Transfer-Encoding: chunked, gzip\r\n",
+        "Transfer-Encoding:\r\n",
+        "Connection: close\r\n",
+        "Connection: (\r\n",
+        "Expect: 100-continue\r\n",
+        "Expect: x\r\n",
+        "Content-Type: a/b\r\n",
+        "Upgrade: x\r\n",
+    };
+    const size_t count = sizeof fields / sizeof fields[0];
+
+    (void)state;
+    for (size_t i = 0; i < count * count * 2; i++) {
+        const char *first = fields[i / 2 % count];
+        const char *second = fields[i / 2 / count];
+        const char *line = i % 2 ? LINE : "PUT / HTTP/1.1\r\n";
+        char one[128], other[128];
+        struct hcs_head head;
+
+        snprintf(one, sizeof one, "%s%s%s\r\n", line, first, second);
+        snprintf(other, sizeof other, "%s%s%s\r\n", line, second, first);
+        assert_int_equal(
+            judge(one, strlen(one), &head), judge(other, strlen(other), &head));
+    }
+}
+
+/* ---- limits ---- */
+
+static char *section_of(size_t length)
+{
+    static const char start[] = LINE HOST "A: ";
+    char *bytes = malloc(length);
+
+    assert_non_null(bytes);
+    memset(bytes, 'x', length);
+    memcpy(bytes, start, sizeof start - 1);
+    memcpy(bytes + length - 4, "\r\n\r\n", 4);
+    return bytes;
+}
+
+static void section_may_have_max_bytes_and_not_one_more(void **state)
+{
+    (void)state;
+    for (size_t max = 64; max <= 1024; max *= 4) {
+        for (size_t over = 0; over <= 2; over++) {
+            char *bytes = section_of(max + over);
+            struct hcs_head_scan scan = {0};
+            struct verdict verdict = look(&scan, bytes, max + over, max);
+
+            same_in_pieces(bytes, max + over, max, &verdict);
+            if (over == 0) {
+                assert_int_equal(verdict.scan, HCS_SCAN_DONE);
+                assert_int_equal(verdict.head_length, max);
+            } else {
+                assert_int_equal(verdict.scan, HCS_SCAN_BAD);
+                assert_int_equal(verdict.reason, HCS_REASON_HEADER_TOO_LARGE);
+            }
+            free(bytes);
+        }
+    }
+}
+
+static void full_section_without_end_is_refused_at_once(void **state)
+{
+    char *bytes = section_of(4096);
+    struct hcs_head_scan scan = {0};
+
+    (void)state;
+    assert_int_equal(look(&scan, bytes, 1023, 1024).scan, HCS_SCAN_MORE);
+    assert_int_equal(look(&scan, bytes, 1024, 1024).scan, HCS_SCAN_BAD);
+    free(bytes);
+}
+
+static void body_behind_the_section_does_not_count(void **state)
+{
+    static const char bytes[] = LINE HOST END "a body that is long enough";
+    size_t head_length = sizeof LINE HOST END - 1;
+    struct hcs_head_scan scan = {0};
+    struct verdict verdict = look(&scan, bytes, sizeof bytes - 1, head_length);
+
+    (void)state;
+    assert_int_equal(verdict.scan, HCS_SCAN_DONE);
+    same_in_pieces(bytes, sizeof bytes - 1, head_length, &verdict);
+}
+
+static void request_line_without_end_is_too_long(void **state)
+{
+    static char bytes[2048];
+    struct verdict verdict;
+    struct hcs_head_scan scan = {0};
+
+    (void)state;
+    memset(bytes, 'x', sizeof bytes);
+    memcpy(bytes, "GET /", 5);
+    verdict = look(&scan, bytes, 1025, 1024);
+    assert_int_equal(verdict.scan, HCS_SCAN_BAD);
+    assert_int_equal(verdict.reason, HCS_REASON_TARGET_TOO_LONG);
+    same_in_pieces(bytes, 1025, 1024, &verdict);
+
+    /* The line has an end, but not within the limit; and just within it. */
+    memcpy(bytes + 1024 - 10, " HTTP/1.1\r\n" HOST END,
+        sizeof " HTTP/1.1\r\n" HOST END - 1);
+    scan = (struct hcs_head_scan){0};
+    verdict = look(&scan, bytes, 1060, 1024);
+    assert_int_equal(verdict.reason, HCS_REASON_TARGET_TOO_LONG);
+    same_in_pieces(bytes, 1060, 1024, &verdict);
+    scan = (struct hcs_head_scan){0};
+    verdict = look(&scan, bytes, 1060, 1025);
+    assert_int_equal(verdict.scan, HCS_SCAN_BAD);
+    assert_int_equal(verdict.reason, HCS_REASON_HEADER_TOO_LARGE);
+    same_in_pieces(bytes, 1060, 1025, &verdict);
+
+    /* A wrong byte in it comes first, wherever the cuts were. */
+    bytes[500] = '\x80';
+    scan = (struct hcs_head_scan){0};
+    verdict = look(&scan, bytes, 1060, 1024);
+    assert_int_equal(verdict.reason, HCS_REASON_BAD_TARGET);
+    same_in_pieces(bytes, 1060, 1024, &verdict);
+}
+
+static void field_lines_are_counted(void **state)
+{
+    static char bytes[LIMIT];
+    size_t length = sizeof LINE HOST - 1;
+    struct hcs_head_scan scan = {0};
+    struct verdict verdict;
+    struct hcs_head head;
+
+    (void)state;
+    memcpy(bytes, LINE HOST, length);
+    for (int i = 1; i < HCS_HEAD_FIELDS_MAX; i++) {
+        memcpy(bytes + length, "A:b\r\n", 5);
+        length += 5;
+    }
+    memcpy(bytes + length, "\r\n", 2);
+    verdict = look(&scan, bytes, length + 2, LIMIT);
+    assert_int_equal(verdict.scan, HCS_SCAN_DONE);
+    assert_int_equal(
+        hcs_head_parse(&parser, bytes, length + 2, &head), HCS_REASON_NONE);
+
+    memcpy(bytes + length, "A:b\r\n\r\n", 7);
+    scan = (struct hcs_head_scan){0};
+    verdict = look(&scan, bytes, length + 7, LIMIT);
+    assert_int_equal(verdict.scan, HCS_SCAN_BAD);
+    assert_int_equal(verdict.reason, HCS_REASON_HEADER_TOO_LARGE);
+    same_in_pieces(bytes, length + 7, LIMIT, &verdict);
+    scan = (struct hcs_head_scan){0};
+    assert_int_equal(look(&scan, bytes, length, LIMIT).scan, HCS_SCAN_MORE);
+    assert_int_equal(look(&scan, bytes, length + 1, LIMIT).scan, HCS_SCAN_BAD);
+}
+
+/* ---- one field by name ---- */
+
+static void field_is_found_by_name(void **state)
+{
+    static const char text[] =
+        "GET /A:b HTTP/1.1\r\nHost: a\r\nTraceparent:  00-x \t\r\nAB: 1\r\n"
+        "A: 2\r\nA: 3\r\nEmpty:\r\nBlank: \t\r\nLast: z\r\n\r\nBody: 9\r\n\r\n";
+    size_t length = strlen(text) - sizeof "Body: 9\r\n\r\n" + 1;
+    struct hcs_span span = {0};
+
+    (void)state;
+    assert_true(hcs_head_field(text, length, "traceparent", &span));
+    assert_span(text, span, "00-x");
+    assert_true(hcs_head_field(text, length, "TRACEPARENT", &span));
+    assert_span(text, span, "00-x");
+    assert_true(hcs_head_field(text, length, "A", &span));
+    assert_span(text, span, "2");
+    assert_true(hcs_head_field(text, length, "ab", &span));
+    assert_span(text, span, "1");
+    assert_true(hcs_head_field(text, length, "host", &span));
+    assert_span(text, span, "a");
+    assert_true(hcs_head_field(text, length, "last", &span));
+    assert_span(text, span, "z");
+    assert_true(hcs_head_field(text, length, "empty", &span));
+    assert_span(text, span, "");
+    assert_true(hcs_head_field(text, length, "blank", &span));
+    assert_span(text, span, "");
+    assert_false(hcs_head_field(text, length, "body", &span));
+    assert_false(hcs_head_field(text, length, "tracepar", &span));
+    assert_false(hcs_head_field(text, length, "traceparents", &span));
+    assert_false(hcs_head_field(text, length, "GET /A", &span));
+    assert_false(hcs_head_field(text, length, "", &span));
+    assert_false(hcs_head_field(LINE END, sizeof LINE END - 1, "host", &span));
+}
+
+/* "^" and "~" differ in the bit that makes letters lower-case. */
+static void names_are_compared_as_letters_only(void **state)
+{
+    static const char text[] = LINE HOST "A~: 1\r\n\r\n";
+    struct hcs_span span;
+
+    (void)state;
+    assert_false(hcs_head_field(text, sizeof text - 1, "A^", &span));
+    assert_true(hcs_head_field(text, sizeof text - 1, "a~", &span));
+}
+
+/* ---- whatever comes ---- */
+
+/* Mutated sections: one verdict however they are cut, and what is accepted has
+ * the properties that no accepted section may lack. */
+static void mutated_sections_have_one_verdict(void **state)
+{
+    static const char *const seeds[] = {
+        "GET /health?x=%20 HTTP/1.1\r\nHost: localhost:8080\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 24\r\n"
+        "Connection: close\r\n\r\n",
+        "OPTIONS * HTTP/1.0\r\nHost: [::1]\r\nExpect: 100-continue\r\n\r\n",
+        "PUT http://a/b HTTP/1.1\r\nTransfer-Encoding: chunked\r\nHost: a\r\n"
+        "\r\n",
+    };
+    static const char alphabet[] =
+        "\r\n\r\n :,;/?#%[]@*.0195aAzZ-~^_\"(\\\t\0\x01\x7f\x80\xff";
+    uint32_t random = 7;
+    unsigned accepted = 0;
+
+    (void)state;
+    for (int round = 0; round < 20000; round++) {
+        char text[256];
+        size_t length = strlen(seeds[round % 4]);
+        struct hcs_head_scan scan = {0};
+        struct verdict verdict;
+        struct hcs_head head;
+
+        memcpy(text, seeds[round % 4], length);
+        for (int i = 0; i < 1 + round % 3; i++) {
+            size_t at;
+
+            random = random * 1664525 + 1013904223;
+            at = (random >> 8) % length;
+            switch (random >> 30) {
+            case 0: /* a byte is lost */
+                memmove(text + at, text + at + 1, length - at - 1);
+                length--;
+                break;
+            case 1: /* or doubled */
+                memmove(text + at + 1, text + at, length - at);
+                length++;
+                break;
+            default:
+                text[at] = alphabet[(random >> 20) % (sizeof alphabet - 1)];
+            }
+        }
+        verdict = look(&scan, text, length, LIMIT);
+        same_in_pieces(text, length, LIMIT, &verdict);
+        if (verdict.scan != HCS_SCAN_DONE ||
+            hcs_head_parse(&parser, text, verdict.head_length, &head) !=
+                HCS_REASON_NONE) {
+            continue;
+        }
+        accepted++;
+        assert_memory_equal(text + verdict.head_length - 4, "\r\n\r\n", 4);
+        for (size_t i = 0; i < verdict.head_length; i++) {
+            unsigned char octet = (unsigned char)text[i];
+
+            assert_true(octet >= ' ' || octet == '\t' || octet == '\r' ||
+                        octet == '\n');
+            assert_int_not_equal(octet, 0x7f);
+            if (octet == '\r') {
+                assert_int_equal(text[i + 1], '\n');
+                assert_false(text[i + 2] == ' ' || text[i + 2] == '\t');
+            } else if (octet == '\n') {
+                assert_int_equal(text[i - 1], '\r');
+            }
+        }
+        assert_false(head.chunked && head.has_length);
+        assert_true(head.minor == 0 || head.host.length > 0);
+        assert_true(head.asterisk || head.path.length > 0);
+        assert_true(head.asterisk || text[head.path.offset] == '/');
+    }
+    assert_true(accepted > 1000);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    hcs_parser_init(&parser);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(request_line_has_three_parts_and_two_spaces),
+        cmocka_unit_test(method_is_a_token),
+        cmocka_unit_test(unknown_token_is_not_implemented),
+        cmocka_unit_test(methods_served_elsewhere_are_passed_on),
+        cmocka_unit_test(methods_served_here_are_told_apart),
+        cmocka_unit_test(major_versions_other_than_one_are_unsupported),
+        cmocka_unit_test(malformed_version_is_a_bad_request_line),
+        cmocka_unit_test(later_minor_versions_are_read_as_1_1),
+        cmocka_unit_test(target_has_the_form_that_goes_with_the_method),
+        cmocka_unit_test(absolute_form_is_http_with_a_valid_authority),
+        cmocka_unit_test(absolute_form_has_the_say_over_host),
+        cmocka_unit_test(empty_path_is_a_slash),
+        cmocka_unit_test(asterisk_is_told),
+        cmocka_unit_test(authority_form_gives_the_host),
+        cmocka_unit_test(path_and_query_are_split_at_the_first_mark),
+        cmocka_unit_test(percent_sign_needs_two_hexadecimal_digits),
+        cmocka_unit_test(path_holds_what_a_uri_may),
+        cmocka_unit_test(query_holds_what_a_uri_may),
+        cmocka_unit_test(name_is_a_token),
+        cmocka_unit_test(value_has_no_controls),
+        cmocka_unit_test(host_holds_what_a_name_may),
+        cmocka_unit_test(lines_end_in_crlf_exactly),
+        cmocka_unit_test(fields_have_a_name_and_a_colon_behind_it),
+        cmocka_unit_test(folded_lines_are_refused),
+        cmocka_unit_test(section_ends_at_its_empty_line),
+        cmocka_unit_test(incomplete_section_waits),
+        cmocka_unit_test(incomplete_line_is_refused_at_its_first_wrong_byte),
+        cmocka_unit_test(tls_hello_is_refused_at_its_first_byte),
+        cmocka_unit_test(long_line_in_pieces_is_refused_at_a_control_byte),
+        cmocka_unit_test(empty_lines_before_a_request_are_counted),
+        cmocka_unit_test(host_is_there_once),
+        cmocka_unit_test(host_is_a_name_or_address_with_an_optional_port),
+        cmocka_unit_test(host_seen_before_is_no_excuse_for_another),
+        cmocka_unit_test(content_length_is_one_plain_number),
+        cmocka_unit_test(content_length_is_read),
+        cmocka_unit_test(transfer_encoding_is_chunked_alone),
+        cmocka_unit_test(chunked_is_told),
+        cmocka_unit_test(length_and_coding_together_are_refused),
+        cmocka_unit_test(smuggling_classics_are_refused),
+        cmocka_unit_test(expectation_is_100_continue_or_refused),
+        cmocka_unit_test(connection_says_whether_to_stay),
+        cmocka_unit_test(connection_holds_tokens),
+        cmocka_unit_test(fields_that_are_handed_on_are_found),
+        cmocka_unit_test(empty_values_are_empty),
+        cmocka_unit_test(repeated_fields_keep_one_meaning),
+        cmocka_unit_test(unsafe_request_id_is_absent),
+        cmocka_unit_test(refused_section_still_tells_method_and_version),
+        cmocka_unit_test(verdict_does_not_depend_on_field_order),
+        cmocka_unit_test(section_may_have_max_bytes_and_not_one_more),
+        cmocka_unit_test(full_section_without_end_is_refused_at_once),
+        cmocka_unit_test(body_behind_the_section_does_not_count),
+        cmocka_unit_test(request_line_without_end_is_too_long),
+        cmocka_unit_test(field_lines_are_counted),
+        cmocka_unit_test(field_is_found_by_name),
+        cmocka_unit_test(names_are_compared_as_letters_only),
+        cmocka_unit_test(mutated_sections_have_one_verdict),
+    };
+
+    return cmocka_run_group_tests_name("head", tests, set_up, NULL);
+}
