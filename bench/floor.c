@@ -113,24 +113,43 @@ static void make_reply(struct floor *f, size_t body_bytes)
     f->reply_bytes = (size_t)head + body_bytes;
 }
 
-static int open_listener(in_port_t port)
+static void enable(int fd, int level, int option)
+{
+    int on = 1;
+
+    if (setsockopt(fd, level, option, &on, sizeof(on)) != 0) {
+        die("setsockopt");
+    }
+}
+
+/* The first listener is bound before it allows for siblings: a second floor on
+ * the same port then fails, instead of taking half of the connections. */
+static int open_listener(in_port_t port, bool first)
 {
     struct sockaddr_in at = {
         .sin_family = AF_INET,
         .sin_port = port,
         .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
     };
-    int on = 1;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
-    /* What is accepted inherits TCP_NODELAY: no system call a connection. */
-    if (fd < 0 ||
-        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
-        setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) != 0 ||
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) != 0 ||
-        bind(fd, (const struct sockaddr *)&at, sizeof(at)) != 0 ||
-        listen(fd, BACKLOG) != 0) {
-        die("listener");
+    if (fd < 0) {
+        die("socket");
+    }
+    enable(fd, SOL_SOCKET, SO_REUSEADDR);
+    if (!first) {
+        enable(fd, SOL_SOCKET, SO_REUSEPORT);
+    }
+    if (bind(fd, (const struct sockaddr *)&at, sizeof(at)) != 0) {
+        die("bind");
+    }
+    if (first) {
+        enable(fd, SOL_SOCKET, SO_REUSEPORT);
+    }
+    /* What is accepted inherits it: no system call a connection. */
+    enable(fd, IPPROTO_TCP, TCP_NODELAY);
+    if (listen(fd, BACKLOG) != 0) {
+        die("listen");
     }
     return fd;
 }
@@ -276,7 +295,7 @@ int main(void)
                        REPLY_BYTES_MAX));
     raise_descriptor_limit();
     for (int i = 0; i < f.loops; i++) {
-        f.listeners[i] = open_listener(port);
+        f.listeners[i] = open_listener(port, i == 0);
         port = port_of(f.listeners[i]); /* the siblings of PORT=0 join it */
     }
     for (int i = 0; i < f.loops; i++) {

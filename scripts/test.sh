@@ -165,6 +165,16 @@ installed() {
     "$root/bin/hcsd" --version | tee "$tmp/version"
     grep -qF "$version" "$tmp/version"
 
+    # A handler that is loaded at run time finds all that the header promises.
+    nm -D --defined-only "$root/bin/hcsd" | sed 's/.* //' > "$tmp/exports"
+    sed -n 's/^[a-z].*[ *]\(hcs_[a-z0-9_]*\)(.*/\1/p' include/hcs/handler.h |
+        while read -r name; do
+            if ! grep -qx "$name" "$tmp/exports"; then
+                echo "not exported to handlers: $name"
+                exit 1
+            fi
+        done
+
     # Nothing that was to be filled in is left over (but in comments).
     if grep -nE '^[^.#].*@[A-Z_]+@|^@[A-Z_]+@' \
         "$root/share/man/man8/hcsd.8" \

@@ -13,10 +13,11 @@ set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)
 set(ENV{PKG_CONFIG_LIBDIR}
     /usr/lib/aarch64-linux-gnu/pkgconfig:/usr/share/pkgconfig)
 
-# Runs what was built: tests, and hcsd for its manual page.
+# Runs what was built: tests, and hcsd for its manual page. Not with
+# "-L /usr/aarch64-linux-gnu": that pairs the loader of the cross compiler's libc
+# with the libc that came with the libraries, and the first thread hangs.
 find_program(HCS_QEMU_AARCH64 qemu-aarch64)
 mark_as_advanced(HCS_QEMU_AARCH64)
 if(HCS_QEMU_AARCH64)
-    set(CMAKE_CROSSCOMPILING_EMULATOR
-        "${HCS_QEMU_AARCH64};-L;/usr/aarch64-linux-gnu")
+    set(CMAKE_CROSSCOMPILING_EMULATOR "${HCS_QEMU_AARCH64}")
 endif()

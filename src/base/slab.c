@@ -156,20 +156,22 @@ struct hcs_slab *hcs_slab_create(size_t record_bytes, hcs_budget_take_fn *take,
     return slab;
 }
 
-/* Anonymous, untouched, aligned at its size; NULL when there is no memory. */
-static void *map_aligned(void)
+/* Anonymous, untouched, aligned at its size; NULL when there is no memory.
+ * Below the chunk before, if there is one and that place is free: aligned at
+ * once, and one area to the kernel, whose number it limits. */
+static void *map_aligned(const struct chunk *above)
 {
     const int prot = PROT_READ | PROT_WRITE;
     const int flags = MAP_PRIVATE | MAP_ANONYMOUS;
     const uintptr_t mask = HCS_SLAB_CHUNK - 1;
-    char *at = mmap(NULL, HCS_SLAB_CHUNK, prot, flags, -1, 0);
+    const uintptr_t hint =
+        above != NULL ? (uintptr_t)above - HCS_SLAB_CHUNK : 0;
+    char *at = mmap((void *)hint, HCS_SLAB_CHUNK, prot, flags, -1, 0);
     size_t before;
 
     if (at == MAP_FAILED) {
         return NULL;
     }
-    /* The kernel places a mapping next to the one before, so after the first
-     * chunk this is the usual case. */
     if (((uintptr_t)at & mask) == 0) {
         return at;
     }
@@ -195,7 +197,7 @@ static struct chunk *map_chunk(struct hcs_slab *slab)
     if (slab->budget != NULL && !slab->take(slab->budget, HCS_SLAB_CHUNK)) {
         return NULL;
     }
-    chunk = map_aligned();
+    chunk = map_aligned(slab->chunks);
     if (chunk == NULL) {
         if (slab->budget != NULL) {
             slab->give(slab->budget, HCS_SLAB_CHUNK);

@@ -399,38 +399,11 @@ static inline enum hcs_method served_method(const char *p, unsigned *length)
  * not depend on the parser's version. */
 static bool known_method(const char *method, size_t length)
 {
-    static const char *const names[] = {
-        "ACL",
-        "BIND",
-        "CHECKOUT",
-        "CONNECT",
-        "COPY",
-        "DELETE",
-        "LINK",
-        "LOCK",
-        "M-SEARCH",
-        "MERGE",
-        "MKACTIVITY",
-        "MKCALENDAR",
-        "MKCOL",
-        "MOVE",
-        "NOTIFY",
-        "PATCH",
-        "PROPFIND",
-        "PROPPATCH",
-        "PURGE",
-        "PUT",
-        "REBIND",
-        "REPORT",
-        "SEARCH",
-        "SOURCE",
-        "SUBSCRIBE",
-        "TRACE",
-        "UNBIND",
-        "UNLINK",
-        "UNLOCK",
-        "UNSUBSCRIBE",
-    };
+    static const char *const names[] = {"ACL", "BIND", "CHECKOUT", "CONNECT",
+        "COPY", "DELETE", "LINK", "LOCK", "M-SEARCH", "MERGE", "MKACTIVITY",
+        "MKCALENDAR", "MKCOL", "MOVE", "NOTIFY", "PATCH", "PROPFIND",
+        "PROPPATCH", "PURGE", "PUT", "REBIND", "REPORT", "SEARCH", "SOURCE",
+        "SUBSCRIBE", "TRACE", "UNBIND", "UNLINK", "UNLOCK", "UNSUBSCRIBE"};
 
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         if (strlen(names[i]) == length &&
@@ -552,8 +525,8 @@ static bool split_absolute(const char *base, const char *target,
 
 /* Splits a target, whose octets were checked, by the form that goes with the
  * method (RFC 9112, 3.2). False: it has none of these forms. */
-static bool split_target(const char *base, bool connect, const char *target,
-    const char *end, struct hcs_head *head)
+static inline bool split_target(const char *base, bool connect,
+    const char *target, const char *end, struct hcs_head *head)
 {
     if (connect) {
         head->host = span_of(base, target, end);
@@ -575,10 +548,10 @@ static inline bool is_connect(const char *method, size_t length)
     return length == 7 && memcmp(method, "CONNECT", 7) == 0;
 }
 
-/* The byte at p, or the end of what is here, where something else had to stand.
- * Both have one name for each place, so the verdict on a line is that of its
- * first wrong byte, however the line was cut on its way:
- * early is for a line that ends, with CRLF, where it may not. */
+/* At p something else had to stand: MORE, if that is only the end of what is
+ * here. Since a line is read from left to right and each wrong byte has its
+ * reason, the verdict does not depend on how the line was cut on its way. early
+ * is for a line that ends, with CRLF, where it may not. */
 static enum hcs_scan refuse(const char *p, const char *end,
     enum hcs_reason wrong, enum hcs_reason early, enum hcs_reason *reason)
 {
@@ -600,7 +573,7 @@ static enum hcs_scan refuse_line(
         HCS_REASON_BAD_REQUEST_LINE, reason);
 }
 
-/* HTTP-version CRLF (RFC 9112, 2.3), when it is not one of the usual two. */
+/* HTTP-version CRLF (RFC 9112, 2.3), octet by octet. */
 static enum hcs_scan check_version(
     const char *version, const char *end, enum hcs_reason *reason)
 {
@@ -752,12 +725,14 @@ enum hcs_scan hcs_head_scan(struct hcs_head_scan *scan, const char *bytes,
     size_t limit = length < max_bytes ? length : max_bytes;
     const char *end = bytes + limit;
 
-    assert(max_bytes <= UINT32_MAX);
+    assert(max_bytes <= UINT32_MAX && scan->seek <= length);
 
     /* A long line that comes in many small pieces is not checked anew for each
-     * of them, only when it ends or a byte came that no line holds. */
-    if (limit == max_bytes || scan->seek <= scan->line + SHORT_LINE ||
-        find_control(bytes + scan->seek, end) != end) {
+     * of them, only when it ends or a byte came that no line holds. Not at all,
+     * when the limit was lowered below what was checked. */
+    if (scan->seek <= limit &&
+        (limit == max_bytes || scan->seek <= scan->line + SHORT_LINE ||
+            find_control(bytes + scan->seek, end) != end)) {
         enum hcs_scan result =
             check_lines(scan, bytes, end, head_length, reason);
 
@@ -801,7 +776,13 @@ enum field {
     HOST,
     REQUEST_ID,
     TRANSFER_ENCODING,
+    FIELD_COUNT
 };
+
+_Static_assert(
+    FIELD_COUNT == sizeof(((struct hcs_head_reading *)NULL)->values) /
+                       sizeof(struct hcs_span),
+    "a value for each field");
 
 /* Compares 8 bytes at p with a lower-case literal's. Setting one bit makes
  * letters lower-case and leaves digits and "-"; no other octet of a token
@@ -921,8 +902,8 @@ static inline void take_field(struct hcs_head_reading *reading,
     }
     if ((reading->seen & bit) != 0) {
         reading->repeated |= bit;
-        /* Lists may be repeated. Of the codings of the content, keep one that
-         * says more than "identity"; of the media types, the first. */
+        /* Both are lists, which may be repeated. Of several content codings,
+         * one that says more than "identity" is kept; of Accept, the first. */
         if (field == ACCEPT ||
             (field == CONTENT_ENCODING && known->length != 0 &&
                 !same_word(reading->base + known->offset,
@@ -935,7 +916,9 @@ static inline void take_field(struct hcs_head_reading *reading,
     *known = span_of(reading->base, value, end);
 }
 
-/* Only digits, no leading zero, below 2^63. */
+/* Only digits, no leading zero, below 2^63, and no HTAB between them and the
+ * line's end: most versions of llhttp refuse that one, and the answer is not to
+ * depend on the version. */
 static bool read_length(const char *p, const char *end, uint64_t *length)
 {
     const uint64_t most = INT64_MAX;
@@ -953,7 +936,10 @@ static bool read_length(const char *p, const char *end, uint64_t *length)
         sum = sum * 10 + digit;
     }
     *length = sum;
-    return true;
+    while (*p == ' ') {
+        p++;
+    }
+    return *p == '\r';
 }
 
 /* What is wrong with a transfer coding that is not "chunked" alone. */
@@ -1009,26 +995,27 @@ static enum hcs_reason judge_body(
     const struct hcs_head_reading *reading, struct hcs_head *head)
 {
     bool coded = was_seen(reading, TRANSFER_ENCODING);
-    struct hcs_span span =
-        reading->values[coded ? TRANSFER_ENCODING : CONTENT_LENGTH];
-    const char *value = reading->base + span.offset;
-    const char *end = value + span.length;
+    bool counted = was_seen(reading, CONTENT_LENGTH);
+    struct hcs_span span;
+    const char *value, *end;
 
+    if (!coded && !counted) {
+        return HCS_REASON_NONE;
+    }
+    span = reading->values[coded ? TRANSFER_ENCODING : CONTENT_LENGTH];
+    value = reading->base + span.offset;
+    end = value + span.length;
     if (coded) {
-        if (was_seen(reading, CONTENT_LENGTH) ||
-            was_repeated(reading, TRANSFER_ENCODING) || head->minor == 0) {
+        if (counted || was_repeated(reading, TRANSFER_ENCODING) ||
+            head->minor == 0) {
             return HCS_REASON_BAD_TRANSFER_ENCODING;
         }
         head->chunked = same_word(value, end, "chunked");
         return head->chunked ? HCS_REASON_NONE : coding_reason(value, end);
     }
-    if (was_seen(reading, CONTENT_LENGTH)) {
-        head->has_length = !was_repeated(reading, CONTENT_LENGTH) &&
-                           read_length(value, end, &head->content_length);
-        return head->has_length ? HCS_REASON_NONE
-                                : HCS_REASON_BAD_CONTENT_LENGTH;
-    }
-    return HCS_REASON_NONE;
+    head->has_length = !was_repeated(reading, CONTENT_LENGTH) &&
+                       read_length(value, end, &head->content_length);
+    return head->has_length ? HCS_REASON_NONE : HCS_REASON_BAD_CONTENT_LENGTH;
 }
 
 /* The fields that are only handed on. */
@@ -1055,13 +1042,11 @@ static void collect(
     }
 }
 
-static bool judge_expectation(
-    const struct hcs_head_reading *reading, struct hcs_head *head)
+static bool expects_continue(const struct hcs_head_reading *reading)
 {
     struct hcs_span span = reading->values[EXPECT];
     const char *value = reading->base + span.offset;
 
-    head->expect_continue = head->minor != 0; /* RFC 9110, 10.1.1 */
     return !was_repeated(reading, EXPECT) &&
            same_word(value, value + span.length, "100-continue");
 }
@@ -1096,9 +1081,11 @@ static inline enum hcs_reason judge(struct hcs_parser *parser)
     if (reading->bad_connection || was_repeated(reading, CONTENT_TYPE)) {
         return HCS_REASON_BAD_FIELD;
     }
-    if (reason == HCS_REASON_NONE && was_seen(reading, EXPECT) &&
-        !judge_expectation(reading, head)) {
-        return HCS_REASON_BAD_EXPECTATION;
+    if (reason == HCS_REASON_NONE && was_seen(reading, EXPECT)) {
+        if (!expects_continue(reading)) {
+            return HCS_REASON_BAD_EXPECTATION;
+        }
+        head->expect_continue = head->minor != 0; /* RFC 9110, 10.1.1 */
     }
     return reason;
 }
@@ -1115,12 +1102,10 @@ static inline void take_request_line(
     reading->next = end + 1 + VERSION_LINE;
     reading->minor = end[8]; /* " HTTP/1.x" */
     head->minor = reading->minor != '0';
-    if (*target == '/') {
-        split_query(base, target, end, head);
-    } else {
-        (void)split_target(base, is_connect(base, (size_t)(target - base - 1)),
-            target, end, head);
-    }
+    (void)split_target(base,
+        head->method == HCS_METHOD_OTHER &&
+            is_connect(base, (size_t)(target - base - 1)),
+        target, end, head);
 }
 
 /* Makes ready for a section that passed the scan, and reads its method. */

@@ -56,7 +56,7 @@ enum hcs_scan { HCS_SCAN_MORE, HCS_SCAN_DONE, HCS_SCAN_BAD };
  * more than HCS_HEAD_FIELDS_MAX fields: BAD with HEADER_TOO_LARGE, or
  * TARGET_TOO_LONG while in the request line. A line is judged by its first
  * wrong byte, so the reason is the same however the bytes were cut on their
- * way. */
+ * way. From call to call, length does not shrink. */
 enum hcs_scan hcs_head_scan(struct hcs_head_scan *scan, const char *bytes,
     size_t length, size_t max_bytes, size_t *head_length,
     enum hcs_reason *reason);
@@ -68,22 +68,23 @@ size_t hcs_head_skip_empty(const char *bytes, size_t length);
 
 struct hcs_head {
     enum hcs_method method;
-    uint8_t minor;   /* of HTTP/1.minor: 0, or 1 and above */
+    uint8_t minor;   /* of HTTP/1.minor: 0; or 1, also for all above */
     bool keep_alive; /* by version and Connection */
     bool chunked;
     bool has_length;
     bool expect_continue; /* Expect: 100-continue, under 1.1 */
     bool asterisk;        /* OPTIONS * */
     uint64_t content_length;
-    struct hcs_span path;  /* of the target, in origin or absolute form,
-                               percent-encoding as sent */
+    struct hcs_span path;  /* of the target in origin or absolute form ("/",
+                              where that has none), percent-encoding as sent;
+                              absent with "*" and CONNECT */
     struct hcs_span query; /* behind the "?" */
-    struct hcs_span host;
+    struct hcs_span host;  /* of the target, where it holds one, else Host */
     struct hcs_span content_type;
     struct hcs_span content_encoding;
     struct hcs_span request_id; /* X-Request-ID, if it is 1-128 safe bytes
                                    ([A-Za-z0-9] and -._~+/=:@), else absent */
-    struct hcs_span accept;
+    struct hcs_span accept;     /* of several, the first */
 };
 
 /* One reading of a section; private to head.c. */

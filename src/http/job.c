@@ -59,8 +59,15 @@ static void tree_free(void *block)
 {
     union origin *origin = block;
 
-    if (block != NULL && !origin[-1].in_region) {
+    if (block == NULL) {
+        return;
+    }
+    if (!origin[-1].in_region) {
         free(&origin[-1]);
+    } else if (current_region != NULL) {
+        /* Takes back only the latest block, which is what cJSON's copy of each
+         * number is; the rest goes when the job ends. */
+        hcs_region_free(current_region, &origin[-1]);
     }
 }
 

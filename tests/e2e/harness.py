@@ -9,9 +9,11 @@ import contextlib
 import json
 import os
 import re
+import resource
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -29,9 +31,11 @@ PATIENCE = 30.0 * (3 if SLOW else 1)
 
 
 class Daemon:
-    """One hcsd. Settings are keyword arguments: Daemon(QUEUE_SIZE=3)."""
+    """One hcsd. Settings are keyword arguments: Daemon(QUEUE_SIZE=3).
 
-    def __init__(self, args=(), env=None, **settings):
+    max_fds: the limit on open files that it starts with, soft and hard."""
+
+    def __init__(self, args=(), env=None, max_fds=None, **settings):
         self.settings = {"PORT": "0", "ADDRESS": "127.0.0.1", "LOG_FORMAT": "json"}
         self.settings.update({name: str(value) for name, value in settings.items()})
         environment = {k: v for k, v in os.environ.items() if k not in SETTING_NAMES}
@@ -41,7 +45,9 @@ class Daemon:
         environment.update(env or {})
         self.log = tempfile.TemporaryFile(mode="w+")
         self.process = subprocess.Popen(
-            [HCSD, *args], env=environment, stdin=subprocess.DEVNULL, stderr=self.log)
+            [HCSD, *args], env=environment, stdin=subprocess.DEVNULL, stderr=self.log,
+            preexec_fn=max_fds and (lambda: resource.setrlimit(
+                resource.RLIMIT_NOFILE, (max_fds, max_fds))))
         self.pid = self.process.pid
         self.port = None
         self.status = None
@@ -114,6 +120,28 @@ class Daemon:
 
     def metrics(self):
         return self.get("/metrics").json()
+
+    def start_line(self):
+        """The fields of the line that says it is listening (JSON logs)."""
+        lines = [json.loads(line) for line in self.output().splitlines()
+                 if line.startswith("{")]
+        return next(line for line in lines if line["msg"] == "listening")
+
+    def threads(self):
+        """For each thread its name and its voluntary context switches."""
+        found = {}
+        for task in os.listdir("/proc/%d/task" % self.pid):
+            with open("/proc/%d/task/%s/status" % (self.pid, task)) as status:
+                fields = dict(line.split(":", 1) for line in status if ":" in line)
+            found[int(task)] = (fields["Name"].strip(),
+                                int(fields["voluntary_ctxt_switches"]))
+        return found
+
+    def cpu_seconds(self):
+        """What all its threads have used so far, in user and kernel mode."""
+        with open("/proc/%d/stat" % self.pid) as stat:
+            fields = stat.read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def resident_bytes(self):
         with open("/proc/%d/statm" % self.pid) as statm:
@@ -204,6 +232,15 @@ class Client:
         """True when the peer has closed in order, with nothing left to read."""
         return self.buffer == b"" and self.sock.recv(1) == b""
 
+    def readable(self, seconds=0.0):
+        """True when there is something to read, or the end, within seconds."""
+        return self.buffer != b"" or bool(select.select([self.sock], [], [], seconds)[0])
+
+    def reset(self):
+        """Leaves as a client that crashed: the peer gets a reset."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.sock.close()
+
 
 def post_bytes(body, path="/", headers=""):
     body = body.encode() if isinstance(body, str) else body
@@ -213,6 +250,25 @@ def post_bytes(body, path="/", headers=""):
 
 def get_bytes(path="/health", headers=""):
     return ("GET %s HTTP/1.1\r\nHost: x\r\n%s\r\n" % (path, headers)).encode()
+
+
+class Meter:
+    """Says how many bytes the daemon has read from its clients since the meter
+    was made, those of the meter apart."""
+
+    def __init__(self, daemon):
+        self.client = daemon.client()
+        self.asked = 0
+        self.base = 0
+        self.base = self.read()
+
+    def read(self):
+        self.asked += 1
+        counted = self.client.ask(get_bytes("/metrics")).json()["received_bytes"]
+        return counted - self.asked * len(get_bytes("/metrics")) - self.base
+
+    def close(self):
+        self.client.close()
 
 
 def setting_names():
@@ -239,6 +295,21 @@ class TestCase(unittest.TestCase):
         self.assertNotIn("runtime error:", daemon.output())
         self.assertNotIn("Assertion", daemon.output())
         daemon.log.close()
+
+    def client(self, daemon, **kwargs):
+        """A client that is closed before the daemon is stopped."""
+        client = daemon.client(**kwargs)
+        self.addCleanup(client.close)
+        return client
+
+    def occupy(self, daemon, count, path="/", body=b""):
+        """Sends that many jobs, which should take long, waits until workers run
+        them, and gives their clients."""
+        clients = [self.client(daemon) for _ in range(count)]
+        for client in clients:
+            client.send(post_bytes(body, path) if body else get_bytes(path))
+        self.eventually(lambda: daemon.metrics()["workers_busy"] >= count, "busy workers")
+        return clients
 
     def eventually(self, look, what="condition", timeout=None):
         """Waits until look() gives something true, and gives it."""

@@ -881,6 +881,13 @@ static void weights_decide(void **state)
     assert_choice("application/openmetrics-text;version=1.0.0;q=0.2,"
                   "text/plain;version=0.0.4;q=0.7",
         "", HCS_METRICS_PROMETHEUS);
+    assert_choice(
+        "text/plain;q=0.45,application/json;q=0.5", "", HCS_METRICS_JSON);
+    assert_choice("text/plain;q=0.1,text/plain;version=0.0.4;q=0.9,"
+                  "application/json;q=0.5",
+        "", HCS_METRICS_PROMETHEUS);
+    assert_choice("text/plain,text/plain;q=0,application/json;q=0.5", "",
+        HCS_METRICS_PROMETHEUS);
     /* a type that is named counts for itself, whatever the star says */
     assert_choice("*/*;q=0.9, text/plain;q=0.3", "", HCS_METRICS_JSON);
 }

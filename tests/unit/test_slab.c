@@ -274,56 +274,56 @@ static void *map_anywhere(size_t bytes)
     return at;
 }
 
-/* Bytes mapped for good to make the kernel place the next chunk off its
- * alignment: where it would place one now, the end is taken. */
-static size_t spoil_alignment(size_t bytes)
+/* Makes the kernel place what is mapped next at that offset from an alignment
+ * at 64 KiB: the end of where it would place it now is taken. Returns how many
+ * bytes stay mapped for it. */
+static size_t steer_mapping(size_t offset)
 {
-    size_t spoiled = 0;
+    enum { PROBE = 2 * HCS_SLAB_CHUNK };
+    size_t taken = 0;
 
     for (int i = 0; i < 1000; i++) {
-        char *probe = map_anywhere(HCS_SLAB_CHUNK);
+        char *probe = map_anywhere(PROBE);
+        size_t shift = ((uintptr_t)probe - offset) % HCS_SLAB_CHUNK;
 
-        if (chunk_of(probe) != (uintptr_t)probe) {
-            (void)munmap(probe, HCS_SLAB_CHUNK);
-            return spoiled;
+        (void)munmap(probe, PROBE - shift);
+        if (shift == 0) {
+            return taken;
         }
-        (void)munmap(probe, HCS_SLAB_CHUNK - bytes);
-        spoiled += bytes;
+        taken += shift;
     }
     fail();
     return 0;
 }
 
-static void check_chunks_off_alignment(size_t spoil_bytes)
+/* A slab for each chunk, since its second would be placed next to its first. */
+static void check_first_chunk_mapped_at(size_t offset)
 {
-    enum { CHUNKS = 32 };
+    enum { SLABS = 32 };
     const size_t margin = 256U << 10;
-    struct hcs_slab *slab = hcs_slab_create(8192, NULL, NULL, NULL);
+    struct hcs_slab *slabs[SLABS];
     const size_t before = mapped_bytes();
-    size_t spoiled = 0;
+    size_t taken = 0;
 
-    assert_non_null(slab);
-    for (size_t c = 0; c < CHUNKS; c++) {
-        uintptr_t chunk = 0;
-
-        spoiled += spoil_alignment(spoil_bytes);
+    for (size_t s = 0; s < SLABS; s++) {
+        slabs[s] = hcs_slab_create(8192, NULL, NULL, NULL);
+        assert_non_null(slabs[s]);
+        taken += steer_mapping(offset);
         for (int i = 0; i < 7; i++) {
-            void *record = hcs_slab_alloc(slab);
+            void *record = hcs_slab_alloc(slabs[s]);
 
             assert_non_null(record);
             memset(record, 0xff, 8192);
-            if (i == 0) {
-                chunk = chunk_of(record);
-            }
-            assert_int_equal(chunk_of(record), chunk);
         }
-        assert_int_equal(hcs_slab_bytes(slab), (c + 1) * HCS_SLAB_CHUNK);
+        assert_int_equal(hcs_slab_bytes(slabs[s]), HCS_SLAB_CHUNK);
     }
     /* Slack left mapped would be nearly as much again. */
     assert_in_range(mapped_bytes() - before, 0,
-        (size_t)CHUNKS * HCS_SLAB_CHUNK + spoiled + margin);
-    hcs_slab_destroy(slab);
-    assert_in_range(mapped_bytes() - before, 0, spoiled + margin);
+        (size_t)SLABS * HCS_SLAB_CHUNK + taken + margin);
+    for (size_t s = 0; s < SLABS; s++) {
+        hcs_slab_destroy(slabs[s]);
+    }
+    assert_in_range(mapped_bytes() - before, 0, taken + margin);
 }
 
 static void chunks_are_aligned_and_trimmed_wherever_the_kernel_maps(
@@ -335,8 +335,38 @@ static void chunks_are_aligned_and_trimmed_wherever_the_kernel_maps(
     if (page >= HCS_SLAB_CHUNK) {
         skip(); /* every mapping is aligned */
     }
-    check_chunks_off_alignment(page);                  /* slack behind */
-    check_chunks_off_alignment(HCS_SLAB_CHUNK - page); /* slack before */
+    check_first_chunk_mapped_at(0);
+    check_first_chunk_mapped_at(page);                  /* slack before */
+    check_first_chunk_mapped_at(HCS_SLAB_CHUNK - page); /* slack behind */
+}
+
+static void slabs_that_grow_side_by_side_stay_apart(void **state)
+{
+    enum { SLABS = 3, EACH = 10 * SMALL_PER_CHUNK };
+    struct hcs_slab *slabs[SLABS];
+    unsigned char **records = calloc(SLABS * EACH, sizeof(*records));
+
+    (void)state;
+    assert_non_null(records);
+    for (size_t s = 0; s < SLABS; s++) {
+        slabs[s] = hcs_slab_create(SMALL, NULL, NULL, NULL);
+        assert_non_null(slabs[s]);
+    }
+    for (size_t i = 0; i < SLABS * EACH; i++) {
+        records[i] = hcs_slab_alloc(slabs[i % SLABS]);
+        assert_non_null(records[i]);
+        memset(records[i], (int)(i % 251), SMALL);
+    }
+    for (size_t i = 0; i < SLABS * EACH; i++) {
+        assert_int_equal(records[i][0], i % 251);
+        assert_int_equal(records[i][SMALL - 1], i % 251);
+        hcs_slab_free(slabs[i % SLABS], records[i]);
+    }
+    free(records);
+    for (size_t s = 0; s < SLABS; s++) {
+        assert_int_equal(hcs_slab_bytes(slabs[s]), HCS_SLAB_CHUNK);
+        hcs_slab_destroy(slabs[s]);
+    }
 }
 
 static void empty_chunks_are_unmapped_but_for_one(void **state)
@@ -880,6 +910,7 @@ int main(void)
         cmocka_unit_test(freed_record_is_given_again_first),
         cmocka_unit_test(
             chunks_are_aligned_and_trimmed_wherever_the_kernel_maps),
+        cmocka_unit_test(slabs_that_grow_side_by_side_stay_apart),
         cmocka_unit_test(empty_chunks_are_unmapped_but_for_one),
         cmocka_unit_test(one_that_comes_and_goes_maps_nothing),
         cmocka_unit_test(chunks_drain_after_a_peak),

@@ -7,9 +7,13 @@
 
 #include "event/timer.h"
 
+#include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum {
@@ -762,6 +766,67 @@ static void idle_wheel_touches_little_memory(void **state)
     hcs_wheel_destroy(wheel);
 }
 
+/* Runs misuse in a child; true if it was aborted. */
+static bool aborts(void (*misuse)(void))
+{
+    int status = 0;
+    pid_t child = fork();
+
+    assert_true(child >= 0);
+    if (child == 0) {
+        struct rlimit no_core = {0, 0};
+        int null_fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
+
+        (void)setrlimit(RLIMIT_CORE, &no_core);
+        (void)signal(SIGABRT, SIG_DFL); /* cmocka's would report a failure */
+        (void)dup2(null_fd, STDERR_FILENO);
+        misuse();
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
+}
+
+static void advance_again(struct hcs_timer *timer, void *arg)
+{
+    (void)timer;
+    hcs_wheel_advance(arg, start_ms + 200, count, NULL);
+}
+
+static void advance_from_fire(void)
+{
+    struct hcs_wheel *wheel = hcs_wheel_create(start_ms);
+    struct alarm alarm;
+
+    alarm_init(&alarm);
+    hcs_wheel_arm(wheel, &alarm.timer, start_ms);
+    hcs_wheel_advance(wheel, start_ms, advance_again, wheel);
+}
+
+static void go_back_in_time(void)
+{
+    struct hcs_wheel *wheel = hcs_wheel_create(start_ms);
+
+    hcs_wheel_advance(wheel, start_ms + 1, count, NULL);
+    hcs_wheel_advance(wheel, start_ms, count, NULL);
+}
+
+static void stand_still(void)
+{
+    struct hcs_wheel *wheel = hcs_wheel_create(start_ms);
+
+    hcs_wheel_advance(wheel, start_ms, count, NULL);
+    hcs_wheel_advance(wheel, start_ms, count, NULL);
+}
+
+static void misuse_aborts(void **state)
+{
+    (void)state;
+    assert_true(aborts(advance_from_fire));
+    assert_true(aborts(go_back_in_time));
+    assert_false(aborts(stand_still));
+}
+
 /* The naive list that the wheel is compared with: each timer's deadline, and
  * by when it must have fired. */
 enum { MODEL_TIMERS = 150 };
@@ -1001,6 +1066,7 @@ int main(void)
         cmocka_unit_test(far_deadlines_do_not_wake_early_and_often),
         cmocka_unit_test(hundred_thousand_idle_wake_about_once_a_second),
         cmocka_unit_test(idle_wheel_touches_little_memory),
+        cmocka_unit_test(misuse_aborts),
         cmocka_unit_test(behaves_like_a_naive_list),
         cmocka_unit_test(behaves_like_a_naive_list_where_ticks_wrap),
     };
