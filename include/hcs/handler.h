@@ -71,8 +71,9 @@ const char *hcs_job_body(const struct hcs_job *job, size_t *length);
 bool hcs_job_member(const struct hcs_job *job, const char *name,
     const char **value, size_t *length);
 
-/* The body as a tree, built on the first call; NULL without a body or when
- * there is no memory for it (return HCS_NO_MEMORY then). The tree belongs to
+/* The body as a tree, built on the first call; NULL without a body, and when
+ * there is no memory for it (the client gets 503 whatever run returns) or
+ * cJSON cannot hold it (422, unless run returns HCS_OK). The tree belongs to
  * the job: do not delete it, do not keep it. */
 struct cJSON *hcs_job_json(struct hcs_job *job);
 

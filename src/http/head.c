@@ -1192,27 +1192,21 @@ static int on_header_value(llhttp_t *llhttp, const char *at, size_t length)
 {
     struct hcs_head_reading *reading = &((struct hcs_parser *)llhttp)->reading;
     const char *value = reading->colon + 1;
-    const char *next;
+    const char *end;
 
     while (is_blank(*value)) {
         value++;
     }
-    /* Versions differ in the position of an empty value, and in whether the
-     * blanks behind a value belong to it. */
-    if (length != 0 && at != value) {
+    /* llhttp counts the blanks behind a value in, and where it puts an empty
+     * value means nothing. */
+    end = value + length;
+    if ((length != 0 && at != value) || !at_crlf(end)) {
         return STOP;
     }
-    next = value + length;
-    while (is_blank(*next)) {
-        next++;
-    }
-    if (!at_crlf(next)) {
-        return STOP;
-    }
-    reading->next = next + 2;
+    reading->next = end + 2;
     if (reading->field != OTHER) {
-        take_field(reading, (enum field)reading->field, value,
-            trim_end(value, value + length));
+        take_field(
+            reading, (enum field)reading->field, value, trim_end(value, end));
     }
     return 0;
 }

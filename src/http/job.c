@@ -132,8 +132,8 @@ static enum hcs_reason run_handler(struct hcs_job *job)
     hcs_region_reset(job->worker->region);
     if (request->no_memory) {
         outcome = HCS_NO_MEMORY;
-    } else if (job->beyond_cjson && outcome == HCS_NO_MEMORY) {
-        /* The handler could not tell the one from the other. */
+    } else if (job->beyond_cjson && outcome != HCS_OK) {
+        /* The handler could not tell this from a lack of memory. */
         hcs_job_set_detail(job, "cJSON cannot hold this body: a number of more "
                                 "than 63 characters, or deeper nesting");
         outcome = HCS_INVALID;
@@ -204,7 +204,10 @@ struct cJSON *hcs_job_json(struct hcs_job *job)
     if (job->tree == NULL && body != NULL) {
         region_refused = false;
         job->tree = cJSON_ParseWithLength(body, length);
-        /* It was validated, so what cJSON refuses is beyond it. */
+        if (job->tree == NULL && region_refused) {
+            job->request->no_memory = true;
+        }
+        /* It was validated, so what else cJSON refuses is beyond it. */
         job->beyond_cjson = job->tree == NULL && !region_refused;
     }
     return job->tree;
