@@ -545,6 +545,7 @@ static void make_id(struct hcs_shard *shard, char out[HCS_REQUEST_ID_MADE])
     hcs_text_uuid7(out, hcs_shard_realtime_ms(shard), a, b);
 }
 
+/* Makes an identifier if the client sent none; not without a shard. */
 static void know_asked(struct asked *asked, struct hcs_shard *shard,
     const char *bytes, const struct hcs_head *head)
 {
@@ -553,7 +554,7 @@ static void know_asked(struct asked *asked, struct hcs_shard *shard,
     asked->keep_alive = head->keep_alive;
     asked->id = bytes + head->request_id.offset;
     asked->id_length = head->request_id.length;
-    if (asked->id_length == 0) {
+    if (asked->id_length == 0 && shard != NULL) {
         make_id(shard, asked->made_id);
         asked->id = asked->made_id;
         asked->id_length = HCS_REQUEST_ID_MADE;
@@ -575,8 +576,10 @@ static void know_nothing(struct asked *asked, struct hcs_shard *shard)
 static void know_request(struct asked *asked, struct hcs_shard *shard,
     const struct hcs_request *request)
 {
-    know_asked(asked, shard, request->in, &request->head);
-    if (request->id_length > 0) {
+    bool made = request->id_length > 0; /* when it was queued */
+
+    know_asked(asked, made ? NULL : shard, request->in, &request->head);
+    if (made) {
         asked->id = request->made_id;
         asked->id_length = request->id_length;
     }

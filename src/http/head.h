@@ -3,7 +3,7 @@
  *
  * Two readers look at each header section: a raw check of our own, line by
  * line as the lines arrive, which refuses what the versions of llhttp let
- * through (docs/http.md), and llhttp, once, over the whole section, which
+ * through, and llhttp, once, over the whole section, which
  * gives method, target, version and fields. So no field is ever split over two
  * callbacks, and a section that does not end is refused at its first bad line.
  *

@@ -39,14 +39,27 @@ void hcs_request_fini(struct hcs_request *request)
     request->out = NULL;
 }
 
-/* A block of at least need bytes that holds the first length of *bytes. */
+enum {
+    DOUBLING_MAX = 64 * 1024, /* beyond it the budget is worth a few copies */
+    SLACK = 64,               /* for the few bytes behind a large piece */
+};
+
+/* A block of at least need bytes that holds the first length of *bytes; larger
+ * than it must be, so that growing by little stays cheap, but not beyond whole
+ * if that is known to be enough. */
 static bool grow(struct hcs_request *request, char **bytes, uint32_t *capacity,
-    size_t length, size_t need)
+    size_t length, size_t need, size_t whole)
 {
-    size_t size = (size_t)*capacity * 2;
+    size_t size = *capacity < DOUBLING_MAX ? (size_t)*capacity * 2
+                                           : (size_t)*capacity / 4 * 5;
     char *block;
 
-    size = size < need ? need : size;
+    if (size < need + SLACK) {
+        size = need + SLACK;
+    }
+    if (whole >= need && size > whole) {
+        size = whole;
+    }
     if (size > UINT32_MAX) {
         size = UINT32_MAX;
         if (size < need) {
@@ -72,10 +85,11 @@ static bool grow(struct hcs_request *request, char **bytes, uint32_t *capacity,
 bool hcs_request_reserve(struct hcs_request *request, size_t more)
 {
     size_t need = request->in_length + more;
+    size_t whole = request->head_length + (size_t)request->head.content_length;
 
     return need <= request->in_capacity ||
            grow(request, &request->in, &request->in_capacity,
-               request->in_length, need);
+               request->in_length, need, whole);
 }
 
 bool hcs_request_append(
@@ -108,7 +122,7 @@ bool hcs_request_write(
     }
     if (need > request->out_capacity &&
         !grow(request, &request->out, &request->out_capacity,
-            request->out_length, need)) {
+            request->out_length, need, 0)) {
         return false;
     }
     memcpy(request->out + request->out_length, bytes, length);
