@@ -634,10 +634,8 @@ static void log_reply(struct hcs_conn *c, const struct hcs_reply *reply,
         {.name = "reason", .text = word},
     };
 
-    if (hcs_log_wants(log, HCS_LOG_DEBUG)) {
-        hcs_log_write(log, HCS_LOG_DEBUG, "request", fields,
-            sizeof(fields) / sizeof(fields[0]));
-    }
+    hcs_log_write(log, HCS_LOG_DEBUG, "request", fields,
+        sizeof(fields) / sizeof(fields[0]));
 }
 
 /* Composes a reply behind those that were composed before. A body that is
@@ -655,7 +653,9 @@ static void compose(struct hcs_conn *c, struct hcs_reply *reply,
     reply->request_id = asked->id;
     reply->request_id_length = asked->id_length;
     count_reply(shard, reply->status);
-    log_reply(c, reply, reason);
+    if (hcs_log_wants(shard->service->log, HCS_LOG_DEBUG)) {
+        log_reply(c, reply, reason);
+    }
     length = hcs_response_head(out, reply, date(shard));
     if (large == NULL && !asked->head_only && reply->body_length > 0) {
         memcpy(out + length, body, reply->body_length);

@@ -11,59 +11,33 @@ enum { PATH_MAX_DECODED = 1024 };
 
 static const char PROBLEMS[] = "/problems/";
 
+/* A table of lists. Few paths, all different in length or in the three bytes
+ * looked at: so nearly always a list of one. */
+enum { BUCKETS = 512 };
+
 struct hcs_router {
-    struct hcs_route **sorted; /* by length, then bytes */
-    size_t count;
+    struct hcs_route *buckets[BUCKETS];
     struct hcs_route **jobs; /* as they were added */
     size_t job_count;
     struct hcs_route problem;
 };
 
-static int compare(
-    const char *a, size_t a_length, const char *b, size_t b_length)
+static size_t bucket(const char *path, size_t length)
 {
-    if (a_length != b_length) {
-        return a_length < b_length ? -1 : 1;
-    }
-    return memcmp(a, b, a_length);
-}
+    size_t middle = (unsigned char)path[length / 2];
+    size_t last = (unsigned char)path[length - 1];
+    size_t first = (unsigned char)path[length > 1];
 
-/* Where the path stands, or would stand. */
-static size_t place(
-    const struct hcs_router *router, const char *path, size_t length)
-{
-    size_t low = 0;
-    size_t high = router->count;
-
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        const struct hcs_route *route = router->sorted[middle];
-
-        if (compare(route->path, route->path_length, path, length) < 0) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    return low;
+    return (length + middle * 5 + last * 17 + first * 31) % BUCKETS;
 }
 
 static struct hcs_route *insert(
     struct hcs_router *router, enum hcs_resource resource, const char *path)
 {
     size_t length = strlen(path);
-    size_t at = place(router, path, length);
-    struct hcs_route **sorted =
-        realloc(router->sorted, (router->count + 1) * sizeof(*sorted));
-    struct hcs_route *route;
-    char *copy;
+    struct hcs_route *route = calloc(1, sizeof(*route));
+    char *copy = strdup(path);
 
-    if (sorted == NULL) {
-        return NULL;
-    }
-    router->sorted = sorted;
-    route = calloc(1, sizeof(*route));
-    copy = strdup(path);
     if (route == NULL || copy == NULL) {
         free(route);
         free(copy);
@@ -72,10 +46,8 @@ static struct hcs_route *insert(
     route->resource = resource;
     route->path = copy;
     route->path_length = length;
-    memmove(&sorted[at + 1], &sorted[at],
-        (router->count - at) * sizeof(struct hcs_route *));
-    sorted[at] = route;
-    router->count++;
+    route->next = router->buckets[bucket(path, length)];
+    router->buckets[bucket(path, length)] = route;
     return route;
 }
 
@@ -120,11 +92,15 @@ void hcs_router_destroy(struct hcs_router *router)
             route->handler->close(route->self);
         }
     }
-    for (size_t i = 0; i < router->count; i++) {
-        free((char *)(uintptr_t)router->sorted[i]->path);
-        free(router->sorted[i]);
+    for (size_t i = 0; i < BUCKETS; i++) {
+        while (router->buckets[i] != NULL) {
+            struct hcs_route *route = router->buckets[i];
+
+            router->buckets[i] = route->next;
+            free((char *)(uintptr_t)route->path);
+            free(route);
+        }
     }
-    free(router->sorted);
     free(router->jobs);
     free(router);
 }
@@ -203,12 +179,17 @@ static bool decode(
 static const struct hcs_route *find_decoded(
     const struct hcs_router *router, const char *path, size_t length)
 {
-    size_t at = place(router, path, length);
+    const struct hcs_route *route;
 
-    if (at < router->count &&
-        compare(router->sorted[at]->path, router->sorted[at]->path_length, path,
-            length) == 0) {
-        return router->sorted[at];
+    if (length == 0) {
+        return NULL;
+    }
+    for (route = router->buckets[bucket(path, length)]; route != NULL;
+         route = route->next) {
+        if (route->path_length == length &&
+            memcmp(route->path, path, length) == 0) {
+            return route;
+        }
     }
     if (length >= sizeof(PROBLEMS) - 1 &&
         memcmp(path, PROBLEMS, sizeof(PROBLEMS) - 1) == 0) {

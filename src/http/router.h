@@ -29,6 +29,7 @@ struct hcs_route {
     unsigned index; /* of a job's route, in the order they were added */
     const struct hcs_handler *handler;
     void *self; /* of the handler */
+    struct hcs_route *next; /* the router's */
 };
 
 struct hcs_router; /* opaque */
