@@ -126,7 +126,7 @@ chosen() {
                 break
             fi
         done
-        printf '%s ' "$one" # the last, if the distribution has none
+        printf '%s ' "$one" # the last, when nothing is known of any
     done
 }
 
@@ -205,8 +205,12 @@ fi
     echo
     readable | tr ' ' '\n' | sed 's/^/    /; s/-or-/ or /'
     echo
-    echo "Install them and try again; on Debian or Ubuntu, as root, with"
+    echo "Install them and try again. On Debian, as root:"
     echo
-    echo "    $(cd "$(dirname "$0")" && pwd)/packages.sh$groups"
+    case $missing in
+    *:arm64*) echo "    dpkg --add-architecture arm64" ;;
+    esac
+    echo "    apt-get update"
+    echo "    apt-get install $(chosen)"
 } >&2
 exit 1

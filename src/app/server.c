@@ -192,15 +192,19 @@ static int highest_fd(const struct server *server)
 static int enter_private_table(
     const struct server *server, const struct hcs_shard *shard)
 {
-    int keep[] = {
-        hcs_log_fd(server->log),
-        server->loops_ended,
-        shard->mailbox.fd,
-        shard->listener,
-    };
+    unsigned loops = server->service.shard_count;
+    int keep[3 + loops];
+    size_t count = 0;
 
-    return hcs_fdtable_make_private(
-        keep, sizeof(keep) / sizeof(keep[0]), highest_fd(server));
+    keep[count++] = hcs_log_fd(server->log);
+    keep[count++] = server->loops_ended;
+    keep[count++] = shard->listener;
+    /* Every doorbell: who finds another loop's dead entry in the queue rings
+     * there, and under its number must not stand a client. */
+    for (unsigned i = 0; i < loops; i++) {
+        keep[count++] = server->shards[i]->mailbox.fd;
+    }
+    return hcs_fdtable_make_private(keep, count, highest_fd(server));
 }
 
 static void *loop_main(void *argument)
@@ -759,23 +763,39 @@ static int begin(struct server *server, const char *notify_socket)
     return 0;
 }
 
+/* Waits for jobs that still run though nobody waits for them: in a drain as
+ * long as it may take, or until a second signal. False when a worker is stuck
+ * in a handler. */
+static bool stop_pool(struct server *server)
+{
+    uint64_t now_ms = hcs_clock_ms();
+
+    while (server->phase == DRAINING && now_ms < server->phase_end_ms) {
+        uint64_t left_ms = server->phase_end_ms - now_ms;
+
+        if (hcs_pool_stop(server->service.pool,
+                left_ms < STUCK_WAIT_MS ? (unsigned)left_ms : STUCK_WAIT_MS)) {
+            return true;
+        }
+        now_ms = hcs_clock_ms();
+        read_signals(server, now_ms);
+        if (now_ms >= server->tick_ms) {
+            tick(server);
+            server->tick_ms = now_ms + TICK_MS;
+        }
+    }
+    return hcs_pool_stop(server->service.pool, STUCK_WAIT_MS);
+}
+
 /* Frees all; false when a worker is stuck in a handler, so that what it uses
  * must stay until the process is gone. */
 static bool finish(struct server *server)
 {
     struct hcs_service *service = &server->service;
-    bool stuck = false;
+    bool stuck;
 
     join_loops(server);
-    if (service->pool != NULL) {
-        uint64_t now_ms = hcs_clock_ms();
-        uint64_t left_ms = STUCK_WAIT_MS;
-
-        if (server->phase == DRAINING && server->phase_end_ms > now_ms) {
-            left_ms = server->phase_end_ms - now_ms;
-        }
-        stuck = !hcs_pool_stop(service->pool, (unsigned)left_ms);
-    }
+    stuck = service->pool != NULL && !stop_pool(server);
     if (!stuck) {
         for (unsigned i = 0; i < service->shard_count; i++) {
             hcs_shard_destroy(server->shards[i]);

@@ -149,6 +149,7 @@ void hcs_loop_run(struct hcs_loop *loop)
         /* Only EINTR is possible here (a debugger, a stop and continue). */
         assert(count >= 0 || errno == EINTR);
         read_clock(loop);
+        hcs_wheel_tell_time(loop->wheel, loop->now_ms);
         loop->turns++;
         for (int i = 0; i < count; i++) {
             struct hcs_watch *watch = events[i].data.ptr;

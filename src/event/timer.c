@@ -25,8 +25,8 @@ static const uint64_t no_deadline = UINT64_MAX;
  * advance() passes t. All ticks that are filed at lie within SLOTS - 1 of the
  * current one, so a slot belongs to one tick at a time. */
 struct hcs_wheel {
-    uint64_t now_ms;          /* of the last advance */
-    uint64_t tick;            /* now_ms in ticks: passed */
+    uint64_t now_ms;          /* as told last */
+    uint64_t tick;            /* passed by the last advance */
     struct hcs_timer *due;    /* armed when already due: filed at tick itself */
     struct hcs_timer *walked; /* the list that advance() is working on */
     bool advancing;
@@ -81,7 +81,8 @@ uint32_t hcs_wheel_slack_ms(uint64_t ahead_ms)
 static uint64_t tick_for(const struct hcs_wheel *wheel, uint64_t deadline_ms)
 {
     /* As far as the slots reach, in coarse steps, so that those beyond meet in
-     * few slots. */
+     * few slots. After a long sleep this tick may be over too: the advance that
+     * is due then files the timer anew. */
     uint64_t last = (wheel->tick + SLOTS - 1) & ~(uint64_t)(COARSE_TICKS - 1);
     uint64_t ahead_ms;
     uint64_t slack_ms;
@@ -230,6 +231,12 @@ static void walk(struct hcs_wheel *wheel, struct hcs_timer **list,
     }
 }
 
+void hcs_wheel_tell_time(struct hcs_wheel *wheel, uint64_t now_ms)
+{
+    assert(now_ms >= wheel->now_ms);
+    wheel->now_ms = now_ms;
+}
+
 void hcs_wheel_advance(struct hcs_wheel *wheel, uint64_t now_ms,
     void (*fire)(struct hcs_timer *timer, void *arg), void *arg)
 {
@@ -238,12 +245,11 @@ void hcs_wheel_advance(struct hcs_wheel *wheel, uint64_t now_ms,
     /* However long we slept, a slot need not be looked at twice. */
     const uint32_t limit = passed < SLOTS ? (uint32_t)passed : SLOTS;
 
-    assert(now_ms >= wheel->now_ms);
     assert(!wheel->advancing); /* not from within fire() */
     wheel->advancing = true;
     /* Time moves first: whatever is filed from here on is filed ahead of it,
      * or on the due list, which is for the next advance. */
-    wheel->now_ms = now_ms;
+    hcs_wheel_tell_time(wheel, now_ms);
     wheel->tick = now_ms >> TICK_SHIFT;
 
     walk(wheel, &wheel->due, fire, arg);

@@ -40,8 +40,9 @@ void hcs_timer_init(struct hcs_timer *timer);
 
 /* Sets the deadline (absolute; UINT64_MAX for none: the timer may stay filed
  * and is dropped when its slot comes up). How far ahead it lies, which decides
- * its slack, is counted from the last advance. One that is due already fires
- * on the next advance, also when armed by fire. */
+ * its slack, is counted from the time the wheel was last told, by advance or
+ * tell_time. One that is due already fires on the next advance, also when armed
+ * by fire. */
 void hcs_wheel_arm(
     struct hcs_wheel *wheel, struct hcs_timer *timer, uint64_t deadline_ms);
 
@@ -50,10 +51,16 @@ void hcs_wheel_arm(
 void hcs_wheel_remove(struct hcs_wheel *wheel, struct hcs_timer *timer);
 
 /* Calls fire for each timer whose slot has come up and whose deadline is at or
- * before now_ms, unfiled and with its deadline cleared (UINT64_MAX). fire may arm, remove and free any
- * timer, the one it is given too; it may not advance the wheel. */
+ * before now_ms, unfiled and with its deadline cleared (UINT64_MAX). fire may
+ * arm, remove and free any timer, the one it is given too; it may not advance
+ * the wheel. */
 void hcs_wheel_advance(struct hcs_wheel *wheel, uint64_t now_ms,
     void (*fire)(struct hcs_timer *timer, void *arg), void *arg);
+
+/* Only says what time it is. For a loop that has slept, and arms timers before
+ * it advances the wheel: a deadline near by now lay far ahead when it fell
+ * asleep, and would be filed as coarsely. */
+void hcs_wheel_tell_time(struct hcs_wheel *wheel, uint64_t now_ms);
 
 /* Milliseconds from now_ms until the wheel has to be advanced, rounded up; 0
  * when it is time already, HCS_WHEEL_NEVER when nothing is filed. Cheap: called

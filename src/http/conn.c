@@ -7,6 +7,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <poll.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,6 +57,7 @@ struct outbox {
     const char *body;
     size_t body_length;
     size_t body_sent;
+    int on_its_way; /* sent, not taken by the client, when last looked at */
     struct hcs_request *request; /* that the body lies in, or NULL */
     void *block;                 /* that the body is, or NULL */
     char bytes[];
@@ -235,9 +237,13 @@ static void close_conn(struct hcs_conn *c, enum hcs_reason reason)
         hcs_counter_add(&shard->counts.cancelled, 1);
         hcs_counter_add(
             &shard->counts.routes[c->request->route->index].cancelled, 1);
+    } else if (c->state == CONN_READING && c->request->head_length > 0) {
+        /* Counted as a request when its header section was complete. */
+        hcs_counter_add(&shard->counts.cancelled, 1);
     } else if (c->state == CONN_LINGERING) {
         shard->lingering--;
     }
+    shard->out_length = 0; /* what was composed was for nobody else */
     drop_request(c);
     free_outbox(c);
     hcs_budget_free(shard->service->budget, c->pending);
@@ -250,7 +256,7 @@ static void close_conn(struct hcs_conn *c, enum hcs_reason reason)
     enter(c, CONN_CLOSED);
     if (c->shed) {
         if (c->spare) {
-            hcs_shard_make_spare(shard);
+            shard->spares_lent--;
         }
     } else {
         hcs_counter_add(&shard->counts.closed[reason], 1);
@@ -451,6 +457,32 @@ static bool write_more(struct hcs_conn *c)
             box->sent = box->length;
             box->body_sent += sent - parts[0].iov_len;
         }
+    }
+}
+
+/* How much the client has yet to take of what was sent. */
+static int on_its_way(const struct hcs_conn *c)
+{
+    int bytes = 0;
+
+    return ioctl(c->fd, TIOCOUTQ, &bytes) == 0 ? bytes : 0; /* tcp(7) */
+}
+
+static void await_room(struct hcs_conn *c)
+{
+    c->outbox->on_its_way = on_its_way(c);
+    arm(c, c->shard->service->limits.write_timeout_ms);
+}
+
+/* A third of the socket's buffer has to become free before an edge tells of
+ * room. A slow client may take longer than WRITE_TIMEOUT for that, and takes
+ * bytes all the time. */
+static void writing_expired(struct hcs_conn *c)
+{
+    if (on_its_way(c) < c->outbox->on_its_way) {
+        await_room(c);
+    } else {
+        close_conn(c, HCS_REASON_WRITE_TIMEOUT);
     }
 }
 
@@ -785,11 +817,19 @@ static void answer_metrics(struct hcs_conn *c, const struct asked *asked,
         .content_type = hcs_metrics_content_type(format),
         .no_store = true,
     };
+    char small[COPY_MAX];
     struct large page = {0};
     struct asked copy = *asked;
 
     hcs_service_snapshot(service, &snapshot, loops, handlers);
-    page.length = hcs_metrics_write(&snapshot.metrics, format, NULL, 0);
+    page.length =
+        hcs_metrics_write(&snapshot.metrics, format, small, sizeof(small));
+    reply.body_length = page.length;
+    /* Needs no memory, so that it is seen what took it all. */
+    if (asked->head_only || page.length <= sizeof(small)) {
+        compose(c, &reply, asked, HCS_REASON_NONE, small, NULL, more);
+        return;
+    }
     page.block = hcs_budget_alloc(service->budget, page.length);
     if (page.block == NULL) {
         refuse(c, &copy,
@@ -799,13 +839,7 @@ static void answer_metrics(struct hcs_conn *c, const struct asked *asked,
     }
     page.bytes = page.block;
     hcs_metrics_write(&snapshot.metrics, format, page.block, page.length);
-    reply.body_length = page.length;
-    if (asked->head_only || page.length <= COPY_MAX) {
-        compose(c, &reply, asked, HCS_REASON_NONE, page.bytes, NULL, more);
-        hcs_budget_free(service->budget, page.block);
-    } else {
-        compose(c, &reply, asked, HCS_REASON_NONE, NULL, &page, more);
-    }
+    compose(c, &reply, asked, HCS_REASON_NONE, NULL, &page, more);
 }
 
 static void answer_text(struct hcs_conn *c, const struct asked *asked,
@@ -858,10 +892,15 @@ static void answer_problem(struct hcs_conn *c, struct asked *asked,
     const struct hcs_route *route, bool more)
 {
     char page[HCS_PROBLEM_MAX];
-    const char *word = bytes + head->path.offset + route->path_length;
-    size_t length =
-        hcs_problem_page(page, word, head->path.length - route->path_length);
+    char path[HCS_PROBLEM_MAX];
+    size_t path_length;
+    size_t length = 0;
 
+    if (hcs_router_decode(bytes + head->path.offset, head->path.length, path,
+            sizeof(path), &path_length)) {
+        length = hcs_problem_page(page, path + route->path_length,
+            path_length - route->path_length);
+    }
     if (length > 0) {
         answer_text(c, asked, page, length, more);
     } else {
@@ -1317,7 +1356,7 @@ static void settle(struct hcs_conn *c)
         return;
     case CONN_WRITING:
         if (!c->timed) {
-            arm(c, limits->write_timeout_ms);
+            await_room(c);
         }
         return;
     case CONN_LINGERING:
@@ -1361,6 +1400,21 @@ static void look_while_working(struct hcs_conn *c, uint32_t seen)
     if ((seen & EPOLLOUT) != 0 && c->outbox != NULL) {
         (void)write_more(c);
     }
+}
+
+/* What epoll would say of the client's end. Asked where the edge that told of
+ * it is past, or never was. */
+static uint32_t look_for_end(const struct hcs_conn *c)
+{
+    struct pollfd look = {.fd = c->fd, .events = POLLRDHUP};
+    uint32_t seen = 0;
+
+    if (poll(&look, 1, 0) > 0) {
+        seen |= (look.revents & POLLRDHUP) != 0 ? EPOLLRDHUP : 0;
+        seen |= (look.revents & POLLHUP) != 0 ? EPOLLHUP : 0;
+        seen |= (look.revents & POLLERR) != 0 ? EPOLLERR : 0;
+    }
+    return seen;
 }
 
 static void keep_pending(struct hcs_conn *c, const char *bytes, size_t length)
@@ -1482,7 +1536,7 @@ static void read_input(struct hcs_conn *c, uint32_t seen)
     }
     settle(c);
     if (c->state == CONN_WORKING && to_the_end) {
-        look_while_working(c, seen);
+        look_while_working(c, look_for_end(c));
     }
 }
 
@@ -1492,10 +1546,14 @@ static void go_on(struct hcs_conn *c)
 {
     while (c->pending != NULL && takes_requests(c)) {
         struct pending *pending = c->pending;
-
-        pending->used += consume(c, pending->bytes + pending->used,
+        size_t used = consume(c, pending->bytes + pending->used,
             pending->length - pending->used);
-        if (pending->used == pending->length && c->pending == pending) {
+
+        if (c->state == CONN_CLOSED) { /* and pending was freed with it */
+            return;
+        }
+        pending->used += used;
+        if (pending->used == pending->length) {
             c->pending = NULL;
             hcs_budget_free(c->shard->service->budget, pending);
         }
@@ -1544,7 +1602,9 @@ static void on_ready(struct hcs_watch *watch, uint32_t seen)
         discard(c);
         return;
     case CONN_CLOSED:
-        break;
+        /* In this turn, by what another one needed: a refused connection gives
+         * way to the next one, while its own event is still to come. */
+        return;
     }
     assert(false);
 }
@@ -1737,7 +1797,7 @@ void hcs_conn_expired(struct hcs_timer *timer)
         working_expired(c);
         return;
     case CONN_WRITING:
-        close_conn(c, HCS_REASON_WRITE_TIMEOUT);
+        writing_expired(c);
         return;
     case CONN_LINGERING:
         close_conn(c, (enum hcs_reason)c->end_reason);
@@ -1808,6 +1868,7 @@ void hcs_conn_refuse(
     if (c == NULL) {
         close(fd);
         if (spare) {
+            shard->spares_lent--;
             hcs_shard_make_spare(shard);
         }
         return;

@@ -22,6 +22,7 @@ struct hcs_job {
     struct worker *worker;
     cJSON *tree;
     bool beyond_cjson; /* valid JSON that cJSON does not take */
+    uint32_t detail_length; /* of the output, when it is a detail */
 };
 
 /* The region of this thread's job. A thread-local, since cJSON's hooks carry
@@ -137,6 +138,10 @@ static enum hcs_reason run_handler(struct hcs_job *job)
         hcs_job_set_detail(job, "cJSON cannot hold this body: a number of more "
                                 "than 63 characters, or deeper nesting");
         outcome = HCS_INVALID;
+    }
+    if (outcome != HCS_OK && request->out_length > job->detail_length) {
+        /* What was written of a reply is no detail. */
+        request->out_length = job->detail_length;
     }
     switch (outcome) {
     case HCS_OK:
@@ -305,4 +310,5 @@ void hcs_job_set_detail(struct hcs_job *job, const char *detail)
     job->request->out_length = 0;
     (void)hcs_request_write(job->request, detail,
         strnlen(detail, HCS_PROBLEM_DETAIL_MAX));
+    job->detail_length = job->request->out_length;
 }

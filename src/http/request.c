@@ -103,13 +103,17 @@ bool hcs_request_append(
     return true;
 }
 
-/* The reply begins where the input in the record ends. */
+/* The reply begins where the input in the record ends. An input that fills the
+ * record to its last byte leaves no place there: one past the end would not be
+ * known as inline, and be taken for a block. */
 static void begin_output(struct hcs_request *request)
 {
     size_t used = is_inline(request, request->in) ? request->in_length : 0;
 
-    request->out = request->inline_bytes + used;
-    request->out_capacity = (uint32_t)(inline_capacity() - used);
+    if (used < inline_capacity()) {
+        request->out = request->inline_bytes + used;
+        request->out_capacity = (uint32_t)(inline_capacity() - used);
+    }
 }
 
 bool hcs_request_write(
@@ -117,6 +121,9 @@ bool hcs_request_write(
 {
     size_t need = request->out_length + length;
 
+    if (length == 0) {
+        return true;
+    }
     if (request->out == NULL) {
         begin_output(request);
     }

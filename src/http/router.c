@@ -154,9 +154,7 @@ static int hex(char c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* Decodes percent-encoding; a "%" without two digits stays. False when the
- * result is longer than any path here. */
-static bool decode(
+bool hcs_router_decode(
     const char *from, size_t length, char *to, size_t room, size_t *used)
 {
     *used = 0;
@@ -207,8 +205,8 @@ const struct hcs_route *hcs_router_find(
     if (memchr(path, '%', length) == NULL) {
         return find_decoded(router, path, length);
     }
-    if (!decode(path, length, decoded, sizeof(decoded), &used)) {
-        return NULL;
+    if (!hcs_router_decode(path, length, decoded, sizeof(decoded), &used)) {
+        return NULL; /* longer than any path here */
     }
     return find_decoded(router, decoded, used);
 }

@@ -10,6 +10,7 @@
 
 #include "hcs/handler.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 enum hcs_resource {
@@ -49,6 +50,11 @@ int hcs_router_add(struct hcs_router *router, const char *path,
  * are the same path). NULL when there is no such resource. */
 const struct hcs_route *hcs_router_find(
     const struct hcs_router *router, const char *path, size_t length);
+
+/* Decodes percent-encoding; a "%" without two digits stays. False when the
+ * result has no room. */
+bool hcs_router_decode(
+    const char *from, size_t length, char *to, size_t room, size_t *used);
 
 size_t hcs_router_jobs(const struct hcs_router *router);
 const struct hcs_route *hcs_router_job(

@@ -101,8 +101,10 @@ void hcs_service_snapshot(const struct hcs_service *service,
     for (unsigned i = 0; i < service->shard_count; i++) {
         add_shard(out, service->shards[i], &loops[i]);
         add_handlers(service, service->shards[i], handlers);
-        if (service->private_tables) { /* copies of what all have */
-            metrics->open_fds += STANDARD_FDS + 1;
+        if (service->private_tables) {
+            /* Copies of what all have: those, the log's pipe, the counter of
+             * loops that ended, and the other loops' doorbells. */
+            metrics->open_fds += STANDARD_FDS + 2 + service->shard_count - 1;
         }
     }
     metrics->version = service->version;

@@ -34,7 +34,7 @@ void hcs_shard_make_spare(struct hcs_shard *shard)
 {
     int fd;
 
-    if (shard->spare_count == HCS_SHARD_SPARES) {
+    if (shard->spare_count + shard->spares_lent >= HCS_SHARD_SPARES) {
         return;
     }
     fd = fcntl(shard->mailbox.fd, F_DUPFD_CLOEXEC, 0);
@@ -46,6 +46,9 @@ void hcs_shard_make_spare(struct hcs_shard *shard)
 
 void hcs_shard_descriptor_freed(struct hcs_shard *shard)
 {
+    /* In a table that is shared another loop may have taken what was given up
+     * for a refusal: here it comes back. */
+    hcs_shard_make_spare(shard);
     if (shard->accept_stalled && shard->listener >= 0) {
         hcs_loop_revisit(&shard->loop, &shard->listening);
     }
@@ -77,6 +80,7 @@ static int shed_one(struct hcs_shard *shard)
         hcs_shard_make_spare(shard);
         return error;
     }
+    shard->spares_lent++;
     hcs_conn_refuse(shard, fd, HCS_REASON_NO_DESCRIPTORS, true);
     return 0;
 }
@@ -95,6 +99,7 @@ static unsigned accept_batch(struct hcs_shard *shard)
 {
     unsigned taken = 0;
 
+    shard->accept_stalled = false;
     for (int i = 0; i < ACCEPT_BATCH; i++) {
         int fd = accept_one(shard);
         int error = fd < 0 ? errno : 0;
@@ -109,7 +114,6 @@ static unsigned accept_batch(struct hcs_shard *shard)
             taken++;
             break;
         case EAGAIN:
-            shard->accept_stalled = false;
             return taken;
         case EINTR:
         case ECONNABORTED: /* and what accept(2) says of errors of the network

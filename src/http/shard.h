@@ -81,6 +81,7 @@ struct hcs_shard {
     bool accept_stalled;           /* stopped before EAGAIN: no edge comes */
     int spares[HCS_SHARD_SPARES];
     unsigned spare_count;
+    unsigned spares_lent; /* to connections that are refused */
     struct hcs_conn_list shed;
     struct hcs_conn *closed; /* in this turn; freed at its end */
     unsigned lingering;

@@ -168,8 +168,12 @@ static bool is_cancelled(struct hcs_task *task)
  * queue whose clients leave by the thousand is worth less than their places. */
 static void sweep(struct hcs_queue *queue)
 {
-    uint64_t count = atomic_load_explicit(&queue->tail, memory_order_relaxed) -
-                     atomic_load_explicit(&queue->head, memory_order_relaxed);
+    /* The head first: a tail read before it may be behind it by now, when
+     * others push and sweep too, and the difference would have no end. Never
+     * more than a lap, or the living would be carried round for ever. */
+    uint64_t head = atomic_load_explicit(&queue->head, memory_order_acquire);
+    uint64_t tail = atomic_load_explicit(&queue->tail, memory_order_relaxed);
+    uint64_t count = tail - head <= queue->mask ? tail - head : queue->mask + 1;
     struct hcs_task *kept = NULL;
     struct hcs_task **end = &kept;
 

@@ -6,13 +6,11 @@ import json
 import re
 import select
 import socket
-import subprocess
-import threading
 import time
 import unittest
 
 import harness
-from harness import HCSD, PATIENCE, SLOW, get_bytes, post_bytes
+from harness import PATIENCE, SLOW, get_bytes, post_bytes
 
 # A deadline is never early, but its time is counted in whole milliseconds from
 # the beginning of the turn in which the daemon saw the first byte.
@@ -118,6 +116,14 @@ def chunked_bytes(body, pieces=1):
 
 
 class BodySize(LimitCase):
+    def check_beyond(self, client, request):
+        reply = client.ask(request)
+        self.assertEqual((reply.status, reply.problem()), (413, "body-too-large"))
+        if reply.closes():
+            self.assertTrue(client.at_end())
+        else:  # the whole body was at hand, so it is known where the next begins
+            self.assertEqual(client.ask(get_bytes()).status, 200)
+
     def check(self, daemon, limit):
         fits = json_of(limit)
         beyond = json_of(limit + 1)
@@ -126,15 +132,13 @@ class BodySize(LimitCase):
                 reply = client.ask(frame(fits))
                 self.assertEqual(reply.status, 200)
                 self.assertEqual(reply.json()["data"], "x" * (limit - 11))
-                self.assert_refused(client.ask(frame(beyond)), 413, "body-too-large")
-                self.assertTrue(client.at_end())
+                self.check_beyond(client, frame(beyond))
 
     def test_a_body_of_the_limit_fits_and_one_byte_more_is_413(self):
         for limit in (100, 70000):
             with self.subTest(limit=limit):
                 daemon = self.start(MAX_BODY_SIZE="%dB" % limit)
                 self.check(daemon, limit)
-                self.wait_closed(daemon, "body-too-large", 3)
                 self.assertEqual(daemon.metrics()["requests_rejected"], {"body-too-large": 3})
 
     def test_the_default_is_1_mib(self):
@@ -147,7 +151,7 @@ class BodySize(LimitCase):
             for nothing in (post_bytes(b""), chunked_bytes(b"")):
                 reply = client.ask(nothing)
                 self.assertEqual((reply.status, reply.json()["data"]), (200, None))
-            self.assert_refused(client.ask(post_bytes(b"1")), 413, "body-too-large")
+            self.check_beyond(client, post_bytes(b"1"))
         with daemon.client() as client:
             self.assert_refused(client.ask(chunked_bytes(b"1")), 413, "body-too-large")
 
@@ -484,7 +488,8 @@ class Jobs(LimitCase):
                 reply = client.read_reply()
                 self.assertEqual(reply and reply.status, status, word)
                 self.assertTrue(client.at_end())
-            self.wait_closed(daemon, "client-left" if status is None else "client-closed")
+            reason = "client-left" if status is None else "client-closed"
+            self.eventually(lambda: self.closed(daemon, reason) > 0, reason)
 
     def test_shutdown_timeout_bounds_the_end(self):
         daemon = self.start(SHUTDOWN_TIMEOUT="500ms", WORKERS=1, HANDLERS="/=sleep:60s")
@@ -628,7 +633,7 @@ class Port(LimitCase):
 
 class Log(LimitCase):
     def lines_of(self, level, format_):
-        daemon = self.start(LOG_LEVEL=level, LOG_FORMAT="json" if format_ is None else format_)
+        daemon = self.start_quiet(LOG_LEVEL=level, LOG_FORMAT=format_, MAX_CONNECTIONS=100)
         daemon.get("/health", "X-Request-ID: one\r\n")
         daemon.post('{"data": 1}', headers="X-Request-ID: two\r\n")
         daemon.get("/nowhere", "X-Request-ID: three\r\n")
@@ -636,7 +641,7 @@ class Log(LimitCase):
         return daemon.output().splitlines()
 
     def start_quiet(self, **settings):
-        """One that says nothing at its start, on a port of our choice."""
+        """One whose start line is missing or not JSON, on a port of our choice."""
         with socket.socket() as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind(("127.0.0.1", 0))
@@ -655,7 +660,7 @@ class Log(LimitCase):
     def test_debug_shows_a_line_a_request(self):
         lines = [json.loads(line) for line in self.lines_of("debug", "json")]
         requests = {line["request_id"]: line for line in lines if line["msg"] == "request"}
-        self.assertEqual(set(requests), {"one", "two", "three"})
+        self.assertTrue({"one", "two", "three"} <= set(requests), requests)
         self.assertEqual([requests[name]["status"] for name in ("one", "two", "three")],
                          [200, 200, 404])
         self.assertEqual(requests["three"]["reason"], "not-found")
@@ -696,7 +701,7 @@ class Log(LimitCase):
             self.assertRegex(fields["ts"], "^" + self.STAMP + "$")
             seen.add(fields["msg"])
             if fields["msg"] == "listening":
-                self.assertEqual(fields["loops"], fields["loops"].strip())
+                self.assertRegex(fields["loops"], r"^[1-9]\d*$")
                 self.assertRegex(fields["address"], r"^127\.0\.0\.1:\d+$")
         self.assertTrue({"listening", "request"} <= seen, seen)
 
@@ -722,8 +727,7 @@ class Log(LimitCase):
 
 class Handlers(LimitCase):
     def test_several_paths(self):
-        daemon = self.start(HANDLERS='/=echo /a/b=sleep:50ms  "/c=spin:1ms" /with%20no=echo'
-                            if False else '/=echo /a/b=sleep:50ms  "/c=spin:1ms"')
+        daemon = self.start(HANDLERS='/=echo /a/b=sleep:50ms  "/c=spin:1ms"')
         for path in ("/", "/a/b", "/c"):
             self.assertEqual(daemon.post('{"data": "%s"}' % path, path).json()["data"], path)
         since = time.monotonic()

@@ -924,6 +924,8 @@ static void host_is_a_name_or_address_with_an_optional_port(void **state)
         ROW(BAD_HOST, LINE "Host: [::1%25eth0]\r\n" END),
         ROW(BAD_HOST, LINE "Host: [192.0.2.1]\r\n" END),
         ROW(BAD_HOST, LINE "Host: [v1.a]\r\n" END),
+        ROW(BAD_HOST, LINE
+            "Host: [ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255:]\r\n" END),
         ROW(BAD_HOST, LINE "Host: [0000:0000:0000:0000:0000:0000:0000:0000"
                            "0000]\r\n" END));
 }
@@ -1535,6 +1537,140 @@ static void field_lines_are_counted(void **state)
     assert_int_equal(look(&scan, bytes, length + 1, LIMIT).scan, HCS_SCAN_BAD);
 }
 
+/* ---- two readers ---- */
+
+/* Callbacks between llhttp and the parser that change what llhttp says. */
+static llhttp_settings_t original;
+static bool silent;
+
+static int url_is_shorter(llhttp_t *llhttp, const char *at, size_t length)
+{
+    return original.on_url(llhttp, at, length - 1);
+}
+
+static int url_starts_later(llhttp_t *llhttp, const char *at, size_t length)
+{
+    return original.on_url(llhttp, at + 1, length - 1);
+}
+
+static int url_with_other_method(
+    llhttp_t *llhttp, const char *at, size_t length)
+{
+    llhttp->method = HTTP_PUT;
+    return original.on_url(llhttp, at, length);
+}
+
+static int url_with_other_version(
+    llhttp_t *llhttp, const char *at, size_t length)
+{
+    int result = original.on_url(llhttp, at, length);
+
+    ((struct hcs_parser *)llhttp)->head->minor ^= 1;
+    return result;
+}
+
+static int name_is_shorter(llhttp_t *llhttp, const char *at, size_t length)
+{
+    return original.on_header_field(llhttp, at, length - 1);
+}
+
+static int name_starts_later(llhttp_t *llhttp, const char *at, size_t length)
+{
+    return original.on_header_field(llhttp, at + 1, length - 1);
+}
+
+static int value_is_shorter(llhttp_t *llhttp, const char *at, size_t length)
+{
+    return original.on_header_value(llhttp, at, length - 1);
+}
+
+static int value_starts_later(llhttp_t *llhttp, const char *at, size_t length)
+{
+    return original.on_header_value(llhttp, at + 1, length - 1);
+}
+
+/* The last field is kept back. */
+static int last_name_is_lost(llhttp_t *llhttp, const char *at, size_t length)
+{
+    silent = at[0] == 'Z';
+    return silent ? 0 : original.on_header_field(llhttp, at, length);
+}
+
+static int last_value_is_lost(llhttp_t *llhttp, const char *at, size_t length)
+{
+    return silent ? 0 : original.on_header_value(llhttp, at, length);
+}
+
+static enum hcs_reason parse_through(
+    const llhttp_settings_t *settings, const char *text)
+{
+    struct hcs_parser tampered = parser;
+    struct hcs_head head;
+    llhttp_settings_t copy = *settings;
+
+    tampered.fresh.settings = &copy;
+    return hcs_head_parse(&tampered, text, strlen(text), &head);
+}
+
+static void readers_that_differ_are_a_refusal(void **state)
+{
+    static const char text[] =
+        "POST /ab HTTP/1.1\r\nHost: ab\r\nZz: ab\r\n\r\n";
+    static const char coded[] = "POST /ab HTTP/1.1\r\nHost: ab\r\n"
+                                "Transfer-Encoding: ab\r\nZz: ab\r\n\r\n";
+    llhttp_settings_t settings[9];
+
+    (void)state;
+    memcpy(&original, parser.fresh.settings, sizeof original);
+    for (size_t i = 0; i < 9; i++) {
+        settings[i] = original;
+    }
+    settings[0].on_url = url_is_shorter;
+    settings[1].on_url = url_starts_later;
+    settings[2].on_url = url_with_other_method;
+    settings[3].on_url = url_with_other_version;
+    settings[4].on_header_field = name_is_shorter;
+    settings[5].on_header_field = name_starts_later;
+    settings[6].on_header_value = value_is_shorter;
+    settings[7].on_header_value = value_starts_later;
+    settings[8].on_header_field = last_name_is_lost;
+    settings[8].on_header_value = last_value_is_lost;
+
+    assert_int_equal(parse_through(&original, text), HCS_REASON_NONE);
+    for (size_t i = 0; i < 9; i++) {
+        silent = false;
+        assert_int_equal(
+            parse_through(&settings[i], text), HCS_REASON_BAD_FIELD);
+        /* What we find wrong ourselves has the better name. */
+        silent = false;
+        assert_int_equal(
+            parse_through(&settings[i], coded), HCS_REASON_BAD_CODING);
+    }
+}
+
+static void objection_of_llhttp_alone_is_a_refusal(void **state)
+{
+    static const char *const texts[] = {
+        LINE HOST END,
+        "POST http://a HTTP/1.0\r\nContent-Length: 5\r\n\r\n",
+    };
+    static const char bad[] = LINE END;
+    struct hcs_parser tampered = parser;
+    struct hcs_head head;
+
+    (void)state;
+    /* It waits for a response, so it takes none of these. */
+    tampered.fresh.type = HTTP_RESPONSE;
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        assert_int_not_equal(
+            hcs_head_parse(&tampered, texts[i], strlen(texts[i]), &head),
+            HCS_REASON_NONE);
+        assert_int_equal(head.method, i == 0 ? HCS_GET : HCS_POST);
+    }
+    assert_int_equal(hcs_head_parse(&tampered, bad, sizeof bad - 1, &head),
+        HCS_REASON_BAD_HOST);
+}
+
 /* ---- one field by name ---- */
 
 static void field_is_found_by_name(void **state)
@@ -1724,6 +1860,8 @@ int main(void)
         cmocka_unit_test(body_behind_the_section_does_not_count),
         cmocka_unit_test(request_line_without_end_is_too_long),
         cmocka_unit_test(field_lines_are_counted),
+        cmocka_unit_test(readers_that_differ_are_a_refusal),
+        cmocka_unit_test(objection_of_llhttp_alone_is_a_refusal),
         cmocka_unit_test(field_is_found_by_name),
         cmocka_unit_test(names_are_compared_as_letters_only),
         cmocka_unit_test(mutated_sections_have_one_verdict),

@@ -22,7 +22,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -33,15 +32,17 @@ enum {
     TEXT_HEAD = 31,   /* bytes of "2026-11-23T01:02:03.456Z info  " */
 };
 
-/* ---- A write that can fail ---- */
+/* ---- Calls that can fail ---- */
 
 /* Faults for one descriptor, while there are some left. */
 static _Atomic int fault_fd = -1;
 static _Atomic int fault_errno; /* 0: a write of one byte */
 static _Atomic int faults_left;
 
-/* Stands in for the C library's, which the linker then does not look for. */
-ssize_t write(int fd, const void *bytes, size_t length)
+ssize_t __real_write(int fd, const void *bytes, size_t length);
+ssize_t __wrap_write(int fd, const void *bytes, size_t length);
+
+ssize_t __wrap_write(int fd, const void *bytes, size_t length)
 {
     if (fd >= 0 && fd == fault_fd && atomic_fetch_sub(&faults_left, 1) > 0) {
         if (fault_errno != 0) {
@@ -50,7 +51,29 @@ ssize_t write(int fd, const void *bytes, size_t length)
         }
         length = length > 0 ? 1 : 0;
     }
-    return syscall(SYS_write, fd, bytes, length);
+    return __real_write(fd, bytes, length);
+}
+
+static bool no_memory;
+static bool no_threads;
+
+void *__real_calloc(size_t count, size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+    void *(*run)(void *), void *arg);
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+    void *(*run)(void *), void *arg);
+
+void *__wrap_calloc(size_t count, size_t size)
+{
+    return no_memory ? NULL : __real_calloc(count, size);
+}
+
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+    void *(*run)(void *), void *arg)
+{
+    return no_threads ? EAGAIN
+                      : __real_pthread_create(thread, attributes, run, arg);
 }
 
 static void break_writes(int fd, int error, int times)
@@ -60,7 +83,7 @@ static void break_writes(int fd, int error, int times)
     fault_fd = fd;
 }
 
-/* ---- Helpers ---- */
+/* ---- What the tests share ---- */
 
 static struct hcs_log *open_log(
     int fd, enum hcs_log_level level, enum hcs_log_format format)
@@ -1377,6 +1400,31 @@ static void opening_without_descriptors_fails_and_leaves_nothing(void **state)
     }
 }
 
+static void opening_without_memory_or_a_thread_fails_and_leaves_nothing(
+    void **state)
+{
+    size_t descriptors = count_descriptors();
+    struct hcs_log *log = NULL;
+    sigset_t mask;
+    int rc;
+
+    (void)state;
+    no_memory = true;
+    rc = hcs_log_open(&log, STDERR_FILENO, HCS_LOG_INFO, HCS_LOG_JSON);
+    no_memory = false;
+    assert_int_equal(rc, -ENOMEM);
+    assert_null(log);
+
+    no_threads = true;
+    rc = hcs_log_open(&log, STDERR_FILENO, HCS_LOG_INFO, HCS_LOG_JSON);
+    no_threads = false;
+    assert_int_equal(rc, -EAGAIN);
+    assert_null(log);
+    assert_int_equal(count_descriptors(), descriptors);
+    pthread_sigmask(SIG_SETMASK, NULL, &mask);
+    assert_false(sigismember(&mask, SIGUSR1));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1424,6 +1472,8 @@ int main(void)
         cmocka_unit_test(closing_ends_though_other_tables_hold_the_pipe),
         cmocka_unit_test(log_fd_is_the_end_that_lines_go_into),
         cmocka_unit_test(opening_without_descriptors_fails_and_leaves_nothing),
+        cmocka_unit_test(
+            opening_without_memory_or_a_thread_fails_and_leaves_nothing),
     };
 
     return cmocka_run_group_tests_name("log", tests, NULL, NULL);

@@ -11,9 +11,7 @@
 #include <stdbool.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/syscall.h>
 #include <time.h>
-#include <unistd.h>
 
 enum entropy { ENTROPY_REAL, ENTROPY_NONE, ENTROPY_SHORT, ENTROPY_ZEROS };
 
@@ -21,13 +19,17 @@ static enum entropy entropy = ENTROPY_REAL;
 static unsigned asked_flags;
 static bool time_stands_still;
 
-/* Stands in for the C library's, which the linker then does not look for. */
-ssize_t getrandom(void *bytes, size_t length, unsigned flags)
+ssize_t __real_getrandom(void *bytes, size_t length, unsigned flags);
+ssize_t __wrap_getrandom(void *bytes, size_t length, unsigned flags);
+int __real_clock_gettime(clockid_t id, struct timespec *now);
+int __wrap_clock_gettime(clockid_t id, struct timespec *now);
+
+ssize_t __wrap_getrandom(void *bytes, size_t length, unsigned flags)
 {
     asked_flags = flags;
     switch (entropy) {
     case ENTROPY_REAL:
-        return syscall(SYS_getrandom, bytes, length, flags);
+        return __real_getrandom(bytes, length, flags);
     case ENTROPY_NONE:
         errno = EAGAIN;
         return -1;
@@ -41,14 +43,13 @@ ssize_t getrandom(void *bytes, size_t length, unsigned flags)
     return -1;
 }
 
-/* Likewise. */
-int clock_gettime(clockid_t id, struct timespec *now)
+int __wrap_clock_gettime(clockid_t id, struct timespec *now)
 {
     if (time_stands_still) {
         *now = (struct timespec){.tv_sec = 1000};
         return 0;
     }
-    return (int)syscall(SYS_clock_gettime, id, now);
+    return __real_clock_gettime(id, now);
 }
 
 /* Two states made one after the other give different numbers, and none gives

@@ -1,0 +1,168 @@
+/* The bytes of a reply's head. */
+#include "http/response.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+/* Not terminated, as in a loop. */
+static const char DATE[29] = {'S', 'u', 'n', ',', ' ', '0', '6', ' ', 'N', 'o',
+    'v', ' ', '1', '9', '9', '4', ' ', '0', '8', ':', '4', '9', ':', '3', '7',
+    ' ', 'G', 'M', 'T'};
+
+#define DATED "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
+
+/* Behind the head nothing may be touched. */
+static const char *head(const struct hcs_reply *reply)
+{
+    static char out[HCS_RESPONSE_HEAD_MAX + 1];
+    size_t length;
+
+    memset(out, 0x5a, sizeof(out));
+    length = hcs_response_head(out, reply, DATE);
+    assert_true(length <= HCS_RESPONSE_HEAD_MAX);
+    for (size_t i = length; i < sizeof(out); i++) {
+        assert_int_equal(out[i], 0x5a);
+    }
+    out[length] = '\0';
+    assert_int_equal(strlen(out), length);
+    return out;
+}
+
+static void plain_reply_says_no_more_than_it_must(void **state)
+{
+    (void)state;
+    assert_string_equal(
+        head(&(struct hcs_reply){.status = 200,
+            .content_type = "application/json",
+            .body_length = 15,
+            .request_id = "abc-and-more",
+            .request_id_length = 3}),
+        "HTTP/1.1 200 OK\r\n" DATED "Content-Type: application/json\r\n"
+        "Content-Length: 15\r\nX-Request-ID: abc\r\n\r\n");
+}
+
+static void every_field_has_its_place(void **state)
+{
+    (void)state;
+    assert_string_equal(
+        head(&(struct hcs_reply){.status = 503,
+            .connection = HCS_REPLY_CLOSE,
+            .content_type = "application/problem+json",
+            .body_length = 0,
+            .request_id = "id",
+            .request_id_length = 2,
+            .allow = "GET",
+            .accept_json = true,
+            .no_store = true,
+            .retry_after_s = 30,
+            .timed = true,
+            .queue_ns = 1200000,
+            .run_ns = 3410000}),
+        "HTTP/1.1 503 Service Unavailable\r\n" DATED
+        "Content-Type: application/problem+json\r\nContent-Length: 0\r\n"
+        "X-Request-ID: id\r\nServer-Timing: queue;dur=1.20, run;dur=3.41\r\n"
+        "Cache-Control: no-store\r\nAllow: GET\r\nAccept: application/json\r\n"
+        "Retry-After: 30\r\nConnection: close\r\n\r\n");
+}
+
+static void keeping_is_said_only_where_it_needs_to_be(void **state)
+{
+    struct hcs_reply reply = {.status = 200, .content_type = "text/plain"};
+
+    (void)state;
+    reply.connection = HCS_REPLY_KEEP;
+    assert_null(strstr(head(&reply), "Connection:"));
+    reply.connection = HCS_REPLY_KEEP_SAID;
+    assert_non_null(strstr(head(&reply), "\r\nConnection: keep-alive\r\n"));
+    reply.connection = HCS_REPLY_CLOSE;
+    assert_non_null(strstr(head(&reply), "\r\nConnection: close\r\n"));
+}
+
+/* RFC 9110, section 8.6. */
+static void no_content_has_no_length_and_no_type(void **state)
+{
+    (void)state;
+    assert_string_equal(
+        head(&(struct hcs_reply){.status = 204, .allow = "GET, HEAD"}),
+        "HTTP/1.1 204 No Content\r\n" DATED "Allow: GET, HEAD\r\n\r\n");
+}
+
+/* RFC 9112, section 4: the space stands even before an empty phrase. */
+static void status_without_a_phrase_keeps_its_space(void **state)
+{
+    (void)state;
+    assert_string_equal(hcs_status_text(599), "");
+    assert_string_equal(
+        head(&(struct hcs_reply){.status = 599, .content_type = "a/b"}),
+        "HTTP/1.1 599 \r\n" DATED
+        "Content-Type: a/b\r\nContent-Length: 0\r\n\r\n");
+}
+
+static void phrases_are_those_of_the_registry(void **state)
+{
+    (void)state;
+    assert_string_equal(hcs_status_text(200), "OK");
+    assert_string_equal(hcs_status_text(413), "Content Too Large");
+    assert_string_equal(hcs_status_text(422), "Unprocessable Content");
+    assert_string_equal(hcs_status_text(431), "Request Header Fields Too Large");
+    assert_string_equal(hcs_status_text(504), "Gateway Timeout");
+    assert_string_equal(hcs_status_text(0), "");
+}
+
+static void longest_reply_fits(void **state)
+{
+    char type[HCS_CONTENT_TYPE_MAX + 100];
+    char id[HCS_REQUEST_ID_MAX];
+    char cut[sizeof("Content-Type: ") + sizeof(type)];
+    struct hcs_reply reply = {
+        .connection = HCS_REPLY_KEEP_SAID,
+        .content_type = type,
+        .body_length = SIZE_MAX,
+        .request_id = id,
+        .request_id_length = sizeof(id),
+        .allow = "GET, HEAD, POST, OPTIONS",
+        .accept_json = true,
+        .no_store = true,
+        .retry_after_s = UINT32_MAX,
+        .timed = true,
+        .queue_ns = UINT64_MAX,
+        .run_ns = UINT64_MAX,
+    };
+    const char *text;
+
+    (void)state;
+    memset(type, 't', sizeof(type) - 1);
+    type[sizeof(type) - 1] = '\0';
+    memset(id, 'i', sizeof(id));
+    snprintf(cut, sizeof(cut), "Content-Type: %.*s\r\n",
+        (int)HCS_CONTENT_TYPE_MAX, type);
+    for (unsigned status = 200; status < 600; status++) {
+        reply.status = status;
+        text = head(&reply); /* looks that it fits */
+        if (status != 204) {
+            assert_non_null(strstr(text, cut));
+            assert_non_null(strstr(text, "18446744073709551615"));
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(plain_reply_says_no_more_than_it_must),
+        cmocka_unit_test(every_field_has_its_place),
+        cmocka_unit_test(keeping_is_said_only_where_it_needs_to_be),
+        cmocka_unit_test(no_content_has_no_length_and_no_type),
+        cmocka_unit_test(status_without_a_phrase_keeps_its_space),
+        cmocka_unit_test(phrases_are_those_of_the_registry),
+        cmocka_unit_test(longest_reply_fits),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
