@@ -1,6 +1,7 @@
 #include "app/config.h"
 #include "app/server.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -81,11 +82,27 @@ static int with_config(enum action action)
     return rc;
 }
 
+/* Whoever started us may have closed the standard descriptors. Their numbers
+ * must not go to files of ours, where log lines would end up. */
+static void open_standard(void)
+{
+    int fd;
+
+    do {
+        fd = open("/dev/null", O_RDWR);
+    } while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0) {
+        close(fd);
+    }
+}
+
 int main(int count, char *words[])
 {
     enum action action;
-    int rc = find_action(count, words, &action);
+    int rc;
 
+    open_standard();
+    rc = find_action(count, words, &action);
     if (rc != 0) {
         return rc;
     }
@@ -102,7 +119,11 @@ int main(int count, char *words[])
     case SERVE:
     case CHECK:
     case PRINT:
-        return with_config(action);
+        rc = with_config(action);
+        break;
+    }
+    if (rc != 0 || action == SERVE) {
+        return rc;
     }
     /* A full disk or a closed pipe must not look like success. */
     return fflush(stdout) == 0 ? 0 : EX_IOERR;

@@ -37,6 +37,9 @@ enum {
     MMAP_THRESHOLD = 128 * 1024,
     TRIM_EXCESS = 4 * 1024 * 1024,
     TRIM_TICKS = 5,
+    KEPT_BACK_PART = 32,      /* of MEMORY_BUDGET: a 32nd, */
+    KEPT_BACK_MIN = 1024 * 1024,
+    KEPT_BACK_MAX = 64 * 1024 * 1024,
     ERROR_LENGTH = 512,
 };
 
@@ -826,6 +829,17 @@ static void fini(struct server *server)
     free(server->threads);
 }
 
+/* A part of MEMORY_BUDGET, within bounds. */
+static uint64_t kept_back_bytes(uint64_t budget_bytes)
+{
+    uint64_t part = budget_bytes / KEPT_BACK_PART;
+
+    if (part < KEPT_BACK_MIN) {
+        return KEPT_BACK_MIN;
+    }
+    return part < KEPT_BACK_MAX ? part : KEPT_BACK_MAX;
+}
+
 int hcs_server_run(const struct hcs_config *config, const char *version,
     const char *notify_socket)
 {
@@ -845,6 +859,8 @@ int hcs_server_run(const struct hcs_config *config, const char *version,
     mallopt(M_TRIM_THRESHOLD, MMAP_THRESHOLD);
     hcs_job_install_allocator();
     hcs_budget_init(&server.budget, config->memory_budget_bytes);
+    hcs_budget_keep_back(
+        &server.budget, kept_back_bytes(config->memory_budget_bytes));
     pthread_mutex_init(&server.lock, NULL);
     pthread_cond_init(&server.changed, NULL);
     copy_limits(&server.service.limits, config);

@@ -10,7 +10,14 @@ void hcs_budget_init(struct hcs_budget *budget, size_t limit_bytes)
     atomic_init(&budget->used, 0);
     atomic_init(&budget->overhead, 0);
     budget->limit = limit_bytes;
+    budget->kept_back = 0;
     budget->baseline = 0;
+}
+
+void hcs_budget_keep_back(struct hcs_budget *budget, size_t bytes)
+{
+    budget->kept_back = bytes;
+    atomic_store_explicit(&budget->overhead, bytes, memory_order_relaxed);
 }
 
 /* Relaxed throughout: the counter carries no data from thread to thread. */
@@ -49,7 +56,8 @@ size_t hcs_budget_correct(struct hcs_budget *budget, size_t resident_bytes)
     if (overhead < budget->baseline) {
         overhead = budget->baseline;
     }
-    atomic_store_explicit(&budget->overhead, overhead, memory_order_relaxed);
+    atomic_store_explicit(&budget->overhead, overhead + budget->kept_back,
+        memory_order_relaxed);
     return overhead;
 }
 

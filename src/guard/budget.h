@@ -22,10 +22,16 @@ struct hcs_budget {
     alignas(64) _Atomic size_t used; /* taken and not given back */
     _Atomic size_t overhead;         /* resident, but never asked for */
     size_t limit;
-    size_t baseline; /* overhead at the first correction */
+    size_t kept_back; /* never given */
+    size_t baseline;  /* overhead at the first correction */
 };
 
 void hcs_budget_init(struct hcs_budget *budget, size_t limit_bytes);
+
+/* Before the first take: so much of the limit is never given away. Between two
+ * corrections stacks deepen, code is used for the first time, and malloc keeps
+ * what was freed in small pieces. */
+void hcs_budget_keep_back(struct hcs_budget *budget, size_t bytes);
 
 /* As hcs_budget_take_fn and hcs_budget_give_fn. */
 bool hcs_budget_take(void *budget, size_t bytes);

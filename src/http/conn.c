@@ -1546,16 +1546,19 @@ static void go_on(struct hcs_conn *c)
 {
     while (c->pending != NULL && takes_requests(c)) {
         struct pending *pending = c->pending;
-        size_t used = consume(c, pending->bytes + pending->used,
-            pending->length - pending->used);
 
-        if (c->state == CONN_CLOSED) { /* and pending was freed with it */
-            return;
+        /* What is being consumed does not wait: or a drain would take the
+         * last request in it for one that others follow. */
+        c->pending = NULL;
+        pending->used += consume(c, pending->bytes + pending->used,
+            pending->length - pending->used);
+        if (pending->used < pending->length && c->state != CONN_CLOSED) {
+            c->pending = pending;
+            continue;
         }
-        pending->used += used;
-        if (pending->used == pending->length) {
-            c->pending = NULL;
-            hcs_budget_free(c->shard->service->budget, pending);
+        hcs_budget_free(c->shard->service->budget, pending);
+        if (c->state == CONN_CLOSED) {
+            return;
         }
     }
     if (c->input_waits && takes_requests(c)) {

@@ -201,6 +201,23 @@ bool hcs_job_member(const struct hcs_job *job, const char *name,
            hcs_json_member(body, body_length, name, value, length);
 }
 
+/* cJSON reads the start of a number that is too long for it, and of a body that
+ * is nothing else it would say that this was all. NULL then: the tree goes with
+ * the region. */
+static cJSON *parse_whole(const char *body, size_t length)
+{
+    const char *end = NULL;
+    cJSON *tree = cJSON_ParseWithLengthOpts(body, length, &end, false);
+
+    if (tree == NULL) {
+        return NULL;
+    }
+    while (end < body + length && memchr(" \t\n\r", *end, 4) != NULL) {
+        end++;
+    }
+    return end == body + length ? tree : NULL;
+}
+
 struct cJSON *hcs_job_json(struct hcs_job *job)
 {
     size_t length;
@@ -208,7 +225,7 @@ struct cJSON *hcs_job_json(struct hcs_job *job)
 
     if (job->tree == NULL && body != NULL) {
         region_refused = false;
-        job->tree = cJSON_ParseWithLength(body, length);
+        job->tree = parse_whole(body, length);
         if (job->tree == NULL && region_refused) {
             job->request->no_memory = true;
         }

@@ -253,7 +253,13 @@ bool hcs_pool_stop(struct hcs_pool *pool, unsigned wait_ms)
 
 bool hcs_pool_submit(struct hcs_pool *pool, struct hcs_task *task)
 {
-    return hcs_queue_push(pool->queue, task);
+    if (hcs_queue_push(pool->queue, task)) {
+        return true;
+    }
+    /* It may have swept the ring, and a worker that looked while it held the
+     * living found none and lies down. Whoever is refused does not wake. */
+    hcs_parking_wake(&pool->parking);
+    return false;
 }
 
 void hcs_pool_wake(struct hcs_pool *pool)

@@ -3,6 +3,7 @@
 #include "sync/mailbox.h"
 
 #include <assert.h>
+#include <sched.h>
 #include <stdalign.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -215,9 +216,13 @@ static void sweep(struct hcs_queue *queue)
             continue;
         }
         task = ring_pop(queue);
-        if (task != NULL && is_cancelled(task)) {
+        if (task == NULL) {
+            /* Somebody claimed the cell that we need and was stopped before
+             * emptying it. What we hold belongs in the ring: let them run. */
+            sched_yield();
+        } else if (is_cancelled(task)) {
             send_home(task);
-        } else if (task != NULL) {
+        } else {
             task->next = NULL;
             for (end = &kept; *end != NULL;) {
                 end = &(*end)->next;

@@ -17,6 +17,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 
@@ -252,6 +253,26 @@ def get_bytes(path="/health", headers=""):
     return ("GET %s HTTP/1.1\r\nHost: x\r\n%s\r\n" % (path, headers)).encode()
 
 
+class Sender(threading.Thread):
+    """Sends; join gives the error that it met, or None."""
+
+    def __init__(self, client, data):
+        super().__init__()
+        self.client = client
+        self.data = data
+        self.error = None
+
+    def run(self):
+        try:
+            self.client.send(self.data)
+        except OSError as error:
+            self.error = error
+
+    def join(self, timeout=None):
+        super().join(timeout)
+        return self.error
+
+
 class Meter:
     """Says how many bytes the daemon has read from its clients since the meter
     was made, those of the meter apart."""
@@ -301,6 +322,14 @@ class TestCase(unittest.TestCase):
         client = daemon.client(**kwargs)
         self.addCleanup(client.close)
         return client
+
+    def send_aside(self, client, data):
+        """Sends from a thread of its own, so that the test can read, or not.
+        Its join tells what went wrong with sending, which is up to the test."""
+        thread = Sender(client, data)
+        thread.start()
+        self.addCleanup(thread.join)
+        return thread
 
     def occupy(self, daemon, count, path="/", body=b""):
         """Sends that many jobs, which should take long, waits until workers run

@@ -262,5 +262,46 @@ class HammerTest(harness.TestCase):
             self.assertEqual(hammer.wrong, [])
 
 
+class LeftBehind(harness.TestCase):
+    """What a hammer hits too seldom."""
+
+    def test_dead_jobs_of_other_loops_do_no_harm_to_strangers(self):
+        """Jobs whose clients left fill the queue's ring, and whoever pushes next
+        sends them home, to loops that sleep. With enough loops that their
+        doorbells' numbers would be clients' numbers in each other's tables."""
+        daemon = self.start(LOOPS=16, WORKERS=1, QUEUE_SIZE=2, HANDLERS="/s=sleep:2s",
+                            QUEUE_TIMEOUT="0")
+        strangers = [self.client(daemon) for _ in range(500)]
+        worker, = self.occupy(daemon, 1, "/s")
+        for _ in range(40):
+            client = daemon.client()
+            client.send(get_bytes("/s"))
+            self.eventually(lambda: daemon.metrics()["queue_depth"] == 1, "a job that waits")
+            client.close()
+            self.eventually(lambda: daemon.metrics()["queue_depth"] == 0, "an empty queue")
+        self.assertEqual(worker.read_reply().status, 200)
+        self.assertEqual([s.sock.recv(100) for s in strangers if s.readable()], [])
+
+    def test_client_leaves_while_what_it_sent_behind_its_job_is_answered(self):
+        daemon = self.start(LOOPS=1, HANDLERS="/s=sleep:100ms", HALF_CLOSE="serve")
+        for _ in range(3):
+            client = daemon.client()
+            client.send(get_bytes("/s") + get_bytes("/health") * 1200)
+            client.close()
+        self.eventually(lambda: daemon.metrics()["active_connections"] == 1, "their end")
+        self.assertEqual(daemon.get("/health").status, 200)
+
+    def test_request_whose_body_never_comes_counts_as_cancelled(self):
+        daemon = self.start()
+        client = daemon.client()
+        client.send(post_bytes("[1, 2]")[:-1])
+        self.eventually(lambda: daemon.metrics()["connections"]["reading"] == 1, "its head")
+        client.close()
+        self.eventually(lambda: daemon.metrics()["cancelled_requests"] == 1, "its end")
+        metrics = daemon.metrics()
+        self.assertEqual(metrics["total_requests"], metrics["completed_requests"] + 1 + 1)
+        self.assertEqual(metrics["handlers"][0]["cancelled"], 0) # it was no job yet
+
+
 if __name__ == "__main__":
     harness.main()

@@ -26,12 +26,6 @@ def answer(data, request_id=b"i"):
 
 
 class JobsTest(harness.TestCase):
-    def send_aside(self, client, data):
-        thread = threading.Thread(target=client.send, args=(data,))
-        thread.start()
-        self.addCleanup(thread.join)
-        return thread
-
     def ask(self, client, body):
         return client.post(body, headers="X-Request-ID: i\r\n")
 
@@ -111,7 +105,8 @@ class Echo(JobsTest):
         daemon = self.start(HANDLERS="/=echo /sleep=sleep:1ms /spin=spin:1us")
         with daemon.client() as client:
             for path in ("/", "/sleep", "/spin"):
-                for body in (b"[]", b"1", b'"data"', b"null", b"true", b' [{"data":1}] ', b"-0.5e1"):
+                for body in (b"[]", b"1", b'"data"', b"null", b"true", b' [{"data":1}] ',
+                             b"-0.5e1"):
                     with self.subTest(path=path, body=body):
                         reply = client.post(body, path)
                         self.assertEqual((reply.status, reply.problem()), (422, "invalid-job"))
@@ -135,7 +130,8 @@ class Strict(JobsTest):
         (b'{"data":"\xe2\x82"}', 11), (b'{"data":"\xed\xa0\x80"}', 10),
         (b'{"data":"\xf4\x90\x80\x80"}', 10), (b'{"data":"\x80"}', 9), (b'{"\xfe":1}', 2),
         (b'{"data":"caf\xe9"}', 13),
-        (b'{"data":"\\ud800"}', 15), (b'{"data":"\\udc00"}', 12), (b'{"data":"\\ud800\\u0041"}', 17),
+        (b'{"data":"\\ud800"}', 15), (b'{"data":"\\udc00"}', 12),
+        (b'{"data":"\\ud800\\u0041"}', 17),
         (b'\xef\xbb\xbf{"data":1}', 0), (b'\xff\xfe{\0', 0), (b"\0", 0),
         (b'{"data":1} x', 11), (b'{"data":1}{"data":2}', 10), (b'{"data":1},', 10), (b"{}\0", 2),
         (b'{"data":1', 9), (b'{"data":', 8), (b'{"data"', 7), (b'{"dat', 5), (b"{", 1),
@@ -208,7 +204,7 @@ class Sizes(JobsTest):
                     ("chunks of 1000", chunked(padded, 1000)),
                     ("one chunk", chunked(padded, len(padded)))):
                 with self.subTest(size=size, what=what), daemon.client() as client:
-                    self.send_aside(client, request)
+                    sender = self.send_aside(client, request)
                     reply = client.read_reply()
                     self.assertEqual(reply.status, status, reply.body[:200])
                     if status == 200:
@@ -218,6 +214,7 @@ class Sizes(JobsTest):
                         self.assertEqual(reply.problem(), "body-too-large")
                         self.assertTrue(reply.closes())
                         self.assertTrue(client.at_end())
+                    self.assertIsNone(sender.join())  # such as a reset
 
     def test_the_limit_is_max_body_size(self):
         for limit in (0, 1, 100):

@@ -5,7 +5,6 @@ import random
 import re
 import socket
 import struct
-import threading
 import time
 import uuid
 
@@ -44,13 +43,6 @@ def data_segments(sock):
 
 
 class ProtocolTest(harness.TestCase):
-    def send_aside(self, client, data):
-        """Sends from a thread of its own, so that the test can read, or not."""
-        thread = threading.Thread(target=client.send, args=(data,))
-        thread.start()
-        self.addCleanup(thread.join)
-        return thread
-
     def assert_problem(self, reply, status, name):
         self.assertEqual((reply.status, reply.headers["content-type"]),
                          (status, "application/problem+json"), reply)
@@ -262,7 +254,7 @@ class Pipelines(ProtocolTest):
         client = self.client(daemon, rcvbuf=4096)
         requests = [get_bytes("/health", "X-Request-ID: h%d\r\n" % i) for i in range(2000)]
         sender = self.send_aside(client, b"".join(requests))
-        sender.join()
+        self.assertIsNone(sender.join())
         expected = [("GET", 200, "h%d" % i) for i in range(2000)]
         for _ in self.read_all(client, expected):
             pass
@@ -293,7 +285,7 @@ class Pipelines(ProtocolTest):
                 data = reply.json()["data"]
                 self.assertEqual(set(data), {chr(97 + i % 26)})
                 self.assertEqual(len(data), 30000 if i % 50 == 1 else 5000)
-        sender.join()
+        self.assertIsNone(sender.join())
         self.assertEqual(client.ask(get_bytes()).status, 200)
 
     def test_requests_behind_a_waiting_job_wait_for_it(self):
@@ -359,10 +351,11 @@ class Ends(ProtocolTest):
                      b"GET /health HTTP/1.0\r\n\r\n"):
             for behind in (get_bytes("/metrics"), b"\0" * 100, b"x" * 3000000):
                 with self.subTest(last=last, behind=behind[:9]), daemon.client() as client:
-                    self.send_aside(client, last + behind)
+                    sender = self.send_aside(client, last + behind)
                     reply = client.read_reply()
                     self.assertEqual(reply.status, 200)
                     self.assert_ended(client, reply)
+                    self.assertIsNone(sender.join())  # such as a reset
 
     def test_bytes_after_the_last_reply_cause_no_reset(self):
         daemon = self.start()
@@ -540,7 +533,8 @@ class Refusals(ProtocolTest):
                 request("GET / HTTP/1.1", host, "A: b", " c"),
                 request("GET / HTTP/1.1", host, ": b"), request("GET / HTTP/1.1", host, "A b: c"),
                 request("GET / HTTP/1.1", host, "A"), request("GET / HTTP/1.1", host, "A: b\0c"),
-                request("GET / HTTP/1.1", host, "A: b\x7f"), request("GET / HTTP/1.1", host, "\xe9: b"),
+                request("GET / HTTP/1.1", host, "A: b\x7f"),
+                request("GET / HTTP/1.1", host, "\xe9: b"),
                 request("GET / HTTP/1.1", host, "Connection: a b")],
             "bad-line-end": [
                 b"GET / HTTP/1.1\nHost: x\n\n", b"GET / HTTP/1.1\r\nHost: x\n\r\n",

@@ -17,7 +17,7 @@
 /* Workers here do what the pool's do, with the real queue, and hold still in
  * between. */
 
-enum { WORKERS = 4, PUSHERS = 3, BURST_MAX = 8, RUN_MS = 1500 };
+enum { WORKERS = 4, PUSHERS = 3, BURST_MAX = 8, RUN_MS = 1200 };
 
 struct job {
     struct hcs_task task;      /* first */
@@ -267,7 +267,7 @@ static void meet(
     atomic_store_explicit(mine, step, memory_order_release);
     for (unsigned spins = 0;
          atomic_load_explicit(others, memory_order_acquire) < step; spins++) {
-        if (spins > 2000) { /* one core, or the other has lost its own */
+        if (spins > 20000) { /* one core, or the other has lost its own */
             storm_nap_us(1);
             spins = 0;
         }
@@ -285,7 +285,8 @@ static void *announce_and_look(void *argument)
         if (atomic_load(&duel.over)) {
             return NULL;
         }
-        for (uint64_t i = storm_random(&random) % 32; i > 0; i--) {
+        /* About as long as the other one takes to push: then it looks. */
+        for (uint64_t i = storm_random(&random) % 400; i > 0; i--) {
             atomic_signal_fence(memory_order_seq_cst);
         }
         duel.epoch = hcs_parking_announce(&duel.parking);
@@ -304,7 +305,6 @@ static void who_publishes_or_who_lies_down_sees_the_other(void **state)
 {
     pthread_t worker;
     uint64_t step = 0;
-    uint64_t random = 3141592;
     uint64_t end_ms = storm_now_ms() + RUN_MS;
     uint64_t rounds = 0;
 
@@ -321,9 +321,6 @@ static void who_publishes_or_who_lies_down_sees_the_other(void **state)
         meet(&duel.pusher_round, &duel.worker_round, ++step);
         if (atomic_load(&duel.over)) {
             break;
-        }
-        for (uint64_t i = storm_random(&random) % 32; i > 0; i--) {
-            atomic_signal_fence(memory_order_seq_cst);
         }
         CHECK(hcs_queue_push(duel.queue, &duel.task));
         hcs_parking_wake(&duel.parking);

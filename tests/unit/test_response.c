@@ -37,12 +37,11 @@ static const char *head(const struct hcs_reply *reply)
 static void plain_reply_says_no_more_than_it_must(void **state)
 {
     (void)state;
-    assert_string_equal(
-        head(&(struct hcs_reply){.status = 200,
-            .content_type = "application/json",
-            .body_length = 15,
-            .request_id = "abc-and-more",
-            .request_id_length = 3}),
+    assert_string_equal(head(&(struct hcs_reply){.status = 200,
+                            .content_type = "application/json",
+                            .body_length = 15,
+                            .request_id = "abc-and-more",
+                            .request_id_length = 3}),
         "HTTP/1.1 200 OK\r\n" DATED "Content-Type: application/json\r\n"
         "Content-Length: 15\r\nX-Request-ID: abc\r\n\r\n");
 }
@@ -50,20 +49,19 @@ static void plain_reply_says_no_more_than_it_must(void **state)
 static void every_field_has_its_place(void **state)
 {
     (void)state;
-    assert_string_equal(
-        head(&(struct hcs_reply){.status = 503,
-            .connection = HCS_REPLY_CLOSE,
-            .content_type = "application/problem+json",
-            .body_length = 0,
-            .request_id = "id",
-            .request_id_length = 2,
-            .allow = "GET",
-            .accept_json = true,
-            .no_store = true,
-            .retry_after_s = 30,
-            .timed = true,
-            .queue_ns = 1200000,
-            .run_ns = 3410000}),
+    assert_string_equal(head(&(struct hcs_reply){.status = 503,
+                            .connection = HCS_REPLY_CLOSE,
+                            .content_type = "application/problem+json",
+                            .body_length = 0,
+                            .request_id = "id",
+                            .request_id_length = 2,
+                            .allow = "GET",
+                            .accept_json = true,
+                            .no_store = true,
+                            .retry_after_s = 30,
+                            .timed = true,
+                            .queue_ns = 1200000,
+                            .run_ns = 3410000}),
         "HTTP/1.1 503 Service Unavailable\r\n" DATED
         "Content-Type: application/problem+json\r\nContent-Length: 0\r\n"
         "X-Request-ID: id\r\nServer-Timing: queue;dur=1.20, run;dur=3.41\r\n"
@@ -110,7 +108,8 @@ static void phrases_are_those_of_the_registry(void **state)
     assert_string_equal(hcs_status_text(200), "OK");
     assert_string_equal(hcs_status_text(413), "Content Too Large");
     assert_string_equal(hcs_status_text(422), "Unprocessable Content");
-    assert_string_equal(hcs_status_text(431), "Request Header Fields Too Large");
+    assert_string_equal(
+        hcs_status_text(431), "Request Header Fields Too Large");
     assert_string_equal(hcs_status_text(504), "Gateway Timeout");
     assert_string_equal(hcs_status_text(0), "");
 }

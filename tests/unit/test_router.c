@@ -253,8 +253,8 @@ static void refused(struct hcs_router *router, const char *path,
 {
     char error[128] = "";
 
-    assert_int_equal(hcs_router_add(
-                         router, path, handler, argument, error, sizeof(error)),
+    assert_int_equal(
+        hcs_router_add(router, path, handler, argument, error, sizeof(error)),
         -1);
     if (strstr(error, word) == NULL) {
         fail_msg("\"%s\" does not say \"%s\"", error, word);
@@ -303,9 +303,9 @@ static void each_opened_handler_is_closed_once(void **state)
 
     (void)state;
     for (int i = 0; i < 3; i++) {
-        assert_int_equal(hcs_router_add(router,
-                             ((const char *[]){"/a", "/b", "/c"})[i], &COUNTING,
-                             "good", error, sizeof(error)),
+        assert_int_equal(
+            hcs_router_add(router, ((const char *[]){"/a", "/b", "/c"})[i],
+                &COUNTING, "good", error, sizeof(error)),
             0);
     }
     assert_int_equal(opened, 3);

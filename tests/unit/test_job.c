@@ -1,0 +1,662 @@
+/* What hcs/handler.h offers to a handler, through a route whose handler is
+ * played here, on a worker's state as the pool opens it. */
+#include "http/job.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cjson/cJSON.h>
+#include <cmocka.h>
+
+#include "base/region.h"
+#include "http/problem.h"
+#include "http/request.h"
+#include "sync/mailbox.h"
+
+enum { PLENTY = 64 * 1024 * 1024 };
+
+/* A cJSON that reads no more than 63 characters of a number, as those before
+ * 1.7.19 do unless their distribution mended them. */
+static bool short_numbers;
+
+cJSON *__real_cJSON_ParseWithLengthOpts(
+    const char *text, size_t length, const char **end, cJSON_bool terminated);
+cJSON *__wrap_cJSON_ParseWithLengthOpts(
+    const char *text, size_t length, const char **end, cJSON_bool terminated);
+
+cJSON *__wrap_cJSON_ParseWithLengthOpts(
+    const char *text, size_t length, const char **end, cJSON_bool terminated)
+{
+    return __real_cJSON_ParseWithLengthOpts(
+        text, short_numbers && length > 63 ? 63 : length, end, terminated);
+}
+
+static const char HEAD[] =
+    "POST /a%20b?x=1&y HTTP/1.1\r\nHost: here\r\nX-Mine:  one two \t\r\n"
+    "X-Request-ID: id-7\r\nX-Empty:\r\n\r\n";
+
+static struct hcs_budget budget;
+static struct hcs_mailbox home;
+static struct hcs_request *request;
+static struct hcs_route route;
+static struct hcs_handler handler = {.abi = HCS_HANDLER_ABI, .name = "played"};
+static void *worker;
+static unsigned runs;
+static int marker;
+
+static int set_up(void **state)
+{
+    (void)state;
+    runs = 0;
+    hcs_budget_init(&budget, PLENTY);
+    worker = HCS_JOB_WORK.open(&budget, 0);
+    request = malloc(HCS_REQUEST_BYTES);
+    return worker != NULL ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    HCS_JOB_WORK.close(worker);
+    free(request);
+    return hcs_budget_used(&budget) == 0 ? 0 : -1;
+}
+
+static struct hcs_span span_of(const char *text)
+{
+    const char *at = strstr(HEAD, text);
+
+    assert_non_null(at);
+    return (struct hcs_span){
+        .offset = (uint32_t)(at - HEAD), .length = (uint32_t)strlen(text)};
+}
+
+/* Queued, as a loop would: then run by the worker. */
+static void run_bytes(enum hcs_outcome (*run)(void *, struct hcs_job *),
+    const char *body, size_t length)
+{
+    hcs_request_init(request, &budget, &home);
+    assert_true(hcs_request_append(request, HEAD, sizeof(HEAD) - 1));
+    request->head_length = sizeof(HEAD) - 1;
+    request->head.method = HCS_POST;
+    request->head.path = span_of("/a%20b");
+    request->head.query = span_of("x=1&y");
+    request->head.request_id = span_of("id-7");
+    assert_true(hcs_request_append(request, body, length));
+    handler.run = run;
+    route.handler = &handler;
+    route.self = &marker;
+    request->route = &route;
+    HCS_JOB_WORK.run(worker, &request->task);
+}
+
+static void run_job(
+    enum hcs_outcome (*run)(void *, struct hcs_job *), const char *body)
+{
+    run_bytes(run, body, strlen(body));
+}
+
+static void check_output(const char *expected)
+{
+    assert_int_equal(request->out_length, strlen(expected));
+    if (request->out_length > 0) {
+        assert_memory_equal(request->out, expected, strlen(expected));
+    }
+}
+
+/* Ends what run_job began; what it cost has to be back. */
+static void drop(void)
+{
+    hcs_request_fini(request);
+    assert_true(hcs_budget_used(&budget) <= HCS_REGION_CHUNK_MIN);
+}
+
+/* --- What was asked. */
+
+static void is_text(const char *at, const size_t *length, const char *expected)
+{
+    assert_non_null(at);
+    assert_int_equal(*length, strlen(expected));
+    assert_memory_equal(at, expected, *length);
+}
+
+static enum hcs_outcome look(void *self, struct hcs_job *job)
+{
+    size_t length;
+    const char *value;
+
+    runs++;
+    assert_ptr_equal(self, &marker);
+    is_text(hcs_job_body(job, &length), &length, "{\"a\": [1, 2] }");
+    assert_true(hcs_job_member(job, "a", &value, &length));
+    is_text(value, &length, "[1, 2]");
+    assert_false(hcs_job_member(job, "b", &value, &length));
+    assert_string_equal(hcs_job_method(job), "POST");
+    is_text(hcs_job_path(job, &length), &length, "/a%20b");
+    is_text(hcs_job_query(job, &length), &length, "x=1&y");
+    is_text(hcs_job_request_id(job, &length), &length, "id-7");
+    is_text(hcs_job_field(job, "x-mine", &length), &length, "one two");
+    is_text(hcs_job_field(job, "HOST", &length), &length, "here");
+    assert_non_null(hcs_job_field(job, "X-Empty", &length));
+    assert_int_equal(length, 0);
+    length = 1;
+    assert_null(hcs_job_field(job, "X-Min", &length));
+    assert_int_equal(length, 0);
+    assert_false(hcs_job_cancelled(job));
+    atomic_store(&request->cancelled, true);
+    assert_true(hcs_job_cancelled(job));
+    return HCS_OK;
+}
+
+static void handler_sees_what_was_asked(void **state)
+{
+    (void)state;
+    run_job(look, "{\"a\": [1, 2] }");
+    assert_int_equal(runs, 1);
+    assert_int_equal(request->reason, HCS_REASON_NONE);
+    assert_true(atomic_load(&request->started_ns) > 0);
+    drop();
+}
+
+static enum hcs_outcome look_at_nothing(void *self, struct hcs_job *job)
+{
+    size_t length = 1;
+    const char *value;
+
+    (void)self;
+    runs++;
+    assert_null(hcs_job_body(job, &length));
+    assert_int_equal(length, 0);
+    assert_false(hcs_job_member(job, "a", &value, &length));
+    assert_null(hcs_job_json(job));
+    return HCS_OK;
+}
+
+static void job_without_a_body_is_run(void **state)
+{
+    (void)state;
+    run_job(look_at_nothing, "");
+    assert_int_equal(runs, 1);
+    assert_int_equal(request->reason, HCS_REASON_NONE);
+    drop();
+}
+
+static enum hcs_outcome look_at_root(void *self, struct hcs_job *job)
+{
+    size_t length;
+
+    (void)self;
+    request->head.path.length = 0;
+    request->head.query.length = 0;
+    request->head.method = HCS_GET;
+    is_text(hcs_job_path(job, &length), &length, "/");
+    assert_null(hcs_job_query(job, &length));
+    assert_int_equal(length, 0);
+    assert_string_equal(hcs_job_method(job), "GET");
+    return HCS_OK;
+}
+
+static void absolute_form_without_a_path_names_the_root(void **state)
+{
+    (void)state;
+    run_job(look_at_root, "1");
+    assert_int_equal(request->reason, HCS_REASON_NONE);
+    drop();
+}
+
+/* --- Validation. */
+
+static enum hcs_outcome never(void *self, struct hcs_job *job)
+{
+    (void)self;
+    (void)job;
+    fail_msg("run with a body that is no JSON");
+    return HCS_OK;
+}
+
+static void body_that_is_no_json_is_refused_with_its_place(void **state)
+{
+    static const struct {
+        const char *body;
+        const char *end; /* of the detail */
+    } bad[] = {
+        {"{\"a\": 01}", ", at byte 7"},
+        {"[1,]", ", at byte 3"},
+        {"{", ", at byte 1"},
+        {" ", ", at byte 1"},
+        {"1 2", ", at byte 2"},
+        {"\"\xff\"", ", at byte 1"},
+        {"nul", ", at byte 3"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        size_t length = strlen(bad[i].end);
+
+        run_job(never, bad[i].body);
+        assert_int_equal(request->reason, HCS_REASON_BAD_JSON);
+        assert_true(request->out_length > length + 5);
+        assert_memory_equal(
+            request->out + request->out_length - length, bad[i].end, length);
+        drop();
+    }
+}
+
+/* Whatever part of the record the input leaves for the detail. */
+static void refusal_says_what_it_has_room_for(void **state)
+{
+    char body[HCS_REQUEST_BYTES];
+
+    (void)state;
+    memset(body, ' ', sizeof(body));
+    for (size_t length = 1; length < sizeof(body); length++) {
+        run_bytes(never, body, length);
+        assert_int_equal(request->reason, HCS_REASON_BAD_JSON);
+        assert_true(request->out_length > 0);
+        drop();
+    }
+    budget.limit = 0;
+    run_bytes(never, body,
+        HCS_REQUEST_BYTES - offsetof(struct hcs_request, inline_bytes) -
+            (sizeof(HEAD) - 1));
+    assert_int_equal(request->reason, HCS_REASON_BAD_JSON);
+    assert_int_equal(request->out_length, 0);
+    drop();
+}
+
+/* --- The tree. */
+
+static enum hcs_outcome sum_up(void *self, struct hcs_job *job)
+{
+    cJSON *tree = hcs_job_json(job);
+    const cJSON *item;
+    double sum = 0;
+
+    (void)self;
+    runs++;
+    if (tree == NULL) {
+        return HCS_NO_MEMORY;
+    }
+    assert_ptr_equal(hcs_job_json(job), tree); /* built once */
+    cJSON_ArrayForEach(item, tree)
+    {
+        sum += item->valuedouble;
+    }
+    tree = cJSON_CreateObject();
+    cJSON_AddNumberToObject(tree, "sum", sum);
+    assert_true(hcs_job_write_json(job, tree));
+    cJSON_Delete(tree);
+    return HCS_OK;
+}
+
+static void tree_is_built_and_printed_within_the_budget(void **state)
+{
+    (void)state;
+    run_job(sum_up, " [1, 2.5, 10]\r\n");
+    assert_int_equal(request->reason, HCS_REASON_NONE);
+    check_output("{\"sum\":13.5}");
+    assert_true(hcs_budget_used(&budget) > 0);
+    drop();
+}
+
+static char *zeros(size_t count)
+{
+    char *body = malloc(2 * count + 2);
+
+    body[0] = '[';
+    for (size_t i = 0; i < count; i++) {
+        memcpy(body + 1 + 2 * i, i + 1 < count ? "0," : "0]", 2);
+    }
+    body[1 + 2 * count] = '\0';
+    return body;
+}
+
+static void tree_goes_back_to_the_budget_when_the_job_ends(void **state)
+{
+    char *body = zeros(50000);
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        run_job(sum_up, body);
+        assert_int_equal(request->reason, HCS_REASON_NONE);
+        check_output("{\"sum\":0}");
+        drop();
+    }
+    free(body);
+}
+
+static void tree_beyond_the_budget_is_memory_pressure(void **state)
+{
+    char *body = zeros(50000); /* 100 KB, and some megabytes of nodes */
+
+    (void)state;
+    budget.limit = 1024 * 1024;
+    run_job(sum_up, body);
+    assert_int_equal(runs, 1);
+    assert_int_equal(request->reason, HCS_REASON_MEMORY_PRESSURE);
+    assert_int_equal(request->out_length, 0);
+    drop();
+    /* And the next one is served. */
+    run_job(sum_up, "[4]");
+    assert_int_equal(request->reason, HCS_REASON_NONE);
+    check_output("{\"sum\":4}");
+    drop();
+    free(body);
+}
+
+static enum hcs_outcome shrug_off(void *self, struct hcs_job *job)
+{
+    (void)self;
+    (void)hcs_job_json(job);
+    (void)hcs_job_write(job, "fine", 4);
+    return HCS_OK;
+}
+
+static void handler_that_ignores_it_does_not_hide_the_lack(void **state)
+{
+    char *body = zeros(50000);
+
+    (void)state;
+    budget.limit = 1024 * 1024;
+    run_job(shrug_off, body);
+    assert_int_equal(request->reason, HCS_REASON_MEMORY_PRESSURE);
+    assert_int_equal(request->out_length, 0);
+    drop();
+    free(body);
+}
+
+/* --- Numbers that some versions of cJSON cannot hold (those before 1.7.19: 63
+ * characters). The right value or none, never another one. */
+
+static enum hcs_outcome read_number(void *self, struct hcs_job *job)
+{
+    cJSON *tree = hcs_job_json(job);
+
+    (void)self;
+    runs++;
+    if (tree == NULL) {
+        return HCS_NO_MEMORY;
+    }
+    if (cJSON_IsArray(tree)) {
+        tree = cJSON_GetArrayItem(tree, 0);
+    }
+    assert_true(tree->valuedouble > 0.99e99 && tree->valuedouble < 1.01e99);
+    return HCS_OK;
+}
+
+static void check_number(const char *body)
+{
+    run_job(read_number, body);
+    if (request->reason != HCS_REASON_NONE) {
+        assert_int_equal(request->reason, HCS_REASON_INVALID_JOB);
+        assert_true(request->out_length > 5);
+        assert_memory_equal(request->out, "cJSON", 5);
+    }
+    drop();
+}
+
+static void number_of_a_hundred_digits_is_right_or_refused(void **state)
+{
+    static const char white[] = " \t\r\n";
+    char digits[101];
+    char body[128];
+
+    (void)state;
+    memset(digits, '0', 100);
+    digits[0] = '1';
+    digits[100] = '\0';
+    check_number(digits);
+    for (size_t i = 0; i < 4; i++) {
+        body[0] = white[i];
+        strcpy(body + 1, digits);
+        strcat(body, white + i);
+        check_number(body);
+    }
+    strcpy(body, "[");
+    strcat(body, digits);
+    strcat(body, ", 2]");
+    check_number(body);
+    assert_int_equal(runs, 6);
+}
+
+static void start_of_a_number_is_not_taken_for_all_of_it(void **state)
+{
+    char digits[101];
+
+    (void)state;
+    memset(digits, '0', 100);
+    digits[0] = '1';
+    digits[100] = '\0';
+    short_numbers = true;
+    run_job(read_number, digits);
+    short_numbers = false;
+    assert_int_equal(request->reason, HCS_REASON_INVALID_JOB);
+    assert_true(request->out_length > 5);
+    assert_memory_equal(request->out, "cJSON", 5);
+    drop();
+}
+
+static enum hcs_outcome pass_through(void *self, struct hcs_job *job)
+{
+    const char *value;
+    size_t length;
+
+    (void)self;
+    (void)hcs_job_json(job);
+    assert_true(hcs_job_member(job, "n", &value, &length));
+    assert_true(hcs_job_write(job, value, length));
+    return HCS_OK;
+}
+
+static void member_passes_through_however_long(void **state)
+{
+    char body[256] = "{\"n\": ";
+    char digits[151];
+
+    (void)state;
+    memset(digits, '9', 150);
+    digits[150] = '\0';
+    strcat(body, digits);
+    strcat(body, "}");
+    run_job(pass_through, body);
+    assert_int_equal(request->reason, HCS_REASON_NONE);
+    check_output(digits);
+    drop();
+}
+
+/* --- How it ends. */
+
+static enum hcs_outcome outcome;
+static const char *detail;
+static const char *before, *after; /* what is written around the detail */
+
+static enum hcs_outcome end(void *self, struct hcs_job *job)
+{
+    (void)self;
+    if (before != NULL) {
+        assert_true(hcs_job_write(job, before, strlen(before)));
+    }
+    if (detail != NULL) {
+        hcs_job_set_detail(job, detail);
+    }
+    if (after != NULL) {
+        assert_true(hcs_job_write(job, after, strlen(after)));
+    }
+    return outcome;
+}
+
+static void end_with(enum hcs_outcome how, const char *said,
+    const char *written_before, const char *written_after)
+{
+    outcome = how;
+    detail = said;
+    before = written_before;
+    after = written_after;
+    run_job(end, "1");
+}
+
+static void outcome_names_the_reason(void **state)
+{
+    static const struct {
+        enum hcs_outcome outcome;
+        enum hcs_reason reason;
+    } pairs[] = {
+        {HCS_OK, HCS_REASON_NONE},
+        {HCS_INVALID, HCS_REASON_INVALID_JOB},
+        {HCS_FAILED, HCS_REASON_HANDLER_FAILED},
+        {HCS_NO_MEMORY, HCS_REASON_MEMORY_PRESSURE},
+        {(enum hcs_outcome)77, HCS_REASON_HANDLER_FAILED},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
+        end_with(pairs[i].outcome, NULL, NULL, NULL);
+        assert_int_equal(request->reason, pairs[i].reason);
+        check_output("");
+        drop();
+    }
+}
+
+static void what_was_written_is_the_reply(void **state)
+{
+    (void)state;
+    end_with(HCS_OK, NULL, "{\"a\":", "1}");
+    check_output("{\"a\":1}");
+    drop();
+}
+
+static void detail_is_what_was_set_and_nothing_written(void **state)
+{
+    (void)state;
+    end_with(HCS_INVALID, "no such table", NULL, NULL);
+    check_output("no such table");
+    drop();
+    end_with(HCS_FAILED, "no such table", "{\"half\":", "of a reply}");
+    check_output("no such table");
+    drop();
+    end_with(HCS_FAILED, NULL, "{\"half\":", "of a reply}");
+    check_output("");
+    drop();
+    end_with(HCS_NO_MEMORY, "no such table", NULL, NULL);
+    check_output("");
+    drop();
+}
+
+static void long_detail_is_cut(void **state)
+{
+    static char text[100000];
+
+    (void)state;
+    memset(text, 'd', sizeof(text) - 1);
+    end_with(HCS_INVALID, text, NULL, NULL);
+    assert_int_equal(request->out_length, HCS_PROBLEM_DETAIL_MAX);
+    text[HCS_PROBLEM_DETAIL_MAX] = '\0';
+    check_output(text);
+    drop();
+}
+
+static enum hcs_outcome set_all(void *self, struct hcs_job *job)
+{
+    (void)self;
+    hcs_job_set_status(job, 201);
+    hcs_job_set_content_type(job, "text/csv");
+    hcs_job_set_status(job, 199);
+    hcs_job_set_status(job, 600);
+    hcs_job_set_status(job, 65736); /* 200 in 16 bits */
+    return HCS_OK;
+}
+
+static void status_outside_of_its_range_is_not_set(void **state)
+{
+    (void)state;
+    run_job(set_all, "1");
+    assert_int_equal(request->status, 201);
+    assert_string_equal(request->content_type, "text/csv");
+    drop();
+}
+
+static enum hcs_outcome write_too_much(void *self, struct hcs_job *job)
+{
+    static char block[65536];
+    unsigned count = 0;
+
+    (void)self;
+    while (hcs_job_write(job, block, sizeof(block))) {
+        count++;
+        assert_true(count < 64);
+    }
+    assert_true(count > 2);
+    return HCS_OK;
+}
+
+static void reply_beyond_the_budget_is_memory_pressure(void **state)
+{
+    (void)state;
+    budget.limit = 2 * 1024 * 1024;
+    run_job(write_too_much, "1");
+    assert_int_equal(request->reason, HCS_REASON_MEMORY_PRESSURE);
+    assert_int_equal(request->out_length, 0);
+    drop();
+}
+
+/* --- cJSON outside of a job. */
+
+static enum hcs_outcome delete_foreign(void *self, struct hcs_job *job)
+{
+    (void)self;
+    (void)job;
+    cJSON_Delete((cJSON *)(uintptr_t)detail);
+    return HCS_OK;
+}
+
+static void tree_made_outside_may_be_deleted_inside(void **state)
+{
+    cJSON *tree = cJSON_Parse("{\"kept\": [1, 2, 3]}");
+
+    (void)state;
+    assert_non_null(tree);
+    detail = (const char *)tree;
+    run_job(delete_foreign, "1"); /* a leak would be the sanitizer's to find */
+    detail = NULL;
+    drop();
+}
+
+static int install(void **state)
+{
+    (void)state;
+    hcs_job_install_allocator();
+    return 0;
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(handler_sees_what_was_asked),
+        TEST(job_without_a_body_is_run),
+        TEST(absolute_form_without_a_path_names_the_root),
+        TEST(body_that_is_no_json_is_refused_with_its_place),
+        TEST(refusal_says_what_it_has_room_for),
+        TEST(tree_is_built_and_printed_within_the_budget),
+        TEST(tree_goes_back_to_the_budget_when_the_job_ends),
+        TEST(tree_beyond_the_budget_is_memory_pressure),
+        TEST(handler_that_ignores_it_does_not_hide_the_lack),
+        TEST(number_of_a_hundred_digits_is_right_or_refused),
+        TEST(start_of_a_number_is_not_taken_for_all_of_it),
+        TEST(member_passes_through_however_long),
+        TEST(outcome_names_the_reason),
+        TEST(what_was_written_is_the_reply),
+        TEST(detail_is_what_was_set_and_nothing_written),
+        TEST(long_detail_is_cut),
+        TEST(status_outside_of_its_range_is_not_set),
+        TEST(reply_beyond_the_budget_is_memory_pressure),
+        TEST(tree_made_outside_may_be_deleted_inside),
+    };
+
+    return cmocka_run_group_tests(tests, install, NULL);
+}
