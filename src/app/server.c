@@ -397,8 +397,12 @@ static void tick(struct server *server)
 
 /* --- The end. */
 
+/* Main's copies. In a shared table they are the loops' own. */
 static void close_listeners(struct server *server)
 {
+    if (server->go && !server->service.private_tables) {
+        return;
+    }
     for (unsigned i = 0; i < server->service.shard_count; i++) {
         if (server->listeners[i] >= 0) {
             close(server->listeners[i]);
@@ -419,11 +423,9 @@ static void start_draining(struct server *server, uint64_t now_ms)
                 "connections that arrive now may be reset: %s", strerror(-rc));
         }
     }
-    if (server->service.private_tables) {
-        /* First main's copies, so that each loop's own is the last, closed
-         * right after it found nothing more to accept. */
-        close_listeners(server);
-    }
+    /* First main's copies, so that each loop's own is the last, closed right
+     * after it found nothing more to accept. */
+    close_listeners(server);
     command_all(server, HCS_COMMAND_DRAIN);
 }
 
@@ -431,6 +433,7 @@ static void cut(struct server *server)
 {
     server->phase = CUT;
     server->phase_end_ms = UINT64_MAX; /* the loops bound it */
+    close_listeners(server);
     command_all(server, HCS_COMMAND_CUT);
 }
 

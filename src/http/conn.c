@@ -488,6 +488,18 @@ static void writing_expired(struct hcs_conn *c)
 
 /* --- Lingering. */
 
+/* Each byte that comes while it lingers gives it more time, up to a bound. */
+static void arm_linger(struct hcs_conn *c)
+{
+    uint64_t now_ms = c->shard->loop.now_ms;
+    uint64_t left =
+        c->linger_until_ms > now_ms ? c->linger_until_ms - now_ms : 0;
+
+    if (!c->timed) {
+        arm(c, left < LINGER_IDLE_MS ? left : LINGER_IDLE_MS);
+    }
+}
+
 /* Throws input away until the client closes. MSG_TRUNC spares the copy
  * (tcp(7)). */
 static void discard(struct hcs_conn *c)
@@ -501,30 +513,18 @@ static void discard(struct hcs_conn *c)
             hcs_counter_add(&shard->counts.received_bytes, (uint64_t)n);
             c->lingered_bytes += (uint32_t)n;
             c->timed = false;
-            if (c->lingered_bytes > LINGER_MAX_BYTES) {
-                break;
-            }
         } else if (n < 0 && errno == EINTR) {
             continue;
         } else if (n < 0 && errno == EAGAIN) {
-            uint64_t now_ms = shard->loop.now_ms;
-            uint64_t left = c->linger_until_ms > now_ms
-                                ? c->linger_until_ms - now_ms
-                                : 0;
-
-            if (!c->timed) {
-                arm(c, left < LINGER_IDLE_MS ? left : LINGER_IDLE_MS);
-            }
+            arm_linger(c);
             return;
-        } else {
+        }
+        if (n <= 0 || c->lingered_bytes > LINGER_MAX_BYTES) {
             close_conn(c, (enum hcs_reason)c->end_reason);
             return;
         }
     }
-    if (c->lingered_bytes > LINGER_MAX_BYTES) {
-        close_conn(c, (enum hcs_reason)c->end_reason);
-        return;
-    }
+    arm_linger(c);
     hcs_loop_revisit(&shard->loop, &c->watch);
 }
 

@@ -18,6 +18,7 @@ enum {
     ACCEPT_RETRY_MS = 100, /* after the kernel had no room */
     DRAIN_QUIET_MS = 100,  /* no new connection for so long: all are here */
     DRAIN_ACCEPT_MS = 1000,
+    LAST_BATCHES = 1024,
     CUT_MS = 500, /* for the last replies of a cut to leave */
 };
 
@@ -181,7 +182,8 @@ static void accept_expired(struct hcs_shard *shard)
         arm_quiet(shard);
         return;
     }
-    while (accept_batch(shard) > 0) { /* new ones are dropped: it ends */
+    /* New ones are dropped, so this ends; were the filter refused, here. */
+    for (int i = 0; i < LAST_BATCHES && accept_batch(shard) > 0; i++) {
     }
     close_listener(shard);
 }

@@ -33,7 +33,8 @@ BROKEN = (b"GET / HTTP/1.1\r\n\r\n", b"GET  / HTTP/1.1\r\nHost: x\r\n\r\n", b"\x
           b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
           b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n",
           b"GET /" + b"a" * 5000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
-          b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"b" * 5000 + b"\r\n\r\n", b"\r\n\r\n", b"\n", b"\0")
+          b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"b" * 5000 + b"\r\n\r\n",
+          b"\r\n\r\n", b"\n", b"\0")
 
 
 class Slot:

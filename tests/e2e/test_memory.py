@@ -10,11 +10,15 @@ import time
 import unittest
 
 import harness
-from harness import BUILD, SLOW, get_bytes, post_bytes
+from harness import SLOW, get_bytes, post_bytes
 
 MIB = 1 << 20
 ZEROS = b"[" + b"0," * (MIB // 2 - 8) + b"0]"  # a parse tree of about 40 MiB
 ARRAY = b'{"data":' + ZEROS + b"}"
+
+# What a sanitizer keeps for itself is resident too, and counts. Under one these
+# tests look for errors of the daemon, with room enough, and not at the ceiling.
+BUDGET = 2048 if SLOW else 64
 
 measured = unittest.skipIf(SLOW, "a sanitizer's memory is not the daemon's")
 
@@ -111,7 +115,7 @@ class MemoryCase(harness.TestCase):
 
 
 class Ceiling(MemoryCase):
-    def flood(self, path, handlers, bodies, threads=32, times=None, budget=64, workers=4,
+    def flood(self, path, handlers, bodies, threads=32, times=None, budget=BUDGET, workers=4,
               **settings):
         """Posts, and looks at all that was promised; gives the replies."""
         times = times or (5 if SLOW else 20)
@@ -137,7 +141,8 @@ class Ceiling(MemoryCase):
 
     def test_of_parse_trees(self):
         replies = self.flood("/", "/=sleep:20ms", [ARRAY])
-        self.assertGreater(replies.get("memory-pressure", 0), 0, replies)
+        if not SLOW:
+            self.assertGreater(replies.get("memory-pressure", 0), 0, replies)
 
     def test_of_bodies_and_replies(self):
         self.flood("/", "/=echo", [ARRAY], threads=64, times=5 if SLOW else 25)
@@ -154,6 +159,7 @@ class Ceiling(MemoryCase):
         body = b'{"data":"' + b"s" * (MIB - 20) + b'"}'
         self.flood("/", "/=sleep:5ms", [body])
 
+    @measured
     def test_the_smallest_budget_serves_small_jobs(self):
         daemon = self.start(MEMORY_BUDGET="16MiB", HANDLERS="/=sleep:1ms", WORKERS=4, LOOPS=2)
         with Sampler(daemon) as sampler:
@@ -163,12 +169,11 @@ class Ceiling(MemoryCase):
             replies = large.join()
         self.assertEqual(large.wrong, [])
         self.assertEqual(set(replies), {"memory-pressure"})
-        if not SLOW:
-            self.assert_stays_below(daemon, sampler, 16 * MIB)
+        self.assert_stays_below(daemon, sampler, 16 * MIB)
         self.eventually(lambda: daemon.post('{"data": 1}').status == 200, "a small job")
 
     def test_slow_uploads_cannot_exceed_it(self):
-        budget = 64
+        budget = BUDGET
         daemon = self.start(MEMORY_BUDGET="%dMiB" % budget, LOOPS=2, READ_TIMEOUT="60s")
         start = daemon.resident_bytes()
         request = post_bytes(ARRAY)
@@ -193,8 +198,8 @@ class Ceiling(MemoryCase):
                     self.assertTrue(reply.closes())
                     refused += 1
                 client.close()
-        self.assertGreater(refused, 50)
         if not SLOW:
+            self.assertGreater(refused, 50)
             self.assert_stays_below(daemon, sampler, budget * MIB)
         self.assertEqual(self.posted_eventually(daemon), 200)
         self.assert_goes_back(daemon, start, 6 * MIB)
@@ -204,7 +209,7 @@ class Ceiling(MemoryCase):
             lambda: (lambda reply: reply.status == 200 and 200)(daemon.post(ARRAY)), "room")
 
     def test_readers_that_take_nothing_cannot_exceed_it(self):
-        budget = 64
+        budget = BUDGET
         daemon = self.start(MEMORY_BUDGET="%dMiB" % budget, LOOPS=2, WRITE_TIMEOUT="3s",
                             MAX_BODY_SIZE="8MiB")
         start = daemon.resident_bytes()

@@ -235,6 +235,12 @@ static void a_revisit_comes_once_in_order_and_without_sleeping(void **state)
     assert_int_equal(kernel.last_timeout_ms, 0);
     assert_string_equal(rig.steps, "ab.");
     assert_int_equal(first.seen, EPOLLIN);
+    /* The list is whole again, also after its last one was forgotten. */
+    hcs_loop_revisit(&rig.loop, &first.watch);
+    hcs_loop_forget(&rig.loop, &first.watch);
+    hcs_loop_revisit(&rig.loop, &second.watch);
+    run_turns(&rig, 1);
+    assert_string_equal(rig.steps, "ab.b.");
     rig_fini(&rig);
 }
 
