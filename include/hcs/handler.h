@@ -30,10 +30,10 @@ enum { HCS_HANDLER_ABI = 1 };
 struct hcs_job; /* opaque */
 
 enum hcs_outcome {
-    HCS_OK = 0,     /* answered with what was written */
-    HCS_INVALID,    /* 422: valid JSON, but no job for this handler */
-    HCS_FAILED,     /* 500: the handler could not do it */
-    HCS_NO_MEMORY,  /* 503: try again later */
+    HCS_OK = 0,    /* answered with what was written */
+    HCS_INVALID,   /* 422: valid JSON, but no job for this handler */
+    HCS_FAILED,    /* 500: the handler could not do it */
+    HCS_NO_MEMORY, /* 503: try again later */
 };
 
 /* Flags of a handler. */

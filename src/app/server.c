@@ -30,14 +30,14 @@
 
 enum {
     TICK_MS = 1000,
-    PAST_TICKS = 11,          /* samples for ten seconds */
+    PAST_TICKS = 11, /* samples for ten seconds */
     LOG_FLUSH_MS = 2000,
-    STUCK_WAIT_MS = 200,      /* for workers, after a cut */
-    EXTEND_MS = 15000,        /* asked of systemd each second of a drain */
+    STUCK_WAIT_MS = 200, /* for workers, after a cut */
+    EXTEND_MS = 15000,   /* asked of systemd each second of a drain */
     MMAP_THRESHOLD = 128 * 1024,
     TRIM_EXCESS = 4 * 1024 * 1024,
     TRIM_TICKS = 5,
-    KEPT_BACK_PART = 32,      /* of MEMORY_BUDGET: a 32nd, */
+    KEPT_BACK_PART = 32, /* of MEMORY_BUDGET: a 32nd, */
     KEPT_BACK_MIN = 1024 * 1024,
     KEPT_BACK_MAX = 64 * 1024 * 1024,
     ERROR_LENGTH = 512,
@@ -56,19 +56,19 @@ struct server {
     struct hcs_shard **shards;
     pthread_t *threads;
     unsigned threads_started;
-    int signals;     /* signalfd */
-    int loops_ended; /* eventfd: each loop that ends adds 1 */
-    int statm;       /* /proc/self/statm */
+    int signals;          /* signalfd */
+    int loops_ended;      /* eventfd: each loop that ends adds 1 */
+    int statm;            /* /proc/self/statm */
     pthread_mutex_t lock; /* of the four below, and changed */
     pthread_cond_t changed;
     unsigned opened;
     unsigned failed;
-    int error;        /* of the first that failed */
-    int table_error;  /* why a table is shared, or 0 */
-    bool go;          /* all are open: run */
+    int error;       /* of the first that failed */
+    int table_error; /* why a table is shared, or 0 */
+    bool go;         /* all are open: run */
     enum phase phase;
     uint64_t phase_end_ms;
-    unsigned ended; /* loops */
+    unsigned ended;   /* loops */
     uint64_t tick_ms; /* the next one */
     uint64_t past_requests[PAST_TICKS];
     uint64_t past_jobs[PAST_TICKS];
@@ -275,8 +275,8 @@ static int start_loops(struct server *server)
         server->error = rc;
         pthread_cond_broadcast(&server->changed);
     }
-    while (server->opened < server->service.shard_count &&
-           server->failed == 0) {
+    while (
+        server->opened < server->service.shard_count && server->failed == 0) {
         pthread_cond_wait(&server->changed, &server->lock);
     }
     rc = server->failed > 0 ? server->error : 0;
@@ -330,8 +330,8 @@ static void look_at_memory(struct server *server)
         &pulse->virtual_bytes, virtual_pages * page, memory_order_relaxed);
     atomic_store_explicit(
         &pulse->resident_bytes, resident_pages * page, memory_order_relaxed);
-    overhead = hcs_budget_correct(
-        &server->budget, (size_t)resident_pages * page);
+    overhead =
+        hcs_budget_correct(&server->budget, (size_t)resident_pages * page);
     /* Freed blocks that malloc keeps: here, where no client waits, they go
      * back to the kernel. */
     if (overhead > server->budget.baseline + TRIM_EXCESS &&
@@ -353,8 +353,8 @@ static void look_at_rates(struct server *server)
 {
     struct hcs_pulse *pulse = &server->service.pulse;
     uint64_t now = server->ticks % PAST_TICKS;
-    uint64_t span = server->ticks < PAST_TICKS - 1 ? server->ticks
-                                                   : PAST_TICKS - 1;
+    uint64_t span =
+        server->ticks < PAST_TICKS - 1 ? server->ticks : PAST_TICKS - 1;
     uint64_t then = (server->ticks - span) % PAST_TICKS;
     uint64_t before = (server->ticks + PAST_TICKS - 1) % PAST_TICKS;
 
@@ -387,8 +387,8 @@ static void tick(struct server *server)
 {
     look_at_rates(server);
     look_at_memory(server);
-    atomic_store_explicit(&server->service.pulse.cpu_ms, process_cpu_ms(),
-        memory_order_relaxed);
+    atomic_store_explicit(
+        &server->service.pulse.cpu_ms, process_cpu_ms(), memory_order_relaxed);
     if (server->phase != SERVING) {
         tell_drain(server);
     }
@@ -727,8 +727,8 @@ static int begin(struct server *server, const char *notify_socket)
     service->log = server->log;
     rc = hcs_notify_open(&server->notify, notify_socket);
     if (rc != 0) {
-        hcs_log_print(server->log, HCS_LOG_WARN, "NOTIFY_SOCKET: %s",
-            strerror(-rc));
+        hcs_log_print(
+            server->log, HCS_LOG_WARN, "NOTIFY_SOCKET: %s", strerror(-rc));
     }
     service->router = make_router(config, error, sizeof(error));
     if (service->router == NULL) {
@@ -738,8 +738,8 @@ static int begin(struct server *server, const char *notify_socket)
     if (rc != 0) {
         return rc;
     }
-    service->pool = hcs_pool_create(
-        config->workers, config->queue_size, &(struct hcs_pool_work){
+    service->pool = hcs_pool_create(config->workers, config->queue_size,
+        &(struct hcs_pool_work){
             .context = &server->budget,
             .open = HCS_JOB_WORK.open,
             .run = HCS_JOB_WORK.run,
@@ -818,8 +818,8 @@ static void fini(struct server *server)
     hcs_notify_close(&server->notify);
     hcs_log_close(server->log, LOG_FLUSH_MS);
     for (size_t i = 0; i < 3; i++) {
-        int fd = (int[]){server->signals, server->loops_ended,
-            server->statm}[i];
+        int fd =
+            (int[]){server->signals, server->loops_ended, server->statm}[i];
 
         if (fd >= 0) {
             close(fd);

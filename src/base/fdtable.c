@@ -28,7 +28,8 @@ static int compare(const void *a, const void *b)
 
 static void close_between(int first, int last, int highest)
 {
-    if (first > last || close_range_call((unsigned)first, (unsigned)last, 0) == 0) {
+    if (first > last ||
+        close_range_call((unsigned)first, (unsigned)last, 0) == 0) {
         return;
     }
     for (int fd = first; fd <= last && fd <= highest; fd++) {

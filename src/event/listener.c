@@ -17,8 +17,8 @@ enum {
     TCP_FLAG_ACK = 0x10,
 };
 
-int hcs_address_make(struct hcs_address *out, const char *address,
-    uint16_t port, bool *v4_only)
+int hcs_address_make(
+    struct hcs_address *out, const char *address, uint16_t port, bool *v4_only)
 {
     struct sockaddr_in *in = (struct sockaddr_in *)(void *)&out->at;
     struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)(void *)&out->at;
@@ -64,8 +64,7 @@ void hcs_address_text(
 
     if (address->at.ss_family == AF_INET) {
         inet_ntop(AF_INET, &in->sin_addr, host, sizeof(host));
-        snprintf(
-            out, HCS_LISTENER_TEXT, "%s:%u", host, ntohs(in->sin_port));
+        snprintf(out, HCS_LISTENER_TEXT, "%s:%u", host, ntohs(in->sin_port));
     } else {
         inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof(host));
         snprintf(
@@ -83,8 +82,8 @@ static int open_one(int *out, const struct hcs_address *address, bool first)
 {
     const struct sockaddr *at = (const struct sockaddr *)&address->at;
     int rc = 0;
-    int fd = socket(at->sa_family,
-        SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd =
+        socket(at->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
     if (fd < 0 || turn_on(fd, SOL_SOCKET, SO_REUSEADDR, 1) != 0 ||
         turn_on(fd, IPPROTO_TCP, TCP_NODELAY, 1) != 0 ||
@@ -159,8 +158,8 @@ int hcs_listener_drop_new(int fd)
         .filter = code,
     };
 
-    return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program,
-               sizeof(program)) == 0
+    return setsockopt(
+               fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) == 0
                ? 0
                : -errno;
 }

@@ -22,8 +22,8 @@ struct hcs_address {
 
 /* address: a literal v4 or v6 address, or NULL for all (v6 and v4 in one
  * socket; v4 alone where there is no v6, then *v4_only is set). 0 or -errno. */
-int hcs_address_make(struct hcs_address *out, const char *address,
-    uint16_t port, bool *v4_only);
+int hcs_address_make(
+    struct hcs_address *out, const char *address, uint16_t port, bool *v4_only);
 
 /* "127.0.0.1:8080", "[::]:8080". */
 void hcs_address_text(

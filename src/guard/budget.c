@@ -56,8 +56,8 @@ size_t hcs_budget_correct(struct hcs_budget *budget, size_t resident_bytes)
     if (overhead < budget->baseline) {
         overhead = budget->baseline;
     }
-    atomic_store_explicit(&budget->overhead, overhead + budget->kept_back,
-        memory_order_relaxed);
+    atomic_store_explicit(
+        &budget->overhead, overhead + budget->kept_back, memory_order_relaxed);
     return overhead;
 }
 

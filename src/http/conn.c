@@ -18,16 +18,16 @@
 #include <unistd.h>
 
 enum {
-    READ_BUDGET = 4 * HCS_SHARD_IN,  /* bytes a connection may read a turn */
-    READ_DIRECT = 4096,  /* a body with more to come is read where it stays */
-    COPY_MAX = 16 * 1024,            /* larger bodies are sent where they lie */
+    READ_BUDGET = 4 * HCS_SHARD_IN, /* bytes a connection may read a turn */
+    READ_DIRECT = 4096,   /* a body with more to come is read where it stays */
+    COPY_MAX = 16 * 1024, /* larger bodies are sent where they lie */
     OUT_RESERVE = HCS_RESPONSE_HEAD_MAX + COPY_MAX, /* for one more reply */
-    BRIEF_BODY_MAX = 4096,           /* beyond it no job is brief */
-    LINGER_IDLE_MS = 5000,           /* without a byte, after the last reply */
+    BRIEF_BODY_MAX = 4096, /* beyond it no job is brief */
+    LINGER_IDLE_MS = 5000, /* without a byte, after the last reply */
     LINGER_MAX_MS = 30000,
     LINGER_MAX_BYTES = 64 * 1024 * 1024,
-    LINGER_MAX_CONNS = 4096,         /* a loop */
-    SHED_MAX = 128,                  /* refused ones that linger, a loop */
+    LINGER_MAX_CONNS = 4096, /* a loop */
+    SHED_MAX = 128,          /* refused ones that linger, a loop */
 };
 
 enum conn_state {
@@ -164,7 +164,8 @@ static void arm(struct hcs_conn *c, uint64_t after_ms)
 
 /* --- Ends. */
 
-static void release_request(struct hcs_shard *shard, struct hcs_request *request)
+static void release_request(
+    struct hcs_shard *shard, struct hcs_request *request)
 {
     hcs_request_fini(request);
     hcs_slab_free(shard->requests, request);
@@ -284,8 +285,7 @@ void hcs_conn_free_closed(struct hcs_shard *shard)
 
 static bool send_failed(struct hcs_conn *c)
 {
-    bool peer =
-        errno == EPIPE || errno == ECONNRESET || errno == ETIMEDOUT;
+    bool peer = errno == EPIPE || errno == ECONNRESET || errno == ETIMEDOUT;
 
     close_conn(c, peer ? HCS_REASON_CLIENT_RESET : HCS_REASON_IO_ERROR);
     return false;
@@ -359,8 +359,8 @@ static void keep_unsent(struct hcs_conn *c, const char *bytes, size_t length,
 }
 
 /* More bytes for a client that has not taken those before them. */
-static void append_unsent(struct hcs_conn *c, const char *bytes, size_t length,
-    struct large *large)
+static void append_unsent(
+    struct hcs_conn *c, const char *bytes, size_t length, struct large *large)
 {
     struct outbox *box = c->outbox;
     size_t old = box->length - box->sent;
@@ -646,18 +646,18 @@ static enum hcs_reply_connection decide_connection(
 
 static void count_reply(struct hcs_shard *shard, unsigned status)
 {
-    hcs_counter_add(status < 400 ? &shard->counts.completed
-                                 : &shard->counts.errors,
-        1);
+    hcs_counter_add(
+        status < 400 ? &shard->counts.completed : &shard->counts.errors, 1);
 }
 
-static void log_reply(struct hcs_conn *c, const struct hcs_reply *reply,
-    enum hcs_reason reason)
+static void log_reply(
+    struct hcs_conn *c, const struct hcs_reply *reply, enum hcs_reason reason)
 {
     struct hcs_log *log = c->shard->service->log;
     const char *word = hcs_reason_word(reason);
     struct hcs_log_field fields[] = {
-        {.name = "request_id", .text = reply->request_id,
+        {.name = "request_id",
+            .text = reply->request_id,
             .length = reply->request_id_length},
         {.name = "status", .number = reply->status},
         {.name = "bytes_out", .number = reply->body_length},
@@ -735,8 +735,8 @@ struct refusal {
     bool timed;
 };
 
-static void refuse(struct hcs_conn *c, struct asked *asked,
-    const struct refusal *refusal)
+static void refuse(
+    struct hcs_conn *c, struct asked *asked, const struct refusal *refusal)
 {
     struct hcs_shard *shard = c->shard;
     char fallback[HCS_REQUEST_ID_MADE];
@@ -898,8 +898,8 @@ static void answer_problem(struct hcs_conn *c, struct asked *asked,
 
     if (hcs_router_decode(bytes + head->path.offset, head->path.length, path,
             sizeof(path), &path_length)) {
-        length = hcs_problem_page(page, path + route->path_length,
-            path_length - route->path_length);
+        length = hcs_problem_page(
+            page, path + route->path_length, path_length - route->path_length);
     }
     if (length > 0) {
         answer_text(c, asked, page, length, more);
@@ -964,7 +964,8 @@ static bool is_json(const char *type, size_t length)
     if (end != NULL) {
         length = (size_t)(end - type);
     }
-    while (length > 0 && (type[length - 1] == ' ' || type[length - 1] == '\t')) {
+    while (
+        length > 0 && (type[length - 1] == ' ' || type[length - 1] == '\t')) {
         length--;
     }
     return (length == 16 && strncasecmp(type, "application/json", 16) == 0) ||
@@ -1078,8 +1079,8 @@ static void begin_job(struct hcs_conn *c, const char *bytes, size_t head_length,
 /* A header section is complete. Answers, refuses or begins a job; returns how
  * many of the available bytes behind the section were skipped as a body that
  * nobody wants. */
-static size_t begin(struct hcs_conn *c, const char *bytes, size_t head_length,
-    size_t available)
+static size_t begin(
+    struct hcs_conn *c, const char *bytes, size_t head_length, size_t available)
 {
     struct hcs_shard *shard = c->shard;
     struct hcs_head head;
@@ -1089,8 +1090,7 @@ static size_t begin(struct hcs_conn *c, const char *bytes, size_t head_length,
     struct asked asked;
     bool whole; /* the body, if any, is at hand */
 
-    refusal.reason =
-        hcs_head_parse(&shard->parser, bytes, head_length, &head);
+    refusal.reason = hcs_head_parse(&shard->parser, bytes, head_length, &head);
     hcs_counter_add(&shard->counts.requests, 1);
     if (refusal.reason != HCS_REASON_NONE) {
         know_asked(&asked, shard, bytes, &head);
@@ -1163,8 +1163,7 @@ static size_t take_first(struct hcs_conn *c, const char *bytes, size_t length)
     }
     switch (verdict) {
     case HCS_SCAN_DONE:
-        return head_length +
-               begin(c, bytes, head_length, length - head_length);
+        return head_length + begin(c, bytes, head_length, length - head_length);
     case HCS_SCAN_BAD:
         refuse_reading(c, reason);
         return length;
@@ -1550,8 +1549,8 @@ static void go_on(struct hcs_conn *c)
         /* What is being consumed does not wait: or a drain would take the
          * last request in it for one that others follow. */
         c->pending = NULL;
-        pending->used += consume(c, pending->bytes + pending->used,
-            pending->length - pending->used);
+        pending->used += consume(
+            c, pending->bytes + pending->used, pending->length - pending->used);
         if (pending->used < pending->length && c->state != CONN_CLOSED) {
             c->pending = pending;
             continue;
@@ -1663,8 +1662,8 @@ static bool has_no_body(unsigned status)
 static void reply_result(struct hcs_conn *c, struct hcs_request *request)
 {
     struct hcs_shard *shard = c->shard;
-    uint64_t started_ns = atomic_load_explicit(
-        &request->started_ns, memory_order_relaxed);
+    uint64_t started_ns =
+        atomic_load_explicit(&request->started_ns, memory_order_relaxed);
     uint64_t queue_ns = started_ns > request->admitted_ns
                             ? started_ns - request->admitted_ns
                             : 0;
@@ -1687,9 +1686,8 @@ static void reply_result(struct hcs_conn *c, struct hcs_request *request)
         struct hcs_reply reply = {
             .status = request->status,
             .content_type = request->content_type,
-            .body_length = has_no_body(request->status)
-                               ? 0
-                               : request->out_length,
+            .body_length =
+                has_no_body(request->status) ? 0 : request->out_length,
             .timed = true,
             .queue_ns = queue_ns,
             .run_ns = request->run_ns,

@@ -21,7 +21,7 @@ struct hcs_job {
     struct hcs_request *request;
     struct worker *worker;
     cJSON *tree;
-    bool beyond_cjson; /* valid JSON that cJSON does not take */
+    bool beyond_cjson;      /* valid JSON that cJSON does not take */
     uint32_t detail_length; /* of the output, when it is a detail */
 };
 
@@ -283,8 +283,7 @@ const char *hcs_job_field(
 bool hcs_job_cancelled(const struct hcs_job *job)
 {
     /* Relaxed: it is a hint, and a later look sees it. */
-    return atomic_load_explicit(
-        &job->request->cancelled, memory_order_relaxed);
+    return atomic_load_explicit(&job->request->cancelled, memory_order_relaxed);
 }
 
 bool hcs_job_write(struct hcs_job *job, const void *bytes, size_t length)
@@ -325,7 +324,7 @@ void hcs_job_set_content_type(struct hcs_job *job, const char *text)
 void hcs_job_set_detail(struct hcs_job *job, const char *detail)
 {
     job->request->out_length = 0;
-    (void)hcs_request_write(job->request, detail,
-        strnlen(detail, HCS_PROBLEM_DETAIL_MAX));
+    (void)hcs_request_write(
+        job->request, detail, strnlen(detail, HCS_PROBLEM_DETAIL_MAX));
     job->detail_length = job->request->out_length;
 }

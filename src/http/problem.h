@@ -22,7 +22,7 @@ struct hcs_problem {
     enum hcs_reason reason;
     const char *detail; /* NULL: what hcs_reason_advice says */
     size_t detail_length;
-    const char *instance; /* 36 bytes of a UUID; NULL: none */
+    const char *instance;    /* 36 bytes of a UUID; NULL: none */
     uint64_t retry_after_ms; /* 0: left out, with the depth */
     uint64_t queue_depth;
 };

@@ -54,7 +54,7 @@
     X(KEEPALIVE_END, "keepalive-end", 0, "") /* Connection: close, 1.0 */      \
     X(IDLE_TIMEOUT, "idle-timeout", 0, "")                                     \
     X(WRITE_TIMEOUT, "write-timeout", 0, "")                                   \
-    X(DRAINED, "drained", 0, "") /* idle at shutdown */                        \
+    X(DRAINED, "drained", 0, "")   /* idle at shutdown */                      \
     X(SHUTDOWN, "shutdown", 0, "") /* cut off when SHUTDOWN_TIMEOUT passed */  \
     X(IO_ERROR, "io-error", 0, "")
 

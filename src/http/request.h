@@ -39,22 +39,22 @@ struct hcs_request {
     const struct hcs_route *route;
     struct hcs_budget *budget;
 
-    char *in;              /* header section, then body (decoded) */
+    char *in; /* header section, then body (decoded) */
     uint32_t in_length;
     uint32_t in_capacity;
-    uint32_t head_length;  /* 0 while the section is incomplete */
+    uint32_t head_length; /* 0 while the section is incomplete */
     struct hcs_head head;
     union {
         struct hcs_head_scan scan;  /* until the section is complete */
         struct hcs_chunked chunked; /* of a chunked body */
     };
 
-    char *out;             /* the reply's body, or the problem's detail */
+    char *out; /* the reply's body, or the problem's detail */
     uint32_t out_length;
     uint32_t out_capacity;
     const char *content_type;
-    uint16_t status;       /* 200..599, when reason is NONE */
-    bool no_memory;        /* the worker's: a reply could not be written */
+    uint16_t status; /* 200..599, when reason is NONE */
+    bool no_memory;  /* the worker's: a reply could not be written */
     enum hcs_reason reason;
 
     _Atomic bool cancelled;      /* nobody waits any more */
@@ -62,9 +62,9 @@ struct hcs_request {
     uint64_t admitted_ns;        /* when it was queued */
     uint64_t run_ns;
 
-    uint8_t id_length;     /* of made_id, when the client sent none */
+    uint8_t id_length; /* of made_id, when the client sent none */
     char made_id[HCS_REQUEST_ID_MADE];
-    char inline_bytes[];   /* up to HCS_REQUEST_BYTES */
+    char inline_bytes[]; /* up to HCS_REQUEST_BYTES */
 };
 
 /* A fresh record from the slab, for a task that comes home to the mailbox. */

@@ -19,9 +19,9 @@ enum {
 };
 
 enum hcs_reply_connection {
-    HCS_REPLY_KEEP,       /* HTTP/1.1: nothing needs to be said */
-    HCS_REPLY_KEEP_SAID,  /* HTTP/1.0: only if it is said */
-    HCS_REPLY_CLOSE,      /* the last one on this connection */
+    HCS_REPLY_KEEP,      /* HTTP/1.1: nothing needs to be said */
+    HCS_REPLY_KEEP_SAID, /* HTTP/1.0: only if it is said */
+    HCS_REPLY_CLOSE,     /* the last one on this connection */
 };
 
 struct hcs_reply {
@@ -31,11 +31,11 @@ struct hcs_reply {
     size_t body_length;       /* also for HEAD, whose body is not sent */
     const char *request_id;   /* at most HCS_REQUEST_ID_MAX */
     size_t request_id_length;
-    const char *allow;        /* NULL: no Allow field */
-    bool accept_json;         /* Accept: application/json, with 415 */
-    bool no_store;            /* Cache-Control: no-store */
-    unsigned retry_after_s;   /* 0: no Retry-After field */
-    bool timed;               /* Server-Timing, from the two below */
+    const char *allow;      /* NULL: no Allow field */
+    bool accept_json;       /* Accept: application/json, with 415 */
+    bool no_store;          /* Cache-Control: no-store */
+    unsigned retry_after_s; /* 0: no Retry-After field */
+    bool timed;             /* Server-Timing, from the two below */
     uint64_t queue_ns;
     uint64_t run_ns;
 };

@@ -29,7 +29,7 @@ struct hcs_route {
     size_t path_length;
     unsigned index; /* of a job's route, in the order they were added */
     const struct hcs_handler *handler;
-    void *self; /* of the handler */
+    void *self;             /* of the handler */
     struct hcs_route *next; /* the router's */
 };
 

@@ -43,14 +43,14 @@ struct hcs_service {
     struct hcs_log *log;
     struct hcs_shard *const *shards;
     unsigned shard_count;
-    bool private_tables;  /* each loop has its own descriptor table */
+    bool private_tables; /* each loop has its own descriptor table */
     const char *version;
-    uint64_t started_ns;  /* monotonic */
-    double started_at;    /* seconds since 1970 */
-    uint64_t max_fds;     /* of one table */
-    unsigned main_fds;    /* open in main's table */
+    uint64_t started_ns; /* monotonic */
+    double started_at;   /* seconds since 1970 */
+    uint64_t max_fds;    /* of one table */
+    unsigned main_fds;   /* open in main's table */
     struct hcs_pulse pulse;
-    _Atomic bool draining; /* main's */
+    _Atomic bool draining;                    /* main's */
     alignas(64) _Atomic unsigned connections; /* of all loops */
 };
 

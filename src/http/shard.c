@@ -194,8 +194,7 @@ void hcs_shard_command(struct hcs_shard *shard, enum hcs_command command)
 {
     /* [shard.command] release: what main did before is done; the ring wakes
      * the loop whether it sleeps or not. */
-    atomic_store_explicit(
-        &shard->command, (int)command, memory_order_release);
+    atomic_store_explicit(&shard->command, (int)command, memory_order_release);
     hcs_mailbox_ring(&shard->mailbox);
 }
 
@@ -213,8 +212,8 @@ static void start_cut(struct hcs_shard *shard)
 {
     close_listener(shard);
     hcs_conn_cut_all(shard);
-    hcs_wheel_arm(shard->loop.wheel, &shard->end_timer,
-        shard->loop.now_ms + CUT_MS);
+    hcs_wheel_arm(
+        shard->loop.wheel, &shard->end_timer, shard->loop.now_ms + CUT_MS);
 }
 
 static void obey(struct hcs_shard *shard)
@@ -320,14 +319,14 @@ struct hcs_shard *hcs_shard_create(
         free(shard);
         return NULL;
     }
-    shard->counts.routes = calloc(hcs_router_jobs(service->router) + 1,
-        sizeof(struct hcs_route_counts));
+    shard->counts.routes = calloc(
+        hcs_router_jobs(service->router) + 1, sizeof(struct hcs_route_counts));
     shard->in = malloc(HCS_SHARD_IN);
     shard->out = malloc(HCS_SHARD_OUT);
     shard->conns = hcs_slab_create(hcs_conn_record_bytes(), hcs_budget_take,
         hcs_budget_give, service->budget);
-    shard->requests = hcs_slab_create(HCS_REQUEST_BYTES, hcs_budget_take,
-        hcs_budget_give, service->budget);
+    shard->requests = hcs_slab_create(
+        HCS_REQUEST_BYTES, hcs_budget_take, hcs_budget_give, service->budget);
     if (shard->counts.routes == NULL || shard->in == NULL ||
         shard->out == NULL || shard->conns == NULL || shard->requests == NULL) {
         hcs_shard_destroy(shard);
@@ -369,8 +368,7 @@ int hcs_shard_open(struct hcs_shard *shard)
     }
     shard->realtime_offset_ms = hcs_clock_realtime_ms() - shard->loop.now_ms;
     hcs_counter_add(&shard->counts.own_fds, 3); /* epoll, listener, doorbell */
-    rc = hcs_loop_add(
-        &shard->loop, shard->mailbox.fd, &shard->bell, EPOLLIN);
+    rc = hcs_loop_add(&shard->loop, shard->mailbox.fd, &shard->bell, EPOLLIN);
     if (rc == 0) {
         rc = hcs_loop_add(
             &shard->loop, shard->listener, &shard->listening, EPOLLIN);

@@ -34,8 +34,8 @@ bool hcs_mailbox_put(struct hcs_mailbox *box, struct hcs_task *task)
     do {
         task->next = head == ASLEEP ? NULL : head;
         /* [mail] release: the task's content goes with it. */
-    } while (!atomic_compare_exchange_weak_explicit(&box->head, &head, task,
-        memory_order_release, memory_order_relaxed));
+    } while (!atomic_compare_exchange_weak_explicit(
+        &box->head, &head, task, memory_order_release, memory_order_relaxed));
     return head == ASLEEP;
 }
 

@@ -39,8 +39,8 @@ uint32_t hcs_parking_announce(struct hcs_parking *parking)
 {
     /* [park] acquire: what was published before an earlier look is seen by the
      * caller's second look for work. */
-    uint64_t word = atomic_fetch_add_explicit(
-        &parking->word, 1, memory_order_acq_rel);
+    uint64_t word =
+        atomic_fetch_add_explicit(&parking->word, 1, memory_order_acq_rel);
 
     return (uint32_t)(word >> 32);
 }

@@ -24,8 +24,8 @@ struct worker {
     pthread_t thread;
     void *state; /* of the work */
     unsigned index;
-    unsigned unannounced;                  /* results since the last rings */
-    unsigned owed;                         /* rings */
+    unsigned unannounced;                 /* results since the last rings */
+    unsigned owed;                        /* rings */
     struct hcs_mailbox *owe[BRIEF_BATCH]; /* to whom */
 };
 
@@ -47,8 +47,8 @@ struct hcs_pool {
 struct hcs_pool *hcs_pool_create(
     unsigned workers, size_t queue_size, const struct hcs_pool_work *work)
 {
-    struct hcs_pool *pool = aligned_alloc(alignof(struct hcs_pool),
-        sizeof(struct hcs_pool));
+    struct hcs_pool *pool =
+        aligned_alloc(alignof(struct hcs_pool), sizeof(struct hcs_pool));
     pthread_condattr_t monotonic;
 
     assert(workers >= 1 && workers <= 65535);
@@ -282,8 +282,8 @@ unsigned hcs_pool_busy(const struct hcs_pool *pool)
     unsigned busy = 0;
 
     for (unsigned i = 0; i < pool->count; i++) {
-        busy += atomic_load_explicit(
-            &pool->workers[i].busy, memory_order_relaxed);
+        busy +=
+            atomic_load_explicit(&pool->workers[i].busy, memory_order_relaxed);
     }
     return busy;
 }

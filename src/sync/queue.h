@@ -11,7 +11,8 @@
  * Owns:    its cells; never the tasks.
  * Threads: push, pop and depth from any; cancel from the task's own loop;
  *          create and destroy while no other looks.
- * Waits:   never. Full and empty are answers, and the caller decides.
+ * Waits:   never. Full and empty are answers, and the caller decides. (A sweep
+ *          yields the processor to a popper that it meets half-way.)
  */
 #ifndef HCS_SYNC_QUEUE_H
 #define HCS_SYNC_QUEUE_H

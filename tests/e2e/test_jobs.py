@@ -250,7 +250,9 @@ class Sizes(JobsTest):
         for i, value in enumerate(values):
             if i < 2:  # sips, with pauses
                 while len(client.buffer) < MIB // 4:
-                    client.buffer += client.sock.recv(16384)
+                    data = client.sock.recv(16384)
+                    self.assertTrue(data, "cut reply")
+                    client.buffer += data
                     time.sleep(0.001)
             reply = client.read_reply()
             self.assertEqual(reply.status, 200)

@@ -116,7 +116,7 @@ class MemoryCase(harness.TestCase):
 
 class Ceiling(MemoryCase):
     def flood(self, path, handlers, bodies, threads=32, times=None, budget=BUDGET, workers=4,
-              **settings):
+              fits=True, **settings):
         """Posts, and looks at all that was promised; gives the replies."""
         times = times or (5 if SLOW else 20)
         daemon = self.start(MEMORY_BUDGET="%dMiB" % budget, HANDLERS=handlers, WORKERS=workers,
@@ -128,7 +128,8 @@ class Ceiling(MemoryCase):
         self.assertEqual(posters.wrong, [])
         self.assertEqual(sum(replies.values()), threads * times)
         self.assertEqual(set(replies) - {"ok", "memory-pressure"}, set(), replies)
-        self.assertGreater(replies.get("ok", 0), 0, replies)
+        if fits:
+            self.assertGreater(replies.get("ok", 0), 0, replies)
         if not SLOW:
             self.assert_stays_below(daemon, sampler, budget * MIB)
         # It is as usable as before, for those that it has said no to as well.
@@ -140,7 +141,9 @@ class Ceiling(MemoryCase):
         return replies
 
     def test_of_parse_trees(self):
-        replies = self.flood("/", "/=sleep:20ms", [ARRAY])
+        # One tree fits, but bodies that wait and trees that are half made may
+        # leave no room for any; then all are refused, as long as it lasts.
+        replies = self.flood("/", "/=sleep:20ms", [ARRAY], fits=SLOW)
         if not SLOW:
             self.assertGreater(replies.get("memory-pressure", 0), 0, replies)
 
