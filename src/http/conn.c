@@ -1563,8 +1563,12 @@ static void go_on(struct hcs_conn *c)
     if (c->input_waits && takes_requests(c)) {
         /* The end may be among what waits, and no edge tells of it again. */
         read_input(c, EPOLLIN | EPOLLRDHUP);
-    } else {
-        settle(c);
+        return;
+    }
+    settle(c);
+    if (c->state == CONN_WORKING && c->input_waits) {
+        /* The client may have left while its bytes waited. */
+        look_while_working(c, look_for_end(c));
     }
 }
 
