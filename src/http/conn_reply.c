@@ -1,0 +1,385 @@
+#include "http/conn_record.h"
+
+#include "base/text.h"
+#include "http/problem.h"
+
+#include <assert.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+static const char *date(struct hcs_shard *shard)
+{
+    uint64_t now_s = hcs_shard_realtime_ms(shard) / 1000;
+
+    if (now_s != shard->date_s) {
+        /* Once a second is often enough to notice a clock that was set. */
+        shard->realtime_offset_ms =
+            hcs_clock_realtime_ms() - shard->loop.now_ms;
+        shard->date_s = hcs_shard_realtime_ms(shard) / 1000;
+        hcs_clock_http_date(shard->date_s, shard->date);
+    }
+    return shard->date;
+}
+
+void hcs_conn_make_id(struct hcs_shard *shard, char out[HCS_REQUEST_ID_MADE])
+{
+    uint64_t a = hcs_random_next(&shard->random);
+    uint64_t b = hcs_random_next(&shard->random);
+
+    hcs_text_uuid7(out, hcs_shard_realtime_ms(shard), a, b);
+}
+
+/* Makes an identifier if the client sent none; not without a shard. */
+void hcs_conn_know_asked(struct hcs_asked *asked, struct hcs_shard *shard,
+    const char *bytes, const struct hcs_head *head)
+{
+    asked->head_only = head->method == HCS_HEAD;
+    asked->minor = head->minor > 0;
+    asked->keep_alive = head->keep_alive;
+    asked->id = bytes + head->request_id.offset;
+    asked->id_length = head->request_id.length;
+    if (asked->id_length == 0 && shard != NULL) {
+        hcs_conn_make_id(shard, asked->made_id);
+        asked->id = asked->made_id;
+        asked->id_length = HCS_REQUEST_ID_MADE;
+    }
+}
+
+/* Of a request whose header section is not known, or cannot be trusted. */
+void hcs_conn_know_nothing(struct hcs_asked *asked, struct hcs_shard *shard)
+{
+    static const struct hcs_head nothing = {
+        .method = HCS_GET,
+        .minor = 1,
+        .keep_alive = false,
+    };
+
+    hcs_conn_know_asked(asked, shard, "", &nothing);
+}
+
+void hcs_conn_know_request(struct hcs_asked *asked, struct hcs_shard *shard,
+    const struct hcs_request *request)
+{
+    bool made = request->id_length > 0; /* when it was queued */
+
+    hcs_conn_know_asked(
+        asked, made ? NULL : shard, request->in, &request->head);
+    if (made) {
+        asked->id = request->made_id;
+        asked->id_length = request->id_length;
+    }
+}
+
+/* During drain a reply is the last one only if the client has sent no further
+ * request: what was received is answered. */
+bool hcs_conn_has_more_input(const struct hcs_conn *c)
+{
+    int waiting = 0;
+
+    return c->pending != NULL ||
+           (ioctl(c->fd, FIONREAD, &waiting) == 0 && waiting > 0);
+}
+
+static enum hcs_reply_connection decide_connection(
+    struct hcs_conn *c, const struct hcs_asked *asked, bool more)
+{
+    if (!asked->keep_alive) {
+        c->last = true;
+        c->end_reason = HCS_REASON_KEEPALIVE_END;
+    } else if (c->shard->obeyed != HCS_COMMAND_RUN && !more &&
+               !hcs_conn_has_more_input(c)) {
+        c->last = true;
+        c->end_reason = HCS_REASON_DRAINED;
+    }
+    if (c->last) {
+        return HCS_REPLY_CLOSE;
+    }
+    return asked->minor ? HCS_REPLY_KEEP : HCS_REPLY_KEEP_SAID;
+}
+
+static void count_reply(struct hcs_shard *shard, unsigned status)
+{
+    hcs_counter_add(
+        status < 400 ? &shard->counts.completed : &shard->counts.errors, 1);
+}
+
+static void log_reply(
+    struct hcs_conn *c, const struct hcs_reply *reply, enum hcs_reason reason)
+{
+    struct hcs_log *log = c->shard->service->log;
+    const char *word = hcs_reason_word(reason);
+    struct hcs_log_field fields[] = {
+        {.name = "request_id",
+            .text = reply->request_id,
+            .length = reply->request_id_length},
+        {.name = "status", .number = reply->status},
+        {.name = "bytes_out", .number = reply->body_length},
+        {.name = "queue_us", .number = reply->queue_ns / 1000},
+        {.name = "run_us", .number = reply->run_ns / 1000},
+        {.name = "reason", .text = word},
+    };
+
+    hcs_log_write(log, HCS_LOG_DEBUG, "request", fields,
+        sizeof(fields) / sizeof(fields[0]));
+}
+
+/* Composes a reply behind those that were composed before. A body that is
+ * copied is at most HCS_CONN_COPY_MAX; a large one is sent at once, with all that was
+ * composed. more: bytes of a further request are at hand. */
+void hcs_conn_compose(struct hcs_conn *c, struct hcs_reply *reply,
+    const struct hcs_asked *asked, enum hcs_reason reason, const char *body,
+    struct hcs_large *large, bool more)
+{
+    struct hcs_shard *shard = c->shard;
+    char *out = shard->out + shard->out_length;
+    size_t length;
+
+    reply->connection = decide_connection(c, asked, more);
+    reply->request_id = asked->id;
+    reply->request_id_length = asked->id_length;
+    count_reply(shard, reply->status);
+    if (hcs_log_wants(shard->service->log, HCS_LOG_DEBUG)) {
+        log_reply(c, reply, reason);
+    }
+    length = hcs_response_head(out, reply, date(shard));
+    if (large == NULL && !asked->head_only && reply->body_length > 0) {
+        memcpy(out + length, body, reply->body_length);
+        length += reply->body_length;
+    }
+    shard->out_length += length;
+    if (large != NULL) {
+        hcs_conn_flush(c, large);
+    }
+}
+
+/* 36 bytes that are a UUID: hexadecimal with dashes in their places. */
+static const char *as_uuid(const struct hcs_asked *asked)
+{
+    if (asked->id_length != HCS_REQUEST_ID_MADE) {
+        return NULL;
+    }
+    for (size_t i = 0; i < HCS_REQUEST_ID_MADE; i++) {
+        bool dash = i == 8 || i == 13 || i == 18 || i == 23;
+        char at = asked->id[i];
+        bool digit = (at >= '0' && at <= '9') || (at >= 'a' && at <= 'f') ||
+                     (at >= 'A' && at <= 'F');
+
+        if (dash ? at != '-' : !digit) {
+            return NULL;
+        }
+    }
+    return asked->id;
+}
+
+static bool is_capacity(enum hcs_reason reason)
+{
+    return hcs_reason_status(reason) == 503;
+}
+
+void hcs_conn_refuse_request(struct hcs_conn *c, struct hcs_asked *asked,
+    const struct hcs_refusal *refusal)
+{
+    struct hcs_shard *shard = c->shard;
+    char fallback[HCS_REQUEST_ID_MADE];
+    char body[HCS_PROBLEM_MAX];
+    struct hcs_problem problem = {
+        .reason = refusal->reason,
+        .detail = refusal->detail,
+        .detail_length = refusal->detail_length,
+        .instance = as_uuid(asked),
+    };
+    struct hcs_reply reply = {
+        .status = hcs_reason_status(refusal->reason),
+        .content_type = "application/problem+json",
+        .allow = refusal->allow,
+        .accept_json = refusal->reason == HCS_REASON_BAD_MEDIA_TYPE,
+        .timed = refusal->timed,
+        .queue_ns = refusal->queue_ns,
+        .run_ns = refusal->run_ns,
+    };
+
+    if (problem.instance == NULL) {
+        hcs_conn_make_id(shard, fallback);
+        problem.instance = fallback;
+    }
+    if (is_capacity(refusal->reason)) {
+        reply.retry_after_s = hcs_service_retry_after_s(
+            shard->service, hcs_random_next(&shard->random));
+        problem.retry_after_ms = reply.retry_after_s * 1000ULL;
+        problem.queue_depth = hcs_pool_depth(shard->service->pool);
+    }
+    hcs_counter_add(&shard->counts.refused[refusal->reason], 1);
+    if (refusal->close) {
+        asked->keep_alive = false;
+    }
+    reply.body_length = hcs_problem_write(body, &problem);
+    hcs_conn_compose(
+        c, &reply, asked, refusal->reason, body, NULL, refusal->more);
+    if (refusal->close) {
+        c->end_reason = (unsigned char)refusal->reason;
+    }
+}
+
+/* Refuses the request that is being read, and ends the connection with it. */
+void hcs_conn_refuse_reading(struct hcs_conn *c, enum hcs_reason reason)
+{
+    struct hcs_refusal refusal = {.reason = reason, .close = true};
+    struct hcs_asked asked;
+
+    if (c->request != NULL && c->request->head_length > 0) {
+        hcs_conn_know_request(&asked, c->shard, c->request);
+    } else {
+        hcs_conn_know_nothing(&asked, c->shard);
+        hcs_counter_add(&c->shard->counts.requests, 1);
+    }
+    hcs_conn_refuse_request(c, &asked, &refusal);
+    if (c->state == HCS_CONN_READING) {
+        hcs_conn_drop_request(c);
+        hcs_conn_enter(c, HCS_CONN_IDLE);
+    }
+}
+
+/* --- What is answered on the loop. */
+
+static void answer_metrics(struct hcs_conn *c, const struct hcs_asked *asked,
+    const char *bytes, const struct hcs_head *head, bool more)
+{
+    struct hcs_service *service = c->shard->service;
+    struct hcs_snapshot snapshot;
+    struct hcs_metrics_loop loops[service->shard_count];
+    struct hcs_metrics_handler handlers[hcs_router_jobs(service->router) + 1];
+    enum hcs_metrics_format format =
+        hcs_metrics_choose(bytes + head->accept.offset, head->accept.length,
+            bytes + head->query.offset, head->query.length);
+    struct hcs_reply reply = {
+        .status = 200,
+        .content_type = hcs_metrics_content_type(format),
+        .no_store = true,
+    };
+    char small[HCS_CONN_COPY_MAX];
+    struct hcs_large page = {0};
+    struct hcs_asked copy = *asked;
+
+    hcs_service_snapshot(service, &snapshot, loops, handlers);
+    page.length =
+        hcs_metrics_write(&snapshot.metrics, format, small, sizeof(small));
+    reply.body_length = page.length;
+    /* Needs no memory, so that it is seen what took it all. */
+    if (asked->head_only || page.length <= sizeof(small)) {
+        hcs_conn_compose(c, &reply, asked, HCS_REASON_NONE, small, NULL, more);
+        return;
+    }
+    page.block = hcs_budget_alloc(service->budget, page.length);
+    if (page.block == NULL) {
+        hcs_conn_refuse_request(c, &copy,
+            &(struct hcs_refusal){
+                .reason = HCS_REASON_MEMORY_PRESSURE, .more = more});
+        return;
+    }
+    page.bytes = page.block;
+    hcs_metrics_write(&snapshot.metrics, format, page.block, page.length);
+    hcs_conn_compose(c, &reply, asked, HCS_REASON_NONE, NULL, &page, more);
+}
+
+static void answer_text(struct hcs_conn *c, const struct hcs_asked *asked,
+    const char *body, size_t length, bool more)
+{
+    struct hcs_reply reply = {
+        .status = 200,
+        .content_type = "application/json",
+        .body_length = length,
+        .no_store = true,
+    };
+
+    hcs_conn_compose(c, &reply, asked, HCS_REASON_NONE, body, NULL, more);
+}
+
+static void answer_health(
+    struct hcs_conn *c, const struct hcs_asked *asked, bool more)
+{
+    static const char ok[] = "{\"status\":\"ok\"}";
+    static const char draining[] = "{\"status\":\"draining\"}";
+
+    if (atomic_load_explicit(
+            &c->shard->service->draining, memory_order_relaxed)) {
+        answer_text(c, asked, draining, sizeof(draining) - 1, more);
+    } else {
+        answer_text(c, asked, ok, sizeof(ok) - 1, more);
+    }
+}
+
+static void answer_ready(struct hcs_conn *c, struct hcs_asked *asked, bool more)
+{
+    struct hcs_service *service = c->shard->service;
+    struct hcs_refusal refusal = {.reason = HCS_REASON_NONE, .more = more};
+    size_t capacity = hcs_pool_capacity(service->pool);
+
+    if (atomic_load_explicit(&service->draining, memory_order_relaxed)) {
+        refusal.reason = HCS_REASON_DRAINING;
+    } else if (hcs_pool_depth(service->pool) >= capacity - capacity / 10) {
+        refusal.reason = HCS_REASON_QUEUE_FULL; /* or nearly */
+    }
+    if (refusal.reason == HCS_REASON_NONE) {
+        answer_text(c, asked, "{\"status\":\"ready\"}", 18, more);
+    } else {
+        hcs_conn_refuse_request(c, asked, &refusal);
+    }
+}
+
+static void answer_problem(struct hcs_conn *c, struct hcs_asked *asked,
+    const char *bytes, const struct hcs_head *head,
+    const struct hcs_route *route, bool more)
+{
+    char page[HCS_PROBLEM_MAX];
+    char path[HCS_PROBLEM_MAX];
+    size_t path_length;
+    size_t length = 0;
+
+    if (hcs_router_decode(bytes + head->path.offset, head->path.length, path,
+            sizeof(path), &path_length)) {
+        length = hcs_problem_page(
+            page, path + route->path_length, path_length - route->path_length);
+    }
+    if (length > 0) {
+        answer_text(c, asked, page, length, more);
+    } else {
+        hcs_conn_refuse_request(c, asked,
+            &(struct hcs_refusal){
+                .reason = HCS_REASON_NOT_FOUND, .more = more});
+    }
+}
+
+void hcs_conn_answer_options(struct hcs_conn *c, const struct hcs_asked *asked,
+    const char *allow, bool more)
+{
+    struct hcs_reply reply = {.status = 204, .allow = allow};
+
+    hcs_conn_compose(c, &reply, asked, HCS_REASON_NONE, NULL, NULL, more);
+}
+
+void hcs_conn_answer_page(struct hcs_conn *c, struct hcs_asked *asked,
+    const char *bytes, const struct hcs_head *head,
+    const struct hcs_route *route, bool more)
+{
+    switch (route->resource) {
+    case HCS_RESOURCE_HEALTH:
+        answer_health(c, asked, more);
+        return;
+    case HCS_RESOURCE_LIVE:
+        answer_text(c, asked, "{\"status\":\"alive\"}", 18, more);
+        return;
+    case HCS_RESOURCE_READY:
+        answer_ready(c, asked, more);
+        return;
+    case HCS_RESOURCE_METRICS:
+        answer_metrics(c, asked, bytes, head, more);
+        return;
+    case HCS_RESOURCE_PROBLEM:
+        answer_problem(c, asked, bytes, head, route, more);
+        return;
+    case HCS_RESOURCE_NONE:
+    case HCS_RESOURCE_JOB:
+        break;
+    }
+    assert(false);
+}
