@@ -34,8 +34,8 @@ void hcs_budget_init(struct hcs_budget *budget, size_t limit_bytes);
 void hcs_budget_keep_back(struct hcs_budget *budget, size_t bytes);
 
 /* As hcs_budget_take_fn and hcs_budget_give_fn. */
-bool hcs_budget_take(void *budget, size_t bytes);
-void hcs_budget_give(void *budget, size_t bytes);
+bool hcs_budget_take(void *context, size_t bytes);
+void hcs_budget_give(void *context, size_t bytes);
 
 /* The resident set as the kernel has it: what it has beyond what was taken
  * counts against the limit from now on, and never less than at the first

@@ -351,6 +351,7 @@ static void took_input(struct hcs_conn *c, const char *at, size_t length)
 
     hcs_counter_add(&c->shard->counts.received_bytes, length);
     if (at != c->shard->in) {
+        assert(c->request != NULL); /* in which at lies */
         c->request->in_length += (uint32_t)length;
         if (hcs_conn_body_left(c->request) == 0) {
             hcs_conn_submit(c, false);

@@ -1,5 +1,6 @@
 #include "http/conn_record.h"
 
+#include <assert.h>
 #include <string.h>
 #include <strings.h>
 
@@ -206,6 +207,7 @@ static size_t begin(
     } else if (head.method == HCS_OPTIONS) {
         hcs_conn_answer_options(c, &asked, allow, refusal.more);
     } else {
+        assert(route != NULL); /* else it was refused */
         hcs_conn_answer_page(c, &asked, bytes, &head, route, refusal.more);
     }
     return whole ? (size_t)head.content_length : available;
@@ -292,6 +294,7 @@ static size_t take_head(struct hcs_conn *c, const char *bytes, size_t length)
 
 size_t hcs_conn_body_left(const struct hcs_request *request)
 {
+    assert(request != NULL);
     return (size_t)request->head.content_length -
            (request->in_length - request->head_length);
 }

@@ -68,7 +68,7 @@ static bool grow(struct hcs_request *request, char **bytes, uint32_t *capacity,
     }
     if (*bytes == NULL || is_inline(request, *bytes)) {
         block = hcs_budget_alloc(request->budget, size);
-        if (block != NULL && length > 0) {
+        if (block != NULL && *bytes != NULL) {
             memcpy(block, *bytes, length);
         }
     } else {
