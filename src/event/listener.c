@@ -6,6 +6,7 @@
 #include <linux/filter.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -172,6 +173,10 @@ int hcs_listener_waiting(int fd)
     /* For a listener tcpi_unacked is the length of its accept queue. */
     if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) != 0) {
         return -errno;
+    }
+    if (length < offsetof(struct tcp_info, tcpi_unacked) +
+                     sizeof(info.tcpi_unacked)) {
+        return -EOPNOTSUPP; /* an emulator that knows only numbers */
     }
     return (int)info.tcpi_unacked;
 }

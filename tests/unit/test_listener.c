@@ -354,6 +354,17 @@ static void whatever_fails_leaves_no_descriptor_open(void **state)
     }
 }
 
+/* User-mode emulators know neither option that the rest of this needs. */
+static void skip_where_emulated(int listener)
+{
+    int waiting = hcs_listener_waiting(listener);
+
+    if (waiting == -EOPNOTSUPP || waiting == -ENOPROTOOPT) {
+        print_message("no TCP_INFO here: skipped\n");
+        skip();
+    }
+}
+
 static void waiting_counts_completed_connections(void **state)
 {
     struct hcs_address address = loopback();
@@ -362,6 +373,7 @@ static void waiting_counts_completed_connections(void **state)
 
     (void)state;
     assert_int_equal(hcs_listener_open(&address, &listener, 1), 0);
+    skip_where_emulated(listener);
     assert_int_equal(hcs_listener_waiting(listener), 0);
     for (int i = 0; i < 3; i++) {
         clients[i] = connect_to(&address);
@@ -391,6 +403,7 @@ static void dropping_new_ones_keeps_those_that_connected_whole(void **state)
 
     (void)state;
     assert_int_equal(hcs_listener_open(&address, listeners, 2), 0);
+    skip_where_emulated(listeners[0]);
     client = connect_to(&address);
     assert_true(client >= 0);
     assert_int_equal(hcs_listener_drop_new(listeners[0]), 0);
