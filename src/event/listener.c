@@ -174,8 +174,8 @@ int hcs_listener_waiting(int fd)
     if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) != 0) {
         return -errno;
     }
-    if (length < offsetof(struct tcp_info, tcpi_unacked) +
-                     sizeof(info.tcpi_unacked)) {
+    if (length <
+        offsetof(struct tcp_info, tcpi_unacked) + sizeof(info.tcpi_unacked)) {
         return -EOPNOTSUPP; /* an emulator that knows only numbers */
     }
     return (int)info.tcpi_unacked;
