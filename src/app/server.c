@@ -825,6 +825,7 @@ static void fini(struct server *server)
             close(fd);
         }
     }
+    pthread_mutex_destroy(&server->service.accept_lock);
     pthread_mutex_destroy(&server->lock);
     pthread_cond_destroy(&server->changed);
     free(server->listeners);
@@ -865,6 +866,7 @@ int hcs_server_run(const struct hcs_config *config, const char *version,
     hcs_budget_keep_back(
         &server.budget, kept_back_bytes(config->memory_budget_bytes));
     pthread_mutex_init(&server.lock, NULL);
+    pthread_mutex_init(&server.service.accept_lock, NULL);
     pthread_cond_init(&server.changed, NULL);
     copy_limits(&server.service.limits, config);
     server.service.budget = &server.budget;

@@ -165,14 +165,14 @@ void hcs_conn_close(struct hcs_conn *c, enum hcs_reason reason)
     hcs_wheel_remove(shard->loop.wheel, &c->timer);
     hcs_loop_forget(&shard->loop, &c->watch);
     unlist_shed(c);
-    close(c->fd);
+    if (c->spare) {
+        hcs_shard_close_lent(shard, c->fd);
+    } else {
+        close(c->fd);
+    }
     c->fd = -1;
     hcs_conn_enter(c, HCS_CONN_CLOSED);
-    if (c->shed) {
-        if (c->spare) {
-            shard->spares_lent--;
-        }
-    } else {
+    if (!c->shed) {
         hcs_counter_add(&shard->counts.closed[reason], 1);
         shard->connections--;
         atomic_fetch_sub_explicit(
@@ -762,10 +762,10 @@ void hcs_conn_refuse(
     }
     c = make(shard, fd);
     if (c == NULL) {
-        close(fd);
         if (spare) {
-            shard->spares_lent--;
-            hcs_shard_make_spare(shard);
+            hcs_shard_close_lent(shard, fd);
+        } else {
+            close(fd);
         }
         return;
     }

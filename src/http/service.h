@@ -17,6 +17,7 @@
 #include "observe/metrics.h"
 #include "sync/pool.h"
 
+#include <pthread.h>
 #include <stdalign.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -43,7 +44,8 @@ struct hcs_service {
     struct hcs_log *log;
     struct hcs_shard *const *shards;
     unsigned shard_count;
-    bool private_tables; /* each loop has its own descriptor table */
+    bool private_tables;         /* each loop has its own descriptor table */
+    pthread_mutex_t accept_lock; /* taken where the table is one for all */
     const char *version;
     uint64_t started_ns; /* monotonic */
     double started_at;   /* seconds since 1970 */

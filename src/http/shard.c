@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdalign.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,7 +32,7 @@ static void close_fd(struct hcs_shard *shard, int *fd)
     hcs_counter_add(&shard->counts.own_fds, UINT64_MAX);
 }
 
-void hcs_shard_make_spare(struct hcs_shard *shard)
+static void make_spare(struct hcs_shard *shard)
 {
     int fd;
 
@@ -45,19 +46,59 @@ void hcs_shard_make_spare(struct hcs_shard *shard)
     }
 }
 
+void hcs_shard_close_lent(struct hcs_shard *shard, int fd)
+{
+    assert(shard->spares_lent > 0);
+    shard->spares_lent--;
+    /* In one step: between two, another loop that shares the table could take
+     * the number. */
+    if (dup3(shard->mailbox.fd, fd, O_CLOEXEC) == fd) {
+        shard->spares[shard->spare_count++] = fd;
+        hcs_counter_add(&shard->counts.own_fds, 1);
+    } else {
+        close(fd);
+    }
+}
+
 void hcs_shard_descriptor_freed(struct hcs_shard *shard)
 {
-    /* In a table that is shared another loop may have taken what was given up
-     * for a refusal: here it comes back. */
-    hcs_shard_make_spare(shard);
+    make_spare(shard); /* if one was lost */
     if (shard->accept_stalled && shard->listener >= 0) {
         hcs_loop_revisit(&shard->loop, &shard->listening);
     }
 }
 
-static int accept_one(struct hcs_shard *shard)
+/* In a table of all loops, one accepts at a time: whoever gives up a spare has
+ * to get its number, and not a loop that found none a moment before. */
+static void lock_table(struct hcs_shard *shard)
+{
+    if (!shard->service->private_tables) {
+        pthread_mutex_lock(&shard->service->accept_lock);
+    }
+}
+
+static void unlock_table(struct hcs_shard *shard)
+{
+    if (!shard->service->private_tables) {
+        pthread_mutex_unlock(&shard->service->accept_lock);
+    }
+}
+
+static int accept_locked(struct hcs_shard *shard)
 {
     return accept4(shard->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+
+/* A descriptor, or -errno. */
+static int accept_one(struct hcs_shard *shard)
+{
+    int fd;
+
+    lock_table(shard);
+    fd = accept_locked(shard);
+    fd = fd < 0 ? -errno : fd;
+    unlock_table(shard);
+    return fd;
 }
 
 /* Out of descriptors: gives one of the spares for a connection that is refused,
@@ -66,7 +107,6 @@ static int accept_one(struct hcs_shard *shard)
 static int shed_one(struct hcs_shard *shard)
 {
     int fd;
-    int error;
 
     if (shard->spare_count == 0) {
         (void)hcs_conn_close_shed(shard);
@@ -74,12 +114,16 @@ static int shed_one(struct hcs_shard *shard)
     if (shard->spare_count == 0) {
         return EMFILE;
     }
+    lock_table(shard);
     close_fd(shard, &shard->spares[--shard->spare_count]);
-    fd = accept_one(shard);
+    fd = accept_locked(shard);
     if (fd < 0) {
-        error = errno;
-        hcs_shard_make_spare(shard);
-        return error;
+        fd = -errno;
+        make_spare(shard);
+    }
+    unlock_table(shard);
+    if (fd < 0) {
+        return -fd;
     }
     shard->spares_lent++;
     hcs_conn_refuse(shard, fd, HCS_REASON_NO_DESCRIPTORS, true);
@@ -103,7 +147,7 @@ static unsigned accept_batch(struct hcs_shard *shard)
     shard->accept_stalled = false;
     for (int i = 0; i < ACCEPT_BATCH; i++) {
         int fd = accept_one(shard);
-        int error = fd < 0 ? errno : 0;
+        int error = fd < 0 ? -fd : 0;
 
         if (error == EMFILE || error == ENFILE) {
             error = shed_one(shard);
@@ -378,7 +422,7 @@ int hcs_shard_open(struct hcs_shard *shard)
         return rc;
     }
     for (int i = 0; i < HCS_SHARD_SPARES; i++) {
-        hcs_shard_make_spare(shard);
+        make_spare(shard);
     }
     return 0;
 }

@@ -126,8 +126,8 @@ void hcs_shard_command(struct hcs_shard *shard, enum hcs_command command);
 
 /* --- For connections. */
 
-/* A refused connection gave its spare descriptor back. */
-void hcs_shard_make_spare(struct hcs_shard *shard);
+/* Closes the connection of a spare descriptor, which becomes a spare again. */
+void hcs_shard_close_lent(struct hcs_shard *shard, int fd);
 
 /* A descriptor was closed: what waits in the listener may be accepted now. */
 void hcs_shard_descriptor_freed(struct hcs_shard *shard);

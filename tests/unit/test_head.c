@@ -302,12 +302,12 @@ static void malformed_version_is_a_bad_request_line(void **state)
 static void later_minor_versions_are_read_as_1_1(void **state)
 {
     (void)state;
-    for (char minor = '0'; minor <= '9'; minor++) {
+    for (int minor = '0'; minor <= '9'; minor++) {
         char text[] = "POST /p?q HTTP/1.x\r\nHost: b\r\nContent-Length: 3\r\n"
                       "Expect: 100-continue\r\n\r\n";
         struct hcs_head head;
 
-        *strchr(text, 'x') = minor;
+        *strchr(text, 'x') = (char)minor;
         head = read_head(text);
         assert_int_equal(head.minor, minor != '0');
         assert_int_equal(head.keep_alive, minor != '0');
@@ -1326,7 +1326,7 @@ static void refused_section_still_tells_method_and_version(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        struct hcs_head head;
+        struct hcs_head head = {0};
 
         assert_int_equal(
             judge(rows[i].text, strlen(rows[i].text), &head), rows[i].reason);
