@@ -32,6 +32,9 @@ tests  libcmocka-dev             library cmocka
 tests  python3                   command python3
 tests  apache2-utils             command ab
 tests  wrk                       command wrk
+tests  nginx                     command nginx
+tests  haproxy                   command haproxy
+tests  spin                      command spin
 lint   clang                     command clang
 lint   clang-format              command clang-format
 lint   clang-tidy                command clang-tidy

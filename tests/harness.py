@@ -1,4 +1,4 @@
-"""What every end-to-end test needs: a daemon of its own, and raw sockets.
+"""What every test in Python needs: a daemon of its own, and raw sockets.
 
 A test starts the real binary ($HCSD) on a port that the kernel picks, talks to
 it over loopback, and stops it again; a daemon that does not end with status 0,
@@ -21,7 +21,7 @@ import threading
 import time
 import unittest
 
-HCSD = os.environ.get("HCSD", os.path.join(os.path.dirname(__file__), "../../build/hcsd"))
+HCSD = os.environ.get("HCSD", os.path.join(os.path.dirname(__file__), "../build/hcsd"))
 
 # release, debug, asan or tsan: what is slow under a sanitizer may ask.
 BUILD = os.environ.get("HCSD_BUILD", "release")
