@@ -1103,6 +1103,17 @@ static const struct setting settings[] = {
         .max = DAY_MS,
         .meaning =
             "How long a request may take from its first byte to its last."},
+    {.name = "MIN_UPLOAD_RATE",
+        .initial = "240B",
+        .kind = &SIZE,
+        PLACE(min_upload_rate),
+        .min = 1,
+        .max = GIB,
+        .zero_is_off = true,
+        .meaning =
+            "How many bytes of a request must arrive each second, in every "
+            "10 seconds that it takes. Slower is answered 408, however long "
+            "READ_TIMEOUT is."},
     {.name = "WRITE_TIMEOUT",
         .initial = "15s",
         .kind = &DURATION,

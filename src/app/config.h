@@ -38,6 +38,7 @@ struct hcs_config {
     unsigned queue_size;
     unsigned max_connections;
     uint64_t read_timeout_ms;
+    uint64_t min_upload_rate; /* bytes a second; 0: off */
     uint64_t write_timeout_ms;
     uint64_t idle_timeout_ms;
     uint64_t shutdown_timeout_ms;

@@ -571,6 +571,7 @@ static void copy_limits(
     *limits = (struct hcs_limits){
         .max_connections = config->max_connections,
         .read_timeout_ms = config->read_timeout_ms,
+        .min_upload_rate = config->min_upload_rate,
         .write_timeout_ms = config->write_timeout_ms,
         .idle_timeout_ms = config->idle_timeout_ms,
         .drain_idle_ms = config->drain_idle_ms,

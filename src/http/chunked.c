@@ -179,3 +179,8 @@ enum hcs_chunk hcs_chunked_decode(struct hcs_chunked *chunked,
            : chunked->state == BROKEN ? HCS_CHUNK_BAD
                                       : HCS_CHUNK_MORE;
 }
+
+uint64_t hcs_chunked_announced(const struct hcs_chunked *chunked)
+{
+    return chunked->state == DATA ? chunked->left : 0;
+}

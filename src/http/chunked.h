@@ -40,4 +40,7 @@ enum hcs_chunk hcs_chunked_decode(struct hcs_chunked *chunked,
     const char *bytes, size_t length, size_t *used, const char **data,
     size_t *data_length);
 
+/* Bytes that a complete size line has announced and that are still to come. */
+uint64_t hcs_chunked_announced(const struct hcs_chunked *chunked);
+
 #endif

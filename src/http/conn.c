@@ -13,6 +13,9 @@
 enum {
     READ_DIRECT = 4096, /* a body with more to come is read where it stays */
     SHED_MAX = 128,     /* refused ones that linger, a loop */
+    UPLOAD_PERIOD_MS = 10000, /* over which MIN_UPLOAD_RATE is taken: time to
+                                 type a request by hand */
+    STARVED_RETRY_MS = 50,    /* until sending is tried again without an edge */
 };
 
 static const unsigned may_follow[] = {
@@ -165,6 +168,11 @@ void hcs_conn_close(struct hcs_conn *c, enum hcs_reason reason)
     hcs_wheel_remove(shard->loop.wheel, &c->timer);
     hcs_loop_forget(&shard->loop, &c->watch);
     unlist_shed(c);
+    if (reason == HCS_REASON_WRITE_TIMEOUT) {
+        /* What it has not taken would stay with the kernel for minutes more. */
+        (void)setsockopt(c->fd, SOL_SOCKET, SO_LINGER,
+            &(struct linger){.l_onoff = 1}, sizeof(struct linger));
+    }
     if (c->spare) {
         hcs_shard_close_lent(shard, c->fd);
     } else {
@@ -196,6 +204,37 @@ void hcs_conn_free_closed(struct hcs_shard *shard)
 
 /* --- Turns of a connection. */
 
+/* Until the next look at how a request arrives. */
+static void arm_reading(struct hcs_conn *c)
+{
+    const struct hcs_limits *limits = &c->shard->service->limits;
+    const struct hcs_request *request = c->request;
+    uint64_t now_ms = c->shard->loop.now_ms;
+    uint64_t next_ms = request->began_ms + limits->read_timeout_ms;
+    uint64_t period_ms = request->period_began_ms + UPLOAD_PERIOD_MS;
+
+    if (limits->min_upload_rate != 0 && period_ms < next_ms) {
+        next_ms = period_ms;
+    }
+    if (c->starved && now_ms + STARVED_RETRY_MS < next_ms) {
+        next_ms = now_ms + STARVED_RETRY_MS;
+    }
+    hcs_conn_arm(c, next_ms > now_ms ? next_ms - now_ms : 0);
+}
+
+/* The request's first byte has arrived, or sending its interim reply has
+ * starved. */
+static void await_request(struct hcs_conn *c)
+{
+    struct hcs_request *request = c->request;
+
+    if (request->began_ms == 0) {
+        request->began_ms = c->shard->loop.now_ms;
+        request->period_began_ms = request->began_ms;
+    }
+    arm_reading(c);
+}
+
 /* After whatever was done to it: sends what was composed, and sets the deadline
  * of the state it is in. */
 static void settle(struct hcs_conn *c)
@@ -217,8 +256,8 @@ static void settle(struct hcs_conn *c)
                             : limits->drain_idle_ms);
         return;
     case HCS_CONN_READING:
-        if (!c->timed) {
-            hcs_conn_arm(c, limits->read_timeout_ms);
+        if (!c->timed || c->starved) {
+            await_request(c);
         }
         return;
     case HCS_CONN_WORKING:
@@ -238,7 +277,9 @@ static void settle(struct hcs_conn *c)
         }
         return;
     case HCS_CONN_WRITING:
-        if (!c->timed) {
+        if (c->starved) {
+            hcs_conn_arm(c, STARVED_RETRY_MS);
+        } else if (!c->timed) {
             hcs_conn_await_room(c);
         }
         return;
@@ -458,6 +499,20 @@ static void go_on(struct hcs_conn *c)
     }
 }
 
+/* There may be room for what is unsent. */
+static void write_on(struct hcs_conn *c)
+{
+    if (!hcs_conn_write_more(c)) {
+        return;
+    }
+    if (c->outbox == NULL) {
+        hcs_conn_enter(c, HCS_CONN_IDLE);
+        go_on(c);
+    } else {
+        settle(c);
+    }
+}
+
 static void on_ready(struct hcs_watch *watch, uint32_t seen)
 {
     struct hcs_conn *c = (struct hcs_conn *)(void *)watch;
@@ -465,7 +520,7 @@ static void on_ready(struct hcs_watch *watch, uint32_t seen)
     switch ((enum hcs_conn_state)c->state) {
     case HCS_CONN_IDLE:
     case HCS_CONN_READING:
-        if ((seen & EPOLLOUT) != 0 && c->outbox != NULL &&
+        if (((seen & EPOLLOUT) != 0 || c->starved) && c->outbox != NULL &&
             !hcs_conn_write_more(c)) {
             return;
         }
@@ -482,13 +537,8 @@ static void on_ready(struct hcs_watch *watch, uint32_t seen)
         c->input_waits |= (seen & (EPOLLIN | EPOLLRDHUP | EPOLLHUP)) != 0;
         if ((seen & EPOLLERR) != 0) {
             hcs_conn_close(c, HCS_REASON_CLIENT_RESET);
-        } else if ((seen & EPOLLOUT) != 0 && hcs_conn_write_more(c)) {
-            if (c->outbox == NULL) {
-                hcs_conn_enter(c, HCS_CONN_IDLE);
-                go_on(c);
-            } else {
-                settle(c);
-            }
+        } else if ((seen & EPOLLOUT) != 0) {
+            write_on(c);
         }
         return;
     case HCS_CONN_LINGERING:
@@ -663,6 +713,44 @@ static void working_expired(struct hcs_conn *c)
     }
 }
 
+/* The time to look how a request arrives: it has READ_TIMEOUT in all, and in
+ * each period it has to get on. Framing is no progress: of a chunked body only
+ * its data counts. */
+static void reading_expired(struct hcs_conn *c)
+{
+    struct hcs_request *request = c->request;
+    const struct hcs_limits *limits = &c->shard->service->limits;
+    uint64_t now_ms = c->shard->loop.now_ms;
+    enum hcs_reason reason = HCS_REASON_NONE;
+
+    if (c->starved) {
+        if (c->outbox != NULL && !hcs_conn_write_more(c)) {
+            return;
+        }
+        if (c->outbox == NULL && c->input_waits) {
+            read_input(c, EPOLLIN | EPOLLRDHUP);
+            return;
+        }
+    }
+    if (now_ms >= request->began_ms + limits->read_timeout_ms) {
+        reason = request->head_length == 0 ? HCS_REASON_HEADER_TIMEOUT
+                                           : HCS_REASON_BODY_TIMEOUT;
+    } else if (now_ms >= request->period_began_ms + UPLOAD_PERIOD_MS) {
+        if (request->in_length - request->period_length <
+            limits->min_upload_rate * UPLOAD_PERIOD_MS / 1000) {
+            reason = HCS_REASON_UPLOAD_TOO_SLOW;
+        }
+        request->period_length = request->in_length;
+        request->period_began_ms = now_ms;
+    }
+    if (reason == HCS_REASON_NONE) {
+        arm_reading(c);
+        return;
+    }
+    hcs_conn_refuse_reading(c, reason);
+    settle(c);
+}
+
 /* A last look at the socket: what has arrived is served. */
 static void idle_expired(struct hcs_conn *c)
 {
@@ -684,16 +772,15 @@ void hcs_conn_expired(struct hcs_timer *timer)
         idle_expired(c);
         return;
     case HCS_CONN_READING:
-        hcs_conn_refuse_reading(c, c->request->head_length == 0
-                                       ? HCS_REASON_HEADER_TIMEOUT
-                                       : HCS_REASON_BODY_TIMEOUT);
-        settle(c);
+        reading_expired(c);
         return;
     case HCS_CONN_WORKING:
         working_expired(c);
         return;
     case HCS_CONN_WRITING:
-        hcs_conn_writing_expired(c);
+        if (hcs_conn_may_write_again(c)) {
+            write_on(c);
+        }
         return;
     case HCS_CONN_LINGERING:
         hcs_conn_close(c, (enum hcs_reason)c->end_reason);

@@ -329,12 +329,15 @@ static size_t take_chunked(struct hcs_conn *c, const char *bytes, size_t length)
             bytes + done, length - done, &used, &data, &data_length);
 
         done += used;
+        /* Refused by what it announces, before it is sent. */
+        if (request->in_length - request->head_length + data_length +
+                hcs_chunked_announced(&request->chunked) >
+            max) {
+            hcs_conn_refuse_reading(c, HCS_REASON_BODY_TOO_LARGE);
+            return length;
+        }
         switch (chunk) {
         case HCS_CHUNK_DATA:
-            if (request->in_length - request->head_length + data_length > max) {
-                hcs_conn_refuse_reading(c, HCS_REASON_BODY_TOO_LARGE);
-                return length;
-            }
             if (!hcs_request_append(request, data, data_length)) {
                 hcs_conn_refuse_reading(c, HCS_REASON_MEMORY_PRESSURE);
                 return length;

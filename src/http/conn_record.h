@@ -41,7 +41,8 @@ struct hcs_outbox {
     const char *body;
     size_t body_length;
     size_t body_sent;
-    int on_its_way; /* sent, not taken by the client, when last looked at */
+    uint64_t since_ms; /* when the client last took a byte */
+    int on_its_way;    /* sent, not taken by the client, when last looked at */
     struct hcs_request *request; /* that the body lies in, or NULL */
     void *block;                 /* that the body is, or NULL */
     char bytes[];
@@ -75,6 +76,7 @@ struct hcs_conn {
     bool shed : 1;            /* refused: not one of MAX_CONNECTIONS */
     bool spare : 1;           /* its descriptor is one of the spares */
     bool wants_out : 1;       /* EPOLLOUT is watched */
+    bool starved : 1;         /* the kernel had no memory: no edge will come */
 };
 
 /* What a reply has to know of its request. */
@@ -162,6 +164,10 @@ void hcs_conn_refuse_request(struct hcs_conn *c, struct hcs_asked *asked,
 
 /* Refuses the request that is being read, and ends the connection with it. */
 void hcs_conn_refuse_reading(struct hcs_conn *c, enum hcs_reason reason);
+
+/* The same where its first bytes are not yet in a record. */
+void hcs_conn_refuse_first(struct hcs_conn *c, const char *bytes, size_t length,
+    enum hcs_reason reason);
 void hcs_conn_answer_page(struct hcs_conn *c, struct hcs_asked *asked,
     const char *bytes, const struct hcs_head *head,
     const struct hcs_route *route, bool more);
@@ -173,12 +179,16 @@ void hcs_conn_answer_options(struct hcs_conn *c, const struct hcs_asked *asked,
 /* Sends what was composed, and the large body behind it. */
 void hcs_conn_flush(struct hcs_conn *c, struct hcs_large *large);
 
-/* Sends more of what is unsent. True when the connection lives. */
+/* Sends more of what is unsent. True when the connection lives; starved then
+ * says that the kernel had no memory for it. */
 bool hcs_conn_write_more(struct hcs_conn *c);
 
 /* Gives the client WRITE_TIMEOUT from now to take a byte. */
 void hcs_conn_await_room(struct hcs_conn *c);
-void hcs_conn_writing_expired(struct hcs_conn *c);
+
+/* Its time is up, and the connection closed; or, true, sending is to be tried
+ * again, since no edge tells of it. */
+bool hcs_conn_may_write_again(struct hcs_conn *c);
 
 /* The last reply was sent: shuts our side and throws input away for a while. */
 void hcs_conn_linger(struct hcs_conn *c);

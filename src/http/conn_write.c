@@ -35,7 +35,9 @@ static bool send_some(
                 ? send(c->fd, parts[0].iov_base, parts[0].iov_len, MSG_NOSIGNAL)
                 : sendmsg(c->fd, &message, MSG_NOSIGNAL);
     } while (n < 0 && errno == EINTR);
-    if (n < 0 && errno != EAGAIN && errno != ENOBUFS && errno != ENOMEM) {
+    if (n < 0 && (errno == ENOBUFS || errno == ENOMEM)) {
+        c->starved = true;
+    } else if (n < 0 && errno != EAGAIN) {
         return send_failed(c);
     }
     if (n > 0) {
@@ -75,7 +77,8 @@ static void keep_unsent(struct hcs_conn *c, const char *bytes, size_t length,
         hcs_conn_close(c, HCS_REASON_MEMORY_PRESSURE);
         return;
     }
-    *box = (struct hcs_outbox){.length = length};
+    *box = (struct hcs_outbox){
+        .length = length, .since_ms = c->shard->loop.now_ms};
     memcpy(box->bytes, bytes, length);
     if (large != NULL) {
         box->body = large->bytes;
@@ -162,6 +165,7 @@ bool hcs_conn_write_more(struct hcs_conn *c)
 {
     struct hcs_outbox *box = c->outbox;
 
+    c->starved = false;
     for (;;) {
         struct iovec parts[2] = {
             {box->bytes + box->sent, box->length - box->sent},
@@ -181,6 +185,7 @@ bool hcs_conn_write_more(struct hcs_conn *c)
             return true; /* an edge tells when there is room */
         }
         c->timed = false; /* the client took something */
+        box->since_ms = c->shard->loop.now_ms;
         if (sent < parts[0].iov_len) {
             box->sent += sent;
         } else {
@@ -207,13 +212,20 @@ void hcs_conn_await_room(struct hcs_conn *c)
 /* A third of the socket's buffer has to become free before an edge tells of
  * room. A slow client may take longer than WRITE_TIMEOUT for that, and takes
  * bytes all the time. */
-void hcs_conn_writing_expired(struct hcs_conn *c)
+bool hcs_conn_may_write_again(struct hcs_conn *c)
 {
+    uint64_t end_ms =
+        c->outbox->since_ms + c->shard->service->limits.write_timeout_ms;
+
+    if (c->starved && c->shard->loop.now_ms < end_ms) {
+        return true;
+    }
     if (on_its_way(c) < c->outbox->on_its_way) {
         hcs_conn_await_room(c);
     } else {
         hcs_conn_close(c, HCS_REASON_WRITE_TIMEOUT);
     }
+    return false;
 }
 
 /* --- Lingering. */

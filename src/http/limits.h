@@ -13,6 +13,7 @@ enum hcs_half_close {
 struct hcs_limits {
     unsigned max_connections;
     uint64_t read_timeout_ms;  /* a request's first byte to its last */
+    uint64_t min_upload_rate;  /* bytes a second of a request; 0: any */
     uint64_t write_timeout_ms; /* since the last byte the client took */
     uint64_t idle_timeout_ms;
     uint64_t drain_idle_ms;    /* idle time left during drain */

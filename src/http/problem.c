@@ -39,6 +39,8 @@ static const char *const ADVICE[HCS_REASON_COUNT] = {
     [HCS_REASON_HEADER_TIMEOUT] =
         "The header section did not arrive within READ_TIMEOUT.",
     [HCS_REASON_BODY_TIMEOUT] = "The body did not arrive within READ_TIMEOUT.",
+    [HCS_REASON_UPLOAD_TOO_SLOW] =
+        "The request arrived more slowly than MIN_UPLOAD_RATE.",
     [HCS_REASON_BODY_TOO_LARGE] =
         "The body is larger than MAX_BODY_SIZE. Send less, or split the job.",
     [HCS_REASON_TARGET_TOO_LONG] =

@@ -42,7 +42,10 @@ struct hcs_request {
     char *in; /* header section, then body (decoded) */
     uint32_t in_length;
     uint32_t in_capacity;
-    uint32_t head_length; /* 0 while the section is incomplete */
+    uint32_t head_length;     /* 0 while the section is incomplete */
+    uint32_t period_length;   /* loop; in_length when the period began */
+    uint64_t began_ms;        /* loop; arrival of its first byte, and */
+    uint64_t period_began_ms; /* of the period that MIN_UPLOAD_RATE looks at */
     struct hcs_head head;
     union {
         struct hcs_head_scan scan;  /* until the section is complete */

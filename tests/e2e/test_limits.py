@@ -169,6 +169,22 @@ class BodySize(LimitCase):
             self.assert_refused(reply, 413, "body-too-large")
 
 
+    def test_a_chunk_is_refused_by_its_size_line(self):
+        daemon = self.start(MAX_BODY_SIZE="100B")
+        for chunks in (b"65\r\n", b"ffffffff;x=y\r\n", b"60\r\n" + b" " * 96 + b"\r\n5\r\n"):
+            with daemon.client() as client:
+                client.send(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+                client.send(chunks)
+                self.assert_refused(client.read_reply(), 413, "body-too-large")
+
+    def test_a_chunk_of_the_largest_size_is_taken(self):
+        daemon = self.start(MAX_BODY_SIZE="100B")
+        with daemon.client() as client:
+            client.send(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n64\r\n")
+            client.send(b'{"a": 1}' + b" " * 92 + b"\r\n0\r\n\r\n")
+            self.assertEqual(client.read_reply().status, 200)
+
+
 class Upload(LimitCase):
     """Who is refused half-way still gets the reply, and no reset."""
     SIZE = 8 * 1000 * 1000

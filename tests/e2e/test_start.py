@@ -28,7 +28,7 @@ def run(*args, env=None, **kwargs):
 # Every setting that an operator may set, with a value that is not its default.
 OTHERS = {
     "PORT": "8081", "ADDRESS": "127.0.0.1", "LOOPS": "3", "WORKERS": "7", "QUEUE_SIZE": "9",
-    "MAX_CONNECTIONS": "77", "READ_TIMEOUT": "3s", "WRITE_TIMEOUT": "4s", "IDLE_TIMEOUT": "5s",
+    "MAX_CONNECTIONS": "77", "READ_TIMEOUT": "3s", "MIN_UPLOAD_RATE": "1KiB", "WRITE_TIMEOUT": "4s", "IDLE_TIMEOUT": "5s",
     "SHUTDOWN_TIMEOUT": "6s", "MAX_HEADER_SIZE": "8KiB", "MAX_BODY_SIZE": "2MiB",
     "MEMORY_BUDGET": "128MiB", "QUEUE_TIMEOUT": "7s", "JOB_TIMEOUT": "8s", "HALF_CLOSE": "serve",
     "HANDLERS": "/=sleep:100ms /b=echo", "LOG_LEVEL": "warn", "LOG_FORMAT": "logfmt",
@@ -37,7 +37,7 @@ OTHERS = {
 
 DEFAULTS = {
     "PORT": "8080", "ADDRESS": "", "QUEUE_SIZE": "10000", "MAX_CONNECTIONS": "100000",
-    "READ_TIMEOUT": "15s", "WRITE_TIMEOUT": "15s", "IDLE_TIMEOUT": "60s",
+    "READ_TIMEOUT": "15s", "MIN_UPLOAD_RATE": "240B", "WRITE_TIMEOUT": "15s", "IDLE_TIMEOUT": "60s",
     "SHUTDOWN_TIMEOUT": "30s", "MAX_HEADER_SIZE": "16KiB", "MAX_BODY_SIZE": "1MiB",
     "QUEUE_TIMEOUT": "30s", "JOB_TIMEOUT": "off", "HANDLERS": "/=echo", "HALF_CLOSE": "cancel",
     "PRIVATE_FD_TABLES": "on", "DRAIN_IDLE": "1s", "DRAIN_DELAY": "0s", "LOG_LEVEL": "info",
@@ -143,6 +143,7 @@ class BadSettings(harness.TestCase):
         ("MAX_CONNECTIONS", "0", "100000000"), ("MAX_CONNECTIONS", "100000001", "100000000"),
         ("MAX_CONNECTIONS", "1.5", "100000000"),
         ("READ_TIMEOUT", "0", "24h"), ("READ_TIMEOUT", "15", "24h"), ("READ_TIMEOUT", "1500m", "24h"),
+        ("MIN_UPLOAD_RATE", "2GiB", "1GiB"), ("MIN_UPLOAD_RATE", "240 B", "1GiB"),
         ("WRITE_TIMEOUT", "0s", "24h"), ("WRITE_TIMEOUT", "-1s", "24h"),
         ("IDLE_TIMEOUT", "25h", "24h"), ("IDLE_TIMEOUT", "1.5s", "24h"),
         ("IDLE_TIMEOUT", "1 s", "24h"), ("SHUTDOWN_TIMEOUT", "soon", "24h"),

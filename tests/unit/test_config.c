@@ -232,6 +232,11 @@ static const struct good *good_cases(size_t *count)
         GOOD("READ_TIMEOUT=1ms", read_timeout_ms, 1),
         GOOD("READ_TIMEOUT=24h", read_timeout_ms, 86400000),
         GOOD("READ_TIMEOUT=", read_timeout_ms, 15000),
+        GOOD("MIN_UPLOAD_RATE=", min_upload_rate, 240),
+        GOOD("MIN_UPLOAD_RATE=1", min_upload_rate, 1),
+        GOOD("MIN_UPLOAD_RATE=64KiB", min_upload_rate, 65536),
+        GOOD("MIN_UPLOAD_RATE=0", min_upload_rate, 0),
+        GOOD("MIN_UPLOAD_RATE=off", min_upload_rate, 0),
         GOOD("WRITE_TIMEOUT=1ms", write_timeout_ms, 1),
         GOOD("WRITE_TIMEOUT=1440m", write_timeout_ms, 86400000),
         GOOD("WRITE_TIMEOUT=", write_timeout_ms, 15000),
@@ -328,6 +333,7 @@ struct bad {
 #define OFF_TIME_RANGE "; allowed: 1ms to 24h, or 0 for off"
 #define HEADER_RANGE "; allowed: 256B to 1MiB"
 #define BODY_RANGE "; allowed: 0B to 1GiB"
+#define RATE_RANGE "; allowed: 1B to 1GiB, or 0 for off"
 #define BUDGET_RANGE "; allowed: 16MiB to 1024TiB, or auto"
 #define ADDRESS_RANGE "; allowed: an IPv4 or IPv6 address, or empty for all"
 #define TIME_UNIT "the unit must be ms, s, m or h"
@@ -394,6 +400,9 @@ static const struct bad *bad_cases(size_t *count)
         {"DRAIN_DELAY=off", "not a duration" ZERO_TIME_RANGE},
         {"DRAIN_DELAY=5", "no unit; write 5s or 5ms" ZERO_TIME_RANGE},
         {"DRAIN_IDLE=86400001ms", "too large" ZERO_TIME_RANGE},
+        {"MIN_UPLOAD_RATE=1025MiB", "too large" RATE_RANGE},
+        {"MIN_UPLOAD_RATE=-1", "not a size" RATE_RANGE},
+        {"MIN_UPLOAD_RATE=240B/s", SIZE_UNIT RATE_RANGE},
         {"MAX_HEADER_SIZE=255", "too small" HEADER_RANGE},
         {"MAX_HEADER_SIZE=255B", "too small" HEADER_RANGE},
         {"MAX_HEADER_SIZE=1048577", "too large" HEADER_RANGE},
@@ -495,7 +504,7 @@ static void every_setting_is_tested_at_its_bounds(void **state)
                 "%.*s has %zu and %zu cases", (int)length, line, hits, misses);
         }
     }
-    assert_int_equal(settings, 23);
+    assert_int_equal(settings, 24);
     free(text);
     hcs_config_fini(&config);
 }
@@ -1062,6 +1071,7 @@ static void print_shows_values_and_sources_in_order(void **state)
                               "QUEUE_SIZE=10000\t# default\n"
                               "MAX_CONNECTIONS=100000\t# default\n"
                               "READ_TIMEOUT=90s\t# environment\n"
+                              "MIN_UPLOAD_RATE=240B\t# default\n"
                               "WRITE_TIMEOUT=15s\t# default\n"
                               "IDLE_TIMEOUT=60s\t# default\n"
                               "SHUTDOWN_TIMEOUT=30s\t# default\n"
