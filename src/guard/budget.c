@@ -45,6 +45,14 @@ void hcs_budget_give(void *context, size_t bytes)
     atomic_fetch_sub_explicit(&budget->used, bytes, memory_order_relaxed);
 }
 
+bool hcs_budget_charge(void *context, size_t bytes)
+{
+    struct hcs_budget *budget = context;
+
+    atomic_fetch_add_explicit(&budget->used, bytes, memory_order_relaxed);
+    return true;
+}
+
 size_t hcs_budget_correct(struct hcs_budget *budget, size_t resident_bytes)
 {
     size_t used = hcs_budget_used(budget);

@@ -37,6 +37,10 @@ void hcs_budget_keep_back(struct hcs_budget *budget, size_t bytes);
 bool hcs_budget_take(void *context, size_t bytes);
 void hcs_budget_give(void *context, size_t bytes);
 
+/* As hcs_budget_take, but never says no: for what another setting bounds and
+ * what must be had to say no at all, such as the record of a connection. */
+bool hcs_budget_charge(void *context, size_t bytes);
+
 /* The resident set as the kernel has it: what it has beyond what was taken
  * counts against the limit from now on, and never less than at the first
  * call, when little of what was taken had been left untouched. Gives that

@@ -367,7 +367,9 @@ struct hcs_shard *hcs_shard_create(
         hcs_router_jobs(service->router) + 1, sizeof(struct hcs_route_counts));
     shard->in = malloc(HCS_SHARD_IN);
     shard->out = malloc(HCS_SHARD_OUT);
-    shard->conns = hcs_slab_create(hcs_conn_record_bytes(), hcs_budget_take,
+    /* MAX_CONNECTIONS bounds these: with the budget spent, a new connection
+     * still learns why, and sees /health and /metrics. */
+    shard->conns = hcs_slab_create(hcs_conn_record_bytes(), hcs_budget_charge,
         hcs_budget_give, service->budget);
     shard->requests = hcs_slab_create(
         HCS_REQUEST_BYTES, hcs_budget_take, hcs_budget_give, service->budget);

@@ -207,6 +207,29 @@ class Ceiling(MemoryCase):
         self.assertEqual(self.posted_eventually(daemon), 200)
         self.assert_goes_back(daemon, start, 6 * MIB)
 
+    def test_new_connections_are_answered_when_it_is_spent(self):
+        """As many as need memory for their own records: each learns why it is refused."""
+        daemon = self.start(MEMORY_BUDGET="16MiB", LOOPS=1, WORKERS=1, READ_TIMEOUT="5m",
+                            MIN_UPLOAD_RATE=0)
+        held = []
+        part = post_bytes(b" " * 100000)[:50000]
+        while not daemon.metrics()["requests_rejected"]:
+            held.append(daemon.client())
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                held[-1].send(part)
+            self.assertLess(len(held), 400)
+        for i in range(1200):
+            client = daemon.client()
+            held.append(client)
+            if i % 2 == 0:
+                self.assertEqual(client.ask("GET /health HTTP/1.1\r\nHost: x\r\n\r\n").status, 200)
+            else:
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                    client.send(part)
+                self.assertEqual(client.read_reply().problem(), "memory-pressure")
+        for client in held:
+            client.close()
+
     def posted_eventually(self, daemon):
         return self.eventually(
             lambda: (lambda reply: reply.status == 200 and 200)(daemon.post(ARRAY)), "room")

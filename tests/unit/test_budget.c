@@ -41,6 +41,21 @@ static void takes_up_to_the_limit_and_not_a_byte_more(void **state)
     assert_int_equal(hcs_budget_used(&budget), LIMIT);
 }
 
+static void a_charge_is_never_refused_and_counts_against_the_others(
+    void **state)
+{
+    struct hcs_budget budget;
+
+    (void)state;
+    hcs_budget_init(&budget, LIMIT);
+    assert_true(hcs_budget_take(&budget, LIMIT - 10));
+    assert_true(hcs_budget_charge(&budget, 100));
+    assert_int_equal(hcs_budget_used(&budget), LIMIT + 90);
+    assert_false(hcs_budget_take(&budget, 1));
+    hcs_budget_give(&budget, 100);
+    assert_true(hcs_budget_take(&budget, 10));
+}
+
 static void a_size_that_would_wrap_round_is_refused(void **state)
 {
     struct hcs_budget budget;
@@ -222,6 +237,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(takes_up_to_the_limit_and_not_a_byte_more),
+        cmocka_unit_test(
+            a_charge_is_never_refused_and_counts_against_the_others),
         cmocka_unit_test(a_size_that_would_wrap_round_is_refused),
         cmocka_unit_test(what_is_resident_beyond_what_was_taken_counts_too),
         cmocka_unit_test(a_correction_never_falls_below_the_first_one),
