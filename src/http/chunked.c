@@ -10,8 +10,10 @@ enum {
 enum state {
     SIZE, /* must be 0: a zeroed object is at the start of a body */
     SIZE_LF,
-    EXTENSION_NAME_START, /* from here */
+    EXTENSION_NEXT, /* from here; blanks, then a further one */
+    EXTENSION_NAME_START,
     EXTENSION_NAME,
+    EXTENSION_NAME_END, /* blanks, then a value or a further one */
     EXTENSION_VALUE_START,
     EXTENSION_TOKEN,
     EXTENSION_QUOTED,
@@ -53,6 +55,21 @@ static bool is_text(unsigned char c)
     return c == '\t' || (c >= 0x20 && c != 0x7f);
 }
 
+static bool is_blank(unsigned char c)
+{
+    return c == ' ' || c == '\t';
+}
+
+/* Behind a size or an extension. Blanks may stand around ";" and "=" (RFC 9112,
+ * section 7.1.1), and nowhere else: none before the line's end. */
+static enum state after_extension(unsigned char c)
+{
+    return c == '\r'     ? SIZE_LF
+           : c == ';'    ? EXTENSION_NAME_START
+           : is_blank(c) ? EXTENSION_NEXT
+                         : BROKEN;
+}
+
 /* The state behind one byte of framing; BROKEN if it may not stand there. */
 static enum state step(struct hcs_chunked *chunked, unsigned char c)
 {
@@ -69,10 +86,7 @@ static enum state step(struct hcs_chunked *chunked, unsigned char c)
             chunked->left = chunked->left << 4 | (unsigned)digit;
             return SIZE;
         }
-        if (chunked->digits == 0) {
-            return BROKEN;
-        }
-        return c == '\r' ? SIZE_LF : c == ';' ? EXTENSION_NAME_START : BROKEN;
+        return chunked->digits == 0 ? BROKEN : after_extension(c);
     case SIZE_LF:
         if (c != '\n') {
             return BROKEN;
@@ -83,22 +97,32 @@ static enum state step(struct hcs_chunked *chunked, unsigned char c)
         }
         chunked->extra = 0; /* counts the trailer section from here on */
         return TRAILER_START;
+    case EXTENSION_NEXT:
+        return is_blank(c) || c == ';' ? after_extension(c) : BROKEN;
     case EXTENSION_NAME_START:
-        return is_token(c) ? EXTENSION_NAME : BROKEN;
+        return is_token(c)   ? EXTENSION_NAME
+               : is_blank(c) ? EXTENSION_NAME_START
+                             : BROKEN;
     case EXTENSION_NAME:
-        if (c == '=') {
-            return EXTENSION_VALUE_START;
+        if (is_token(c)) {
+            return EXTENSION_NAME;
+        }
+        if (c == '\r') {
+            return SIZE_LF;
         }
         /* fall through */
-    case EXTENSION_TOKEN:
-        if (is_token(c)) {
-            return (enum state)chunked->state;
-        }
-        return c == '\r' ? SIZE_LF : c == ';' ? EXTENSION_NAME_START : BROKEN;
+    case EXTENSION_NAME_END:
+        return c == '='      ? EXTENSION_VALUE_START
+               : c == ';'    ? EXTENSION_NAME_START
+               : is_blank(c) ? EXTENSION_NAME_END
+                             : BROKEN;
     case EXTENSION_VALUE_START:
         return c == '"'      ? EXTENSION_QUOTED
                : is_token(c) ? EXTENSION_TOKEN
+               : is_blank(c) ? EXTENSION_VALUE_START
                              : BROKEN;
+    case EXTENSION_TOKEN:
+        return is_token(c) ? EXTENSION_TOKEN : after_extension(c);
     case EXTENSION_QUOTED:
         return c == '"'     ? EXTENSION_QUOTED_END
                : c == '\\'  ? EXTENSION_ESCAPED
@@ -107,7 +131,7 @@ static enum state step(struct hcs_chunked *chunked, unsigned char c)
     case EXTENSION_ESCAPED:
         return is_text(c) ? EXTENSION_QUOTED : BROKEN;
     case EXTENSION_QUOTED_END:
-        return c == '\r' ? SIZE_LF : c == ';' ? EXTENSION_NAME_START : BROKEN;
+        return after_extension(c);
     case DATA_CR:
         return c == '\r' ? DATA_LF : BROKEN;
     case DATA_LF:
@@ -137,7 +161,7 @@ static enum state step(struct hcs_chunked *chunked, unsigned char c)
  * the CRLFs that end a size line and the whole body do not. */
 static bool count_extra(struct hcs_chunked *chunked, enum state next)
 {
-    if (next >= EXTENSION_NAME_START && next <= EXTENSION_QUOTED_END) {
+    if (next >= EXTENSION_NEXT && next <= EXTENSION_QUOTED_END) {
         return ++chunked->extra <= HCS_CHUNK_EXTENSION_MAX;
     }
     if (chunked->state >= TRAILER_START && chunked->state <= TRAILER_LF &&

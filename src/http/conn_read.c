@@ -147,8 +147,8 @@ static void begin_job(struct hcs_conn *c, const char *bytes, size_t head_length,
 /* A header section is complete. Answers, refuses or begins a job; returns how
  * many of the available bytes behind the section were skipped as a body that
  * nobody wants. */
-static size_t begin(
-    struct hcs_conn *c, const char *bytes, size_t head_length, size_t available)
+static size_t begin(struct hcs_conn *c, const struct hcs_head_scan *scan,
+    const char *bytes, size_t head_length, size_t available)
 {
     struct hcs_shard *shard = c->shard;
     struct hcs_head head;
@@ -158,10 +158,12 @@ static size_t begin(
     struct hcs_asked asked;
     bool whole; /* the body, if any, is at hand */
 
-    refusal.reason = hcs_head_parse(&shard->parser, bytes, head_length, &head);
+    refusal.reason =
+        hcs_head_parse(&shard->parser, scan, bytes, head_length, &head);
     hcs_counter_add(&shard->counts.requests, 1);
     if (refusal.reason != HCS_REASON_NONE) {
         hcs_conn_know_asked(&asked, shard, bytes, &head);
+        asked.head = NULL;
         refusal.close = true;
         hcs_conn_refuse_request(c, &asked, &refusal);
         return available;
@@ -183,8 +185,14 @@ static size_t begin(
             refusal.reason = HCS_REASON_METHOD_NOT_ALLOWED;
             refusal.allow = allow;
         }
+        /* What follows a CONNECT may be meant for the tunnel that it did not
+         * get (RFC 9931). */
+        refusal.close = head.path.length == 0;
     } else {
         allow = ALLOW_JOB;
+    }
+    if (head.secure) { /* RFC 9110, 7.4 */
+        refusal.reason = HCS_REASON_MISDIRECTED;
     }
     if (refusal.reason == HCS_REASON_NONE && route != NULL &&
         route->resource == HCS_RESOURCE_JOB && head.method != HCS_OPTIONS) {
@@ -196,6 +204,7 @@ static size_t begin(
      * known before the body was read. */
     whole = !head.chunked && head.content_length <= available;
     hcs_conn_know_asked(&asked, shard, bytes, &head);
+    asked.route = route;
     available -= whole ? (size_t)head.content_length : 0;
     refusal.more = available > 0;
     if (!whole) {
@@ -232,16 +241,17 @@ static size_t take_first(struct hcs_conn *c, const char *bytes, size_t length)
     }
     switch (verdict) {
     case HCS_SCAN_DONE:
-        return head_length + begin(c, bytes, head_length, length - head_length);
+        return head_length +
+               begin(c, &scan, bytes, head_length, length - head_length);
     case HCS_SCAN_BAD:
-        hcs_conn_refuse_reading(c, reason);
+        hcs_conn_refuse_first(c, bytes, length, reason);
         return length;
     case HCS_SCAN_MORE:
         break;
     }
     request = new_request(c);
     if (request == NULL || !hcs_request_append(request, bytes, length)) {
-        hcs_conn_refuse_reading(c, HCS_REASON_MEMORY_PRESSURE);
+        hcs_conn_refuse_first(c, bytes, length, HCS_REASON_MEMORY_PRESSURE);
         hcs_conn_drop_request(c);
         return length;
     }
@@ -284,7 +294,7 @@ static size_t take_head(struct hcs_conn *c, const char *bytes, size_t length)
     }
     take = head_length - before;
     request->in_length = (uint32_t)head_length;
-    take += begin(c, request->in, head_length, length - take);
+    take += begin(c, &request->scan, request->in, head_length, length - take);
     if (c->state == HCS_CONN_READING && c->request->head_length == 0) {
         hcs_conn_drop_request(c); /* it was answered without becoming a job */
         hcs_conn_enter(c, HCS_CONN_IDLE);

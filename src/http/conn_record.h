@@ -87,6 +87,11 @@ struct hcs_asked {
     const char *id;
     size_t id_length;
     char made_id[HCS_REQUEST_ID_MADE];
+    /* for the log alone */
+    const struct hcs_head *head;   /* NULL: cannot be trusted */
+    const struct hcs_route *route; /* NULL: none */
+    uint64_t bytes_in;             /* of the body */
+    uint64_t began_ns;             /* 0: in this turn */
 };
 
 /* A body that is too large to be copied behind its head. */

@@ -3,9 +3,12 @@
 #include "base/text.h"
 #include "http/problem.h"
 
+#include <arpa/inet.h>
 #include <assert.h>
+#include <netinet/in.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 
 static const char *date(struct hcs_shard *shard)
 {
@@ -38,6 +41,10 @@ void hcs_conn_know_asked(struct hcs_asked *asked, struct hcs_shard *shard,
     asked->keep_alive = head->keep_alive;
     asked->id = bytes + head->request_id.offset;
     asked->id_length = head->request_id.length;
+    asked->head = head;
+    asked->route = NULL;
+    asked->bytes_in = head->content_length;
+    asked->began_ns = 0;
     if (asked->id_length == 0 && shard != NULL) {
         hcs_conn_make_id(shard, asked->made_id);
         asked->id = asked->made_id;
@@ -55,6 +62,7 @@ void hcs_conn_know_nothing(struct hcs_asked *asked, struct hcs_shard *shard)
     };
 
     hcs_conn_know_asked(asked, shard, "", &nothing);
+    asked->head = NULL;
 }
 
 void hcs_conn_know_request(struct hcs_asked *asked, struct hcs_shard *shard,
@@ -68,6 +76,10 @@ void hcs_conn_know_request(struct hcs_asked *asked, struct hcs_shard *shard,
         asked->id = request->made_id;
         asked->id_length = request->id_length;
     }
+    asked->route = request->route;
+    asked->bytes_in = request->in_length - request->head_length;
+    asked->began_ns = request->began_ms != 0 ? request->began_ms * 1000000
+                                             : request->admitted_ns;
 }
 
 /* During drain a reply is the last one only if the client has sent no further
@@ -103,19 +115,69 @@ static void count_reply(struct hcs_shard *shard, unsigned status)
         status < 400 ? &shard->counts.completed : &shard->counts.errors, 1);
 }
 
-static void log_reply(
-    struct hcs_conn *c, const struct hcs_reply *reply, enum hcs_reason reason)
+/* The client's address, or "" when it is gone already. */
+static const char *name_client(int fd, char out[INET6_ADDRSTRLEN])
+{
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } peer = {0};
+    socklen_t length = sizeof(peer);
+    const char *name = NULL;
+
+    if (getpeername(fd, &peer.any, &length) != 0) {
+        return "";
+    }
+    if (peer.any.sa_family == AF_INET) {
+        name = inet_ntop(AF_INET, &peer.v4.sin_addr, out, INET6_ADDRSTRLEN);
+    } else if (peer.any.sa_family == AF_INET6 &&
+               IN6_IS_ADDR_V4MAPPED(&peer.v6.sin6_addr)) {
+        name = inet_ntop(
+            AF_INET, &peer.v6.sin6_addr.s6_addr[12], out, INET6_ADDRSTRLEN);
+    } else if (peer.any.sa_family == AF_INET6) {
+        name = inet_ntop(AF_INET6, &peer.v6.sin6_addr, out, INET6_ADDRSTRLEN);
+    }
+    return name != NULL ? name : "";
+}
+
+/* As metrics call it too: of unknown ones there is no end. */
+static const char *name_method(const struct hcs_head *head)
+{
+    static const char *const names[] = {
+        [HCS_GET] = "GET",
+        [HCS_HEAD] = "HEAD",
+        [HCS_POST] = "POST",
+        [HCS_OPTIONS] = "OPTIONS",
+        [HCS_METHOD_OTHER] = "_OTHER",
+    };
+
+    return head != NULL ? names[head->method] : "";
+}
+
+static void log_reply(struct hcs_conn *c, const struct hcs_reply *reply,
+    const struct hcs_asked *asked, enum hcs_reason reason)
 {
     struct hcs_log *log = c->shard->service->log;
     const char *word = hcs_reason_word(reason);
+    uint64_t now_ns = c->shard->loop.now_ns;
+    char client[INET6_ADDRSTRLEN];
     struct hcs_log_field fields[] = {
         {.name = "request_id",
             .text = reply->request_id,
             .length = reply->request_id_length},
+        {.name = "client", .text = name_client(c->fd, client)},
+        {.name = "method", .text = name_method(asked->head)},
+        {.name = "route", .text = asked->route ? asked->route->path : ""},
         {.name = "status", .number = reply->status},
+        {.name = "bytes_in", .number = asked->bytes_in},
         {.name = "bytes_out", .number = reply->body_length},
         {.name = "queue_us", .number = reply->queue_ns / 1000},
         {.name = "run_us", .number = reply->run_ns / 1000},
+        {.name = "total_us",
+            .number = asked->began_ns != 0 && asked->began_ns < now_ns
+                          ? (now_ns - asked->began_ns) / 1000
+                          : 0},
         {.name = "reason", .text = word},
     };
 
@@ -139,7 +201,7 @@ void hcs_conn_compose(struct hcs_conn *c, struct hcs_reply *reply,
     reply->request_id_length = asked->id_length;
     count_reply(shard, reply->status);
     if (hcs_log_wants(shard->service->log, HCS_LOG_DEBUG)) {
-        log_reply(c, reply, reason);
+        log_reply(c, reply, asked, reason);
     }
     length = hcs_response_head(out, reply, date(shard));
     if (large == NULL && !asked->head_only && reply->body_length > 0) {
@@ -220,8 +282,10 @@ void hcs_conn_refuse_request(struct hcs_conn *c, struct hcs_asked *asked,
     }
 }
 
-/* Refuses the request that is being read, and ends the connection with it. */
-void hcs_conn_refuse_reading(struct hcs_conn *c, enum hcs_reason reason)
+/* bytes: those of the request that have arrived, while its header section is
+ * incomplete. */
+void hcs_conn_refuse_first(struct hcs_conn *c, const char *bytes, size_t length,
+    enum hcs_reason reason)
 {
     struct hcs_refusal refusal = {.reason = reason, .close = true};
     struct hcs_asked asked;
@@ -230,6 +294,8 @@ void hcs_conn_refuse_reading(struct hcs_conn *c, enum hcs_reason reason)
         hcs_conn_know_request(&asked, c->shard, c->request);
     } else {
         hcs_conn_know_nothing(&asked, c->shard);
+        /* Who sent HEAD reads no body, whatever was wrong with the rest. */
+        asked.head_only = length >= 5 && memcmp(bytes, "HEAD ", 5) == 0;
         hcs_counter_add(&c->shard->counts.requests, 1);
     }
     hcs_conn_refuse_request(c, &asked, &refusal);
@@ -237,6 +303,14 @@ void hcs_conn_refuse_reading(struct hcs_conn *c, enum hcs_reason reason)
         hcs_conn_drop_request(c);
         hcs_conn_enter(c, HCS_CONN_IDLE);
     }
+}
+
+void hcs_conn_refuse_reading(struct hcs_conn *c, enum hcs_reason reason)
+{
+    const struct hcs_request *request = c->request;
+
+    hcs_conn_refuse_first(c, request != NULL ? request->in : NULL,
+        request != NULL ? request->in_length : 0, reason);
 }
 
 /* --- What is answered on the loop. */

@@ -510,6 +510,7 @@ static bool split_absolute(const char *base, const char *target,
         skip_encoded(p, end, TARGET) != end) { /* a bracket */
         return false;
     }
+    head->secure = authority - target == sizeof scheme - 1;
     head->host = span_of(base, authority, p);
     if (p < end && *p == '/') {
         split_query(base, p, end, head);
@@ -668,11 +669,12 @@ static inline enum hcs_scan check_request_line(const char *line,
 /* ---- header section ---- */
 
 /* A field line (RFC 9112, 5) of whatever length from its start on; DONE: *next
- * is behind it. */
+ * is behind it, and *names grew by the length of its name. */
 static inline enum hcs_scan check_field_line(const char *line, const char *end,
-    const char **next, enum hcs_reason *reason)
+    const char **next, uint32_t *names, enum hcs_reason *reason)
 {
     const char *p = name_end(line, end);
+    unsigned name_length;
 
     if (p == end || *p != ':') {
         p = skip(p, end, TOKEN);
@@ -681,11 +683,13 @@ static inline enum hcs_scan check_field_line(const char *line, const char *end,
         return refuse(
             p, end, HCS_REASON_BAD_FIELD, HCS_REASON_BAD_FIELD, reason);
     }
+    name_length = (unsigned)(p - line);
     p = find_control(p + 1, end);
     if (end - p < 2 || !at_crlf(p)) {
         return refuse(
             p, end, HCS_REASON_BAD_FIELD, HCS_REASON_BAD_FIELD, reason);
     }
+    *names += name_length;
     *next = p + 2;
     return HCS_SCAN_DONE;
 }
@@ -695,6 +699,7 @@ static enum hcs_scan check_lines(struct hcs_head_scan *scan, const char *bytes,
 {
     const char *line = bytes + scan->line;
     unsigned lines = scan->lines;
+    uint32_t names = scan->names;
     enum hcs_scan result = HCS_SCAN_DONE;
 
     if (lines == 0) {
@@ -704,16 +709,17 @@ static enum hcs_scan check_lines(struct hcs_head_scan *scan, const char *bytes,
     while (result == HCS_SCAN_DONE) {
         if (end - line >= 2 && at_crlf(line)) {
             *head_length = (size_t)(line - bytes) + 2;
-            return HCS_SCAN_DONE;
+            break;
         }
         if (lines > HCS_HEAD_FIELDS_MAX && line < end && *line != '\r') {
             *reason = HCS_REASON_HEADER_TOO_LARGE;
             return HCS_SCAN_BAD;
         }
-        result = check_field_line(line, end, &line, reason);
+        result = check_field_line(line, end, &line, &names, reason);
         lines += result == HCS_SCAN_DONE;
     }
     scan->line = (uint32_t)(line - bytes);
+    scan->names = names;
     scan->lines = (uint16_t)lines;
     return result;
 }
@@ -916,15 +922,26 @@ static inline void take_field(struct hcs_head_reading *reading,
     *known = span_of(reading->base, value, end);
 }
 
-/* Only digits, no leading zero, below 2^63, and no HTAB between them and the
- * line's end: most versions of llhttp refuse that one, and the answer is not to
- * depend on the version. */
+/* No HTAB stands beside the value: other servers take it for a part of it, and
+ * the answer is not to depend on the version of llhttp either. */
+static bool among_spaces(const char *value, const char *end)
+{
+    while (value[-1] == ' ') {
+        value--;
+    }
+    while (*end == ' ') {
+        end++;
+    }
+    return value[-1] == ':' && *end == '\r';
+}
+
+/* Only digits, no leading zero, and below 2^63. */
 static bool read_length(const char *p, const char *end, uint64_t *length)
 {
     const uint64_t most = INT64_MAX;
     uint64_t sum = 0;
 
-    if (p == end || (*p == '0' && end - p > 1)) {
+    if (p == end || (*p == '0' && end - p > 1) || !among_spaces(p, end)) {
         return false;
     }
     for (; p < end; p++) {
@@ -936,10 +953,7 @@ static bool read_length(const char *p, const char *end, uint64_t *length)
         sum = sum * 10 + digit;
     }
     *length = sum;
-    while (*p == ' ') {
-        p++;
-    }
-    return *p == '\r';
+    return true;
 }
 
 /* What is wrong with a transfer coding that is not "chunked" alone. */
@@ -1011,6 +1025,9 @@ static enum hcs_reason judge_body(
             return HCS_REASON_BAD_TRANSFER_ENCODING;
         }
         head->chunked = same_word(value, end, "chunked");
+        if (head->chunked && !among_spaces(value, end)) {
+            return HCS_REASON_BAD_TRANSFER_ENCODING;
+        }
         return head->chunked ? HCS_REASON_NONE : coding_reason(value, end);
     }
     head->has_length = !was_repeated(reading, CONTENT_LENGTH) &&
@@ -1125,15 +1142,17 @@ static inline void start_reading(
     *parser->head = (struct hcs_head){.method = method};
     reading->base = bytes;
     reading->end = end;
-    reading->next = NULL;
+    reading->next = end; /* where no field is: the request line comes first */
     reading->target = bytes + method_length + 1;
     reading->colon = NULL;
+    reading->names = 0;
     reading->seen = 0;
     reading->repeated = 0;
     reading->field = OTHER;
     reading->minor = '1';
     reading->stand_in = false;
-    reading->agreed = false;
+    reading->complete = false;
+    reading->fields = 0;
     reading->close = false;
     reading->keep = false;
     reading->bad_connection = false;
@@ -1152,6 +1171,14 @@ static void read_request_line(struct hcs_parser *parser)
 
 /* ---- llhttp ---- */
 
+/* Whatever a version of llhttp may report, nothing is accepted that means
+ * something else than the lines which passed the scan. Each field begins where
+ * the last one ended, or the request line, and ends with a line. There are as
+ * many fields as lines, so each is one line; and the target, which the request
+ * line has on its side, ends at the only space that line has behind it. Each
+ * name ends at a colon, and so not before the first one of its line; together
+ * they are no longer than the scan found them, so none ends behind it. */
+
 /* Stops llhttp: it reads something else than we do, or cannot read it. */
 enum { STOP = -1 };
 
@@ -1164,25 +1191,29 @@ static int on_url(llhttp_t *llhttp, const char *at, size_t length)
         [HCS_OPTIONS] = HTTP_OPTIONS,
     };
     struct hcs_parser *parser = (struct hcs_parser *)llhttp;
+    struct hcs_head_reading *reading = &parser->reading;
 
-    if (parser->reading.stand_in) {
+    if (reading->stand_in) {
         return 0;
     }
-    if (at != parser->reading.target || at[length] != ' ' ||
-        llhttp->method != methods[parser->head->method]) {
+    if (at != reading->target || reading->next != reading->end ||
+        length >= (size_t)(reading->end - at) - VERSION_LINE ||
+        at[length] != ' ' || llhttp->method != methods[parser->head->method]) {
         return STOP;
     }
     take_request_line(parser, at, at + length);
-    return parser->reading.minor > '1' ? STOP : 0;
+    return reading->minor > '1' ? STOP : 0;
 }
 
 static int on_header_field(llhttp_t *llhttp, const char *at, size_t length)
 {
     struct hcs_head_reading *reading = &((struct hcs_parser *)llhttp)->reading;
 
-    if (at != reading->next || at[length] != ':') {
+    if (at != reading->next || length >= (size_t)(reading->end - at) ||
+        at[length] != ':') {
         return STOP;
     }
+    reading->names += (uint32_t)length;
     reading->colon = at + length;
     reading->field = (uint8_t)field_of(at, length);
     return 0;
@@ -1191,19 +1222,26 @@ static int on_header_field(llhttp_t *llhttp, const char *at, size_t length)
 static int on_header_value(llhttp_t *llhttp, const char *at, size_t length)
 {
     struct hcs_head_reading *reading = &((struct hcs_parser *)llhttp)->reading;
-    const char *value = reading->colon + 1;
-    const char *end;
+    const char *value, *end;
 
+    if (reading->colon == NULL) { /* no name, or its value was there before */
+        return STOP;
+    }
+    value = reading->colon + 1;
     while (is_blank(*value)) {
         value++;
     }
     /* llhttp counts the blanks behind a value in, and where it puts an empty
      * value means nothing. */
-    end = value + length;
-    if ((length != 0 && at != value) || !at_crlf(end)) {
+    if ((length != 0 && at != value) ||
+        length > (size_t)(reading->end - value) - 2 ||
+        !at_crlf(value + length)) {
         return STOP;
     }
+    end = value + length;
+    reading->colon = NULL;
     reading->next = end + 2;
+    reading->fields++;
     if (reading->field != OTHER) {
         take_field(
             reading, (enum field)reading->field, value, trim_end(value, end));
@@ -1216,11 +1254,9 @@ static int on_headers_complete(llhttp_t *llhttp)
     struct hcs_parser *parser = (struct hcs_parser *)llhttp;
     struct hcs_head_reading *reading = &parser->reading;
 
-    /* Every line was one of ours, and the next is the empty one. */
-    reading->agreed =
-        reading->end - reading->next == 2 &&
-        (reading->stand_in || (llhttp->http_major == 1 &&
-                                  llhttp->http_minor == parser->head->minor));
+    reading->complete =
+        reading->stand_in ||
+        (llhttp->http_major == 1 && llhttp->http_minor == parser->head->minor);
     /* What follows is not for llhttp: not a body, and no other protocol. */
     return HPE_PAUSED;
 }
@@ -1243,8 +1279,7 @@ static enum hcs_reason reason_of(llhttp_errno_t error)
     case HPE_INVALID_CONSTANT:
     case HPE_INVALID_VERSION:
         return HCS_REASON_BAD_VERSION;
-    case HPE_CR_EXPECTED:
-    case HPE_LF_EXPECTED:
+    case HPE_LF_EXPECTED: /* HPE_CR_EXPECTED is not in all versions */
         return HCS_REASON_BAD_LINE_END;
     case HPE_INVALID_CONTENT_LENGTH:
         return HCS_REASON_BAD_CONTENT_LENGTH;
@@ -1254,6 +1289,14 @@ static enum hcs_reason reason_of(llhttp_errno_t error)
     default:
         return HCS_REASON_BAD_FIELD;
     }
+}
+
+/* llhttp saw the lines that we saw, and no others; the next is the empty one. */
+static inline bool agrees(
+    const struct hcs_head_reading *reading, const struct hcs_head_scan *scan)
+{
+    return reading->complete && reading->end - reading->next == 2 &&
+           reading->fields + 1U == scan->lines && reading->names == scan->names;
 }
 
 /* Methods and versions that llhttp may not know, or treats in a special way
@@ -1307,8 +1350,9 @@ void hcs_parser_init(struct hcs_parser *parser)
     llhttp_init(&parser->fresh, HTTP_REQUEST, &settings);
 }
 
-enum hcs_reason hcs_head_parse(struct hcs_parser *parser, const char *bytes,
-    size_t head_length, struct hcs_head *head)
+enum hcs_reason hcs_head_parse(struct hcs_parser *parser,
+    const struct hcs_head_scan *scan, const char *bytes, size_t head_length,
+    struct hcs_head *head)
 {
     llhttp_errno_t error = HPE_USER;
     enum hcs_reason reason;
@@ -1323,7 +1367,7 @@ enum hcs_reason hcs_head_parse(struct hcs_parser *parser, const char *bytes,
         (head->method == HCS_METHOD_OTHER || parser->reading.minor > '1')) {
         error = execute_with_stand_in(parser);
     }
-    if (error == HPE_PAUSED && parser->reading.agreed) {
+    if (error == HPE_PAUSED && agrees(&parser->reading, scan)) {
         return judge(parser);
     }
     reason = read_alone(parser);

@@ -42,6 +42,7 @@ enum { HCS_HEAD_FIELDS_MAX = 256 }; /* field lines in one section */
 struct hcs_head_scan {
     uint32_t line;  /* offset of the first byte of the line not yet checked */
     uint32_t seek;  /* no line ends before this offset */
+    uint32_t names; /* how long all field names are that were checked so far */
     uint16_t lines; /* checked so far; 0: the request line is next */
 };
 
@@ -74,6 +75,7 @@ struct hcs_head {
     bool has_length;
     bool expect_continue; /* Expect: 100-continue, under 1.1 */
     bool asterisk;        /* OPTIONS * */
+    bool secure;          /* absolute form, and its scheme is https */
     uint64_t content_length;
     struct hcs_span path;  /* of the target in origin or absolute form ("/",
                               where that has none), percent-encoding as sent;
@@ -89,17 +91,19 @@ struct hcs_head {
 
 /* One reading of a section; private to head.c. */
 struct hcs_head_reading {
-    const char *base;           /* the section */
-    const char *end;            /* behind it */
-    const char *next;           /* where the next line must start */
-    const char *target;         /* where it must start */
-    const char *colon;          /* of the field whose value comes next */
-    struct hcs_span values[10]; /* of the fields that mean something */
-    unsigned seen, repeated;    /* a bit for each of them */
-    uint8_t field;              /* the one whose value comes next */
-    char minor;                 /* the digit */
-    bool stand_in;              /* llhttp is given another request line */
-    bool agreed; /* llhttp saw the lines that we saw, and no others */
+    const char *base;                 /* the section */
+    const char *end;                  /* behind it */
+    const char *next;                 /* where the next line must start */
+    const char *target;               /* where it must start */
+    const char *colon;                /* of the field whose value comes next */
+    struct hcs_span values[10];       /* of the fields that mean something */
+    unsigned seen, repeated;          /* a bit for each of them */
+    uint32_t names;                   /* as in the scan */
+    uint32_t fields;                  /* so far */
+    uint8_t field;                    /* the one whose value comes next */
+    char minor;                       /* the digit */
+    bool stand_in;                    /* llhttp is given another request line */
+    bool complete;                    /* llhttp has seen the end */
     bool close, keep, bad_connection; /* Connection */
 };
 
@@ -114,11 +118,12 @@ struct hcs_parser {
 
 void hcs_parser_init(struct hcs_parser *parser);
 
-/* Parses a whole section that hcs_head_scan called DONE. NONE, or why it is
+/* Parses a whole section that this scan called DONE. NONE, or why it is
  * refused: *head is then only partly filled, but method and minor are valid
  * where they could be read. */
-enum hcs_reason hcs_head_parse(struct hcs_parser *parser, const char *bytes,
-    size_t head_length, struct hcs_head *head);
+enum hcs_reason hcs_head_parse(struct hcs_parser *parser,
+    const struct hcs_head_scan *scan, const char *bytes, size_t head_length,
+    struct hcs_head *head);
 
 /* The value of the first field of that name (compared without case) in a
  * section that was parsed, without white space around it; found by a walk over

@@ -54,6 +54,9 @@ static const char *const ADVICE[HCS_REASON_COUNT] = {
         "Send the body as it is, without a Content-Encoding.",
     [HCS_REASON_BAD_EXPECTATION] =
         "The only expectation that can be met is 100-continue.",
+    [HCS_REASON_MISDIRECTED] =
+        "The target is an https URI, and this connection is not secured. Send "
+        "the path alone, or use http (RFC 9110, section 7.4).",
     [HCS_REASON_INVALID_JOB] =
         "The body is valid JSON, but not a job for this handler.",
     [HCS_REASON_HEADER_TOO_LARGE] =

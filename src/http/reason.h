@@ -32,6 +32,7 @@
     X(BAD_CONTENT_ENCODING, "unsupported-content-encoding", 415,               \
         "Unsupported content encoding")                                        \
     X(BAD_EXPECTATION, "bad-expectation", 417, "Unknown expectation")          \
+    X(MISDIRECTED, "misdirected", 421, "Misdirected request")                  \
     X(INVALID_JOB, "invalid-job", 422, "Invalid job")                          \
     X(HEADER_TOO_LARGE, "header-too-large", 431, "Header too large")           \
     X(NOT_IMPLEMENTED, "unknown-method", 501, "Unknown method")                \

@@ -681,6 +681,15 @@ class Log(LimitCase):
                          [200, 200, 404])
         self.assertEqual(requests["three"]["reason"], "not-found")
         self.assertEqual(requests["one"]["level"], "debug")
+        shown = ("client", "method", "route", "bytes_in")
+        self.assertEqual([requests["one"][name] for name in shown],
+                         ["127.0.0.1", "GET", "/health", 0])
+        self.assertEqual([requests["two"][name] for name in shown],
+                         ["127.0.0.1", "POST", "/", len('{"data": 1}')])
+        self.assertEqual([requests["three"][name] for name in shown],
+                         ["127.0.0.1", "GET", "", 0])
+        for name in ("queue_us", "run_us", "total_us"):
+            self.assertIsInstance(requests["two"][name], int)
 
     def test_info_shows_none(self):
         lines = [json.loads(line) for line in self.lines_of("info", "json")]

@@ -12,16 +12,14 @@
 
 #include <cmocka.h>
 
+#include "head_cases.h"
+
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { LIMIT = 16 * 1024 };
-
-#define LINE "GET / HTTP/1.1\r\n"
-#define HOST "Host: a\r\n"
-#define END "\r\n"
 
 struct verdict {
     enum hcs_scan scan;
@@ -98,43 +96,28 @@ static enum hcs_reason judge(
     }
     section = copy_of(bytes, whole.head_length);
     memset(head, 0xaa, sizeof *head);
-    reason = hcs_head_parse(&parser, section, whole.head_length, head);
+    reason = hcs_head_parse(&parser, &scan, section, whole.head_length, head);
     free(section);
     return reason;
 }
 
-struct row {
-    enum hcs_reason reason;
-    size_t length;
-    const char *bytes;
-};
-
-#define ROW(reason, bytes)                                                     \
-    {                                                                          \
-        HCS_REASON_##reason, sizeof(bytes) - 1, bytes                          \
-    }
-
-static void check_rows(const struct row *rows, size_t count)
+static void check_cases(const struct head_case *cases, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         struct hcs_head head;
-        enum hcs_reason got = judge(rows[i].bytes, rows[i].length, &head);
+        enum hcs_reason got = judge(cases[i].bytes, cases[i].length, &head);
 
-        if (got != rows[i].reason) {
-            print_message("row %zu, %s instead of %s:\n%.*s\n", i,
-                hcs_reason_word(got), hcs_reason_word(rows[i].reason),
-                (int)rows[i].length, rows[i].bytes);
+        if (got != cases[i].reason) {
+            print_message("case %zu, %s instead of %s:\n%.*s\n", i,
+                hcs_reason_word(got), hcs_reason_word(cases[i].reason),
+                (int)cases[i].length, cases[i].bytes);
         }
-        assert_int_equal(got, rows[i].reason);
+        assert_int_equal(got, cases[i].reason);
     }
 }
 
-#define CHECK(...)                                                             \
-    do {                                                                       \
-        static const struct row rows[] = {__VA_ARGS__};                        \
-                                                                               \
-        check_rows(rows, sizeof rows / sizeof rows[0]);                        \
-    } while (0)
+#define CHECK(name)                                                            \
+    check_cases(name##_cases, sizeof name##_cases / sizeof name##_cases[0])
 
 /* A section that is in order; for a closer look at what was read. */
 static struct hcs_head read_head(const char *text)
@@ -161,65 +144,19 @@ static void assert_span(
 static void request_line_has_three_parts_and_two_spaces(void **state)
 {
     (void)state;
-    CHECK(ROW(NONE, LINE HOST END),
-        ROW(BAD_REQUEST_LINE, "GET  / HTTP/1.1\r\n" HOST END),
-        ROW(BAD_REQUEST_LINE, "GET /  HTTP/1.1\r\n" HOST END),
-        ROW(BAD_REQUEST_LINE, "GET / HTTP/1.1 \r\n" HOST END),
-        ROW(BAD_REQUEST_LINE, " GET / HTTP/1.1\r\n" HOST END),
-        ROW(BAD_REQUEST_LINE, "\tGET / HTTP/1.1\r\n" HOST END),
-        ROW(BAD_REQUEST_LINE, "GET\t/ HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "GET /\tHTTP/1.1\r\n" HOST END),
-        ROW(BAD_REQUEST_LINE, "GET / HTTP/1.1\t\r\n" HOST END),
-        ROW(BAD_REQUEST_LINE, "GET / a HTTP/1.1\r\n" HOST END),
-        ROW(BAD_REQUEST_LINE, "GET / HTTP/1.1 HTTP/1.1\r\n" HOST END),
-        ROW(BAD_REQUEST_LINE, "GET\r\n" HOST END),
-        ROW(BAD_REQUEST_LINE, "GET \r\n" HOST END),
-        ROW(BAD_REQUEST_LINE, "GET /\r\n" HOST END),
-        ROW(BAD_REQUEST_LINE, "GET / \r\n" HOST END),
-        ROW(BAD_REQUEST_LINE, "GET / HTTP/1.1GET / HTTP/1.1\r\n" HOST END),
-        ROW(BAD_REQUEST_LINE, "/ HTTP/1.1\r\n" HOST END),
-        ROW(BAD_REQUEST_LINE, " / HTTP/1.1\r\n" HOST END),
-        ROW(BAD_REQUEST_LINE, "\r\n" LINE HOST END),
-        ROW(BAD_REQUEST_LINE, ":\r\n\r\n"), ROW(BAD_REQUEST_LINE, "\0"));
+    CHECK(request_line_has_three_parts_and_two_spaces);
 }
 
 static void method_is_a_token(void **state)
 {
     (void)state;
-    CHECK(ROW(BAD_REQUEST_LINE, "G(T / HTTP/1.1\r\n" HOST END),
-        ROW(BAD_REQUEST_LINE, "GET: / HTTP/1.1\r\n" HOST END),
-        ROW(BAD_REQUEST_LINE, "G\"T / HTTP/1.1\r\n" HOST END),
-        ROW(BAD_REQUEST_LINE, "G\0T / HTTP/1.1\r\n" HOST END),
-        ROW(BAD_REQUEST_LINE, "GET\x80 / HTTP/1.1\r\n" HOST END),
-        ROW(BAD_REQUEST_LINE, "GET\x7f / HTTP/1.1\r\n" HOST END),
-        ROW(BAD_REQUEST_LINE, "\xef\xbb\xbfGET / HTTP/1.1\r\n" HOST END));
+    CHECK(method_is_a_token);
 }
 
 static void unknown_token_is_not_implemented(void **state)
 {
     (void)state;
-    CHECK(ROW(NOT_IMPLEMENTED, "FOO / HTTP/1.1\r\n" HOST END),
-        ROW(NOT_IMPLEMENTED, "G / HTTP/1.1\r\n" HOST END),
-        ROW(NOT_IMPLEMENTED, "get / HTTP/1.1\r\n" HOST END),
-        ROW(NOT_IMPLEMENTED, "Get / HTTP/1.1\r\n" HOST END),
-        ROW(NOT_IMPLEMENTED, "GETT / HTTP/1.1\r\n" HOST END),
-        ROW(NOT_IMPLEMENTED, "GE / HTTP/1.1\r\n" HOST END),
-        ROW(NOT_IMPLEMENTED, "POSTS / HTTP/1.1\r\n" HOST END),
-        ROW(NOT_IMPLEMENTED, "HEADS / HTTP/1.1\r\n" HOST END),
-        ROW(NOT_IMPLEMENTED, "OPTION * HTTP/1.1\r\n" HOST END),
-        ROW(NOT_IMPLEMENTED, "OPTIONSX * HTTP/1.1\r\n" HOST END),
-        ROW(NOT_IMPLEMENTED, "connect a:1 HTTP/1.1\r\n" HOST END),
-        ROW(NOT_IMPLEMENTED, "!#$%&'*+-.^_`|~09azAZ / HTTP/1.1\r\n" HOST END),
-        /* known to llhttp for RTSP only, or in some versions only */
-        ROW(NOT_IMPLEMENTED, "DESCRIBE / HTTP/1.1\r\n" HOST END),
-        ROW(NOT_IMPLEMENTED, "PLAY / HTTP/1.1\r\n" HOST END),
-        ROW(NOT_IMPLEMENTED, "FLUSH / HTTP/1.1\r\n" HOST END),
-        ROW(NOT_IMPLEMENTED, "QUERY / HTTP/1.1\r\n" HOST END),
-        ROW(NOT_IMPLEMENTED, "PRI * HTTP/1.1\r\n" HOST END),
-        /* 32 bytes wait for what follows, 33 do not */
-        ROW(BAD_REQUEST_LINE, "0123456789abcdef0123456789ABCDEF\r\n"),
-        ROW(NOT_IMPLEMENTED, "0123456789abcdef0123456789ABCDEF0\r\n"),
-        ROW(NOT_IMPLEMENTED, "0123456789abcdef0123456789ABCDEF0"));
+    CHECK(unknown_token_is_not_implemented);
 }
 
 static void methods_served_elsewhere_are_passed_on(void **state)
@@ -263,40 +200,13 @@ static void methods_served_here_are_told_apart(void **state)
 static void major_versions_other_than_one_are_unsupported(void **state)
 {
     (void)state;
-    CHECK(ROW(BAD_VERSION, "GET / HTTP/0.9\r\n" HOST END),
-        ROW(BAD_VERSION, "GET / HTTP/2.0\r\n" HOST END),
-        ROW(BAD_VERSION, "GET / HTTP/2.1\r\n"),
-        ROW(BAD_VERSION, "GET / HTTP/3.0\r\n" HOST END),
-        ROW(BAD_VERSION, "GET / HTTP/9.9\r\n" HOST END),
-        ROW(BAD_VERSION, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
-        ROW(BAD_VERSION, "FOO / HTTP/2.0\r\n" HOST END));
+    CHECK(major_versions_other_than_one_are_unsupported);
 }
 
 static void malformed_version_is_a_bad_request_line(void **state)
 {
     (void)state;
-    CHECK(ROW(BAD_REQUEST_LINE, "GET / HTTP/1\r\n" HOST END),
-        ROW(BAD_REQUEST_LINE, "GET / HTTP/1.\r\n" HOST END),
-        ROW(BAD_REQUEST_LINE, "GET / HTTP/.1\r\n" HOST END),
-        ROW(BAD_REQUEST_LINE, "GET / HTTP/11\r\n" HOST END),
-        ROW(BAD_REQUEST_LINE, "GET / HTTP/1.10\r\n" HOST END),
-        ROW(BAD_REQUEST_LINE, "GET / HTTP/1.1.1\r\n" HOST END),
-        ROW(BAD_REQUEST_LINE, "GET / HTTP/01.1\r\n" HOST END),
-        ROW(BAD_REQUEST_LINE, "GET / HTTP/10.1\r\n" HOST END),
-        ROW(BAD_REQUEST_LINE, "GET / HTTP/1,1\r\n" HOST END),
-        ROW(BAD_REQUEST_LINE, "GET / HTTP/-1.1\r\n" HOST END),
-        ROW(BAD_REQUEST_LINE, "GET / HTTP/a.1\r\n" HOST END),
-        ROW(BAD_REQUEST_LINE, "GET / HTTP/1.a\r\n" HOST END),
-        ROW(BAD_REQUEST_LINE, "GET / HTTP /1.1\r\n" HOST END),
-        ROW(BAD_REQUEST_LINE, "GET / HTTP1.1\r\n" HOST END),
-        ROW(BAD_REQUEST_LINE, "GET / http/1.1\r\n" HOST END),
-        ROW(BAD_REQUEST_LINE, "GET / Http/1.1\r\n" HOST END),
-        ROW(BAD_REQUEST_LINE, "GET / HTTPS/1.1\r\n" HOST END),
-        ROW(BAD_REQUEST_LINE, "GET / RTSP/1.0\r\n" HOST END),
-        ROW(BAD_REQUEST_LINE, "SOURCE / ICE/1.0\r\n" HOST END),
-        ROW(BAD_REQUEST_LINE, "GET / HTTP/1.1;\r\n" HOST END),
-        ROW(BAD_REQUEST_LINE, "GET / HTTP/1.\xb9\r\n" HOST END),
-        ROW(BAD_REQUEST_LINE, "FOO / HTTP/x.1\r\n" HOST END));
+    CHECK(malformed_version_is_a_bad_request_line);
 }
 
 static void later_minor_versions_are_read_as_1_1(void **state)
@@ -325,77 +235,13 @@ static void later_minor_versions_are_read_as_1_1(void **state)
 static void target_has_the_form_that_goes_with_the_method(void **state)
 {
     (void)state;
-    CHECK(ROW(NONE, "OPTIONS * HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "GET * HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "HEAD * HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "POST * HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "TRACE * HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "M-SEARCH * HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "OPTIONS ** HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "OPTIONS *? HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "OPTIONS */ HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "GET a HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "GET a/b HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "GET ?q HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "GET a:80 HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "GET [::1]:80 HTTP/1.1\r\n" HOST END),
-        ROW(NONE, "CONNECT a:80 HTTP/1.1\r\n" HOST END),
-        ROW(NONE, "CONNECT 192.0.2.1:80 HTTP/1.1\r\n" HOST END),
-        ROW(NONE, "CONNECT [::1]:65535 HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "CONNECT / HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "CONNECT * HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "CONNECT a HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "CONNECT a: HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "CONNECT a:0 HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "CONNECT a:65536 HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "CONNECT a:x HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "CONNECT a:80/ HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "CONNECT a:80?q HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "CONNECT :80 HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "CONNECT u@a:80 HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "CONNECT http://a:80/ HTTP/1.1\r\n" HOST END));
+    CHECK(target_has_the_form_that_goes_with_the_method);
 }
 
 static void absolute_form_is_http_with_a_valid_authority(void **state)
 {
     (void)state;
-    CHECK(ROW(NONE, "GET http://a HTTP/1.1\r\n" HOST END),
-        ROW(NONE, "GET http://a/ HTTP/1.1\r\n" HOST END),
-        ROW(NONE, "GET https://a/ HTTP/1.1\r\n" HOST END),
-        ROW(NONE, "GET HTTP://a/ HTTP/1.1\r\n" HOST END),
-        ROW(NONE, "GET hTTps://a/ HTTP/1.1\r\n" HOST END),
-        ROW(NONE, "GET http://a:80/b?c HTTP/1.1\r\n" HOST END),
-        ROW(NONE, "GET http://a:/b HTTP/1.1\r\n" HOST END),
-        ROW(NONE, "GET http://a?b HTTP/1.1\r\n" HOST END),
-        ROW(NONE, "GET http://[::1]/ HTTP/1.1\r\n" HOST END),
-        ROW(NONE, "GET http://[2001:db8::1.2.3.4]:80 HTTP/1.1\r\n" HOST END),
-        ROW(NONE, "GET http://a.b-c_d~!$&'()*+;=%41/ HTTP/1.1\r\n" HOST END),
-        ROW(NONE, "PUT http://a HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "GET http:// HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "GET http:/// HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "GET http:///a HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "GET http://?a HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "GET http://:80/ HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "GET http:/a HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "GET http:a HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "GET http HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "GET ftp://a/ HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "GET httpx://a/ HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "GET httpss://a/ HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "GET urn:a HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "GET http://u@a/ HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "GET http://u:p@a/ HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "GET http://a,b/ HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "GET http://a:x/ HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "GET http://a:80:80/ HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "GET http://a:65536/ HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "GET http://[::1/ HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "GET http://::1]/ HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "GET http://[::g]/ HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "GET http://[::1]a/ HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "GET http://[v1.a]/ HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "GET http://a/[b] HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "GET http://a?[b] HTTP/1.1\r\n" HOST END));
+    CHECK(absolute_form_is_http_with_a_valid_authority);
 }
 
 static void absolute_form_has_the_say_over_host(void **state)
@@ -417,11 +263,24 @@ static void absolute_form_has_the_say_over_host(void **state)
         assert_false(head.asterisk);
     }
     /* ... but does not excuse it */
-    CHECK(ROW(BAD_HOST, "GET http://a/ HTTP/1.1\r\n" END),
-        ROW(BAD_HOST, "GET http://a/ HTTP/1.1\r\nHost:\r\n" END),
-        ROW(BAD_HOST, "GET http://a/ HTTP/1.1\r\nHost: a b\r\n" END),
-        ROW(BAD_HOST, "GET http://a/ HTTP/1.1\r\n" HOST HOST END),
-        ROW(BAD_HOST, "GET http://a/ HTTP/1.0\r\n" HOST HOST END));
+    CHECK(absolute_form_has_the_say_over_host);
+}
+
+static void https_is_told_from_http(void **state)
+{
+    (void)state;
+    assert_true(
+        read_head("GET https://b/p HTTP/1.1\r\nHost: a\r\n\r\n").secure);
+    assert_true(
+        read_head("OPTIONS HTTPS://b HTTP/1.1\r\nHost: a\r\n\r\n").secure);
+    assert_false(
+        read_head("GET http://b/p HTTP/1.1\r\nHost: a\r\n\r\n").secure);
+    assert_false(
+        read_head("GET http://https/ HTTP/1.1\r\nHost: a\r\n\r\n").secure);
+    assert_false(
+        read_head("GET /https://b/ HTTP/1.1\r\nHost: a\r\n\r\n").secure);
+    assert_false(
+        read_head("CONNECT https:443 HTTP/1.1\r\nHost: a\r\n\r\n").secure);
 }
 
 static void empty_path_is_a_slash(void **state)
@@ -520,18 +379,7 @@ static void path_and_query_are_split_at_the_first_mark(void **state)
 static void percent_sign_needs_two_hexadecimal_digits(void **state)
 {
     (void)state;
-    CHECK(ROW(NONE, "GET /%0a%AF%fA HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "GET /% HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "GET /%4 HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "GET /%g0 HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "GET /%0g HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "GET /%%41 HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "GET /?% HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "GET /%u0041 HTTP/1.1\r\n" HOST END),
-        ROW(BAD_TARGET, "GET http://a%4/ HTTP/1.1\r\n" HOST END),
-        ROW(BAD_REQUEST_LINE, "GET /%\r\n" HOST END),
-        ROW(BAD_REQUEST_LINE, "GET /%4\r\n" HOST END),
-        ROW(BAD_LINE_END, "GET /%4\n" HOST END));
+    CHECK(percent_sign_needs_two_hexadecimal_digits);
 }
 
 /* ---- every octet in every place ---- */
@@ -658,70 +506,19 @@ static void host_holds_what_a_name_may(void **state)
 static void lines_end_in_crlf_exactly(void **state)
 {
     (void)state;
-    CHECK(ROW(BAD_LINE_END, "GET / HTTP/1.1\n" HOST END),
-        ROW(BAD_LINE_END, "GET / HTTP/1.1\r" HOST END),
-        ROW(BAD_LINE_END, "GET / HTTP/1.1\r\r\n" HOST END),
-        ROW(BAD_LINE_END, "GET / HTTP/1.1\n\r" HOST END),
-        ROW(BAD_LINE_END, "GET / HTTP/1.1\n\n"),
-        ROW(BAD_LINE_END, "GET\n/ HTTP/1.1\r\n" HOST END),
-        ROW(BAD_LINE_END, "GET\r/ HTTP/1.1\r\n" HOST END),
-        ROW(BAD_LINE_END, "GE\rT / HTTP/1.1\r\n" HOST END),
-        ROW(BAD_LINE_END, "GET /a\rb HTTP/1.1\r\n" HOST END),
-        ROW(BAD_LINE_END, "GET /a\nb HTTP/1.1\r\n" HOST END),
-        ROW(BAD_LINE_END, "GET /\n"), ROW(BAD_LINE_END, "GET /\rX"),
-        ROW(BAD_LINE_END, "GET / HT\rTP/1.1\r\n" HOST END),
-        ROW(BAD_LINE_END, "\n" LINE HOST END),
-        ROW(BAD_LINE_END, "\rGET / HTTP/1.1\r\n" HOST END),
-        ROW(BAD_LINE_END, LINE "Host: a\n\r\n"),
-        ROW(BAD_LINE_END, LINE "Host: a\r\r\n\r\n"),
-        ROW(BAD_LINE_END, LINE "Host: a\rb\r\n\r\n"),
-        ROW(BAD_LINE_END, LINE HOST "A: b\r c\r\n\r\n"),
-        ROW(BAD_LINE_END, LINE HOST "A: b\n c\r\n\r\n"),
-        ROW(BAD_LINE_END, LINE HOST "A\r: b\r\n\r\n"),
-        ROW(BAD_LINE_END, LINE HOST "A\n: b\r\n\r\n"),
-        ROW(BAD_LINE_END, LINE HOST "A\n\r\n\r\n"),
-        ROW(BAD_LINE_END, LINE HOST "\n"), ROW(BAD_LINE_END, LINE HOST "\r\r"),
-        ROW(BAD_LINE_END, LINE HOST "\rA: b\r\n\r\n"),
-        ROW(BAD_LINE_END, LINE HOST "A: b\nB: c\r\n\r\n"),
-        ROW(BAD_LINE_END, LINE HOST "A:\n\r\n"));
+    CHECK(lines_end_in_crlf_exactly);
 }
 
 static void fields_have_a_name_and_a_colon_behind_it(void **state)
 {
     (void)state;
-    CHECK(ROW(NONE, LINE HOST "A:b\r\n\r\n"), ROW(NONE, LINE HOST "A:\r\n\r\n"),
-        ROW(NONE, LINE HOST "A: \r\n\r\n"),
-        ROW(NONE, LINE HOST "A: \t \t\r\n\r\n"),
-        ROW(NONE, LINE HOST "A: b \t c \t \r\n\r\n"),
-        ROW(NONE, LINE HOST "A::b\r\n\r\n"),
-        ROW(NONE, LINE HOST "A: \"b\x80\xff{}[]\\\r\n\r\n"),
-        ROW(BAD_FIELD, LINE HOST "A : b\r\n\r\n"),
-        ROW(BAD_FIELD, LINE HOST "A\t: b\r\n\r\n"),
-        ROW(BAD_FIELD, LINE HOST ": b\r\n\r\n"),
-        ROW(BAD_FIELD, LINE HOST ":\r\n\r\n"),
-        ROW(BAD_FIELD, LINE HOST "A\r\n\r\n"),
-        ROW(BAD_FIELD, LINE HOST "A b\r\n\r\n"),
-        ROW(BAD_FIELD, LINE HOST "A B: c\r\n\r\n"),
-        ROW(BAD_FIELD, LINE HOST "A\0: b\r\n\r\n"),
-        ROW(BAD_FIELD, LINE HOST "A: b\0\r\n\r\n"),
-        ROW(BAD_FIELD, LINE HOST "\0: b\r\n\r\n"),
-        ROW(BAD_FIELD, LINE HOST "A: \x01\r\n\r\n"),
-        ROW(BAD_FIELD, LINE HOST "A: \x0b\r\n\r\n"),
-        ROW(BAD_FIELD, LINE HOST "A: \x7f\r\n\r\n"),
-        ROW(BAD_FIELD, LINE HOST "\xe9: b\r\n\r\n"));
+    CHECK(fields_have_a_name_and_a_colon_behind_it);
 }
 
 static void folded_lines_are_refused(void **state)
 {
     (void)state;
-    CHECK(ROW(BAD_FIELD, LINE " Host: a\r\n\r\n"),
-        ROW(BAD_FIELD, LINE "\tHost: a\r\n\r\n"),
-        ROW(BAD_FIELD, LINE HOST "A: b\r\n c\r\n\r\n"),
-        ROW(BAD_FIELD, LINE HOST "A: b\r\n\tc\r\n\r\n"),
-        ROW(BAD_FIELD, LINE HOST "A: b\r\n \r\n\r\n"),
-        ROW(BAD_FIELD, LINE HOST "A:\r\n b\r\n\r\n"),
-        ROW(BAD_FIELD, LINE HOST "Content-Length:\r\n 5\r\n\r\n"),
-        ROW(BAD_FIELD, LINE HOST "Transfer-Encoding:\r\n chunked\r\n\r\n"));
+    CHECK(folded_lines_are_refused);
 }
 
 static void section_ends_at_its_empty_line(void **state)
@@ -856,129 +653,27 @@ static void empty_lines_before_a_request_are_counted(void **state)
 static void host_is_there_once(void **state)
 {
     (void)state;
-    CHECK(ROW(BAD_HOST, LINE END), ROW(BAD_HOST, LINE "Hosts: a\r\n" END),
-        ROW(BAD_HOST, LINE "Hos: a\r\nXost: a\r\n" END),
-        ROW(BAD_HOST, LINE HOST HOST END),
-        ROW(BAD_HOST, LINE HOST "A: b\r\nhOST: b\r\n" END),
-        ROW(NONE, LINE "hOsT: a\r\n" END), ROW(NONE, LINE "HOST:a\r\n" END),
-        ROW(BAD_HOST, "PUT / HTTP/1.1\r\n" END),
-        ROW(BAD_HOST, "GET / HTTP/1.7\r\n" END),
-        ROW(NONE, "GET / HTTP/1.0\r\n" END),
-        ROW(NONE, "GET / HTTP/1.0\r\n" HOST END),
-        ROW(BAD_HOST, "GET / HTTP/1.0\r\n" HOST HOST END),
-        ROW(BAD_HOST, "GET / HTTP/1.0\r\nHost:\r\n" END));
+    CHECK(host_is_there_once);
 }
 
 static void host_is_a_name_or_address_with_an_optional_port(void **state)
 {
     (void)state;
-    CHECK(ROW(NONE, LINE "Host: localhost:8080\r\n" END),
-        ROW(NONE, LINE "Host: \t a \t \r\n" END),
-        ROW(NONE, LINE "Host: 192.0.2.1\r\n" END),
-        ROW(NONE, LINE "Host: 192.0.2.1:80\r\n" END),
-        ROW(NONE, LINE "Host: a.b-c_d~e!$&'()*+;=\r\n" END),
-        ROW(NONE, LINE "Host: %41b%2e\r\n" END),
-        ROW(NONE, LINE "Host: a:\r\n" END), ROW(NONE, LINE "Host: a:0\r\n" END),
-        ROW(NONE, LINE "Host: a:00080\r\n" END),
-        ROW(NONE, LINE "Host: a:65535\r\n" END),
-        ROW(NONE, LINE "Host: [::]\r\n" END),
-        ROW(NONE, LINE "Host: [::1]:80\r\n" END),
-        ROW(NONE, LINE "Host: [2001:db8:1:2:3:4:5:6]\r\n" END),
-        ROW(NONE, LINE "Host: [::ffff:192.0.2.1]\r\n" END),
-        ROW(NONE, LINE "Host: [ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255]"
-                       ":65535\r\n" END),
-        ROW(BAD_HOST, LINE "Host:\r\n" END),
-        ROW(BAD_HOST, LINE "Host: \r\n" END),
-        ROW(BAD_HOST, LINE "Host: :80\r\n" END),
-        ROW(BAD_HOST, LINE "Host: a:65536\r\n" END),
-        ROW(BAD_HOST, LINE "Host: a:4294967376\r\n" END),
-        ROW(BAD_HOST, LINE "Host: a:18446744073709551696\r\n" END),
-        ROW(BAD_HOST, LINE "Host: a:-1\r\n" END),
-        ROW(BAD_HOST, LINE "Host: a:8x\r\n" END),
-        ROW(BAD_HOST, LINE "Host: a:80:80\r\n" END),
-        ROW(BAD_HOST, LINE "Host: a: 80\r\n" END),
-        ROW(BAD_HOST, LINE "Host: a b\r\n" END),
-        ROW(BAD_HOST, LINE "Host: a, b\r\n" END),
-        ROW(BAD_HOST, LINE "Host: a,b\r\n" END),
-        ROW(BAD_HOST, LINE "Host: a/\r\n" END),
-        ROW(BAD_HOST, LINE "Host: a/b\r\n" END),
-        ROW(BAD_HOST, LINE "Host: http://a\r\n" END),
-        ROW(BAD_HOST, LINE "Host: u@a\r\n" END),
-        ROW(BAD_HOST, LINE "Host: u:p@a\r\n" END),
-        ROW(BAD_HOST, LINE "Host: a?b\r\n" END),
-        ROW(BAD_HOST, LINE "Host: a#b\r\n" END),
-        ROW(BAD_HOST, LINE "Host: a%\r\n" END),
-        ROW(BAD_HOST, LINE "Host: a%4\r\n" END),
-        ROW(BAD_HOST, LINE "Host: a%4g\r\n" END),
-        ROW(BAD_HOST, LINE "Host: \xe9\r\n" END),
-        ROW(BAD_HOST, LINE "Host: ::1\r\n" END),
-        ROW(BAD_HOST, LINE "Host: [::1\r\n" END),
-        ROW(BAD_HOST, LINE "Host: ::1]\r\n" END),
-        ROW(BAD_HOST, LINE "Host: []\r\n" END),
-        ROW(BAD_HOST, LINE "Host: [::1]80\r\n" END),
-        ROW(BAD_HOST, LINE "Host: [::1]]\r\n" END),
-        ROW(BAD_HOST, LINE "Host: [[::1]]\r\n" END),
-        ROW(BAD_HOST, LINE "Host: [1::2::3]\r\n" END),
-        ROW(BAD_HOST, LINE "Host: [12345::]\r\n" END),
-        ROW(BAD_HOST, LINE "Host: [1:2:3:4:5:6:7:8:9]\r\n" END),
-        ROW(BAD_HOST, LINE "Host: [::1%25eth0]\r\n" END),
-        ROW(BAD_HOST, LINE "Host: [192.0.2.1]\r\n" END),
-        ROW(BAD_HOST, LINE "Host: [v1.a]\r\n" END),
-        ROW(BAD_HOST, LINE
-            "Host: [ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255:]\r\n" END),
-        ROW(BAD_HOST, LINE "Host: [0000:0000:0000:0000:0000:0000:0000:0000"
-                           "0000]\r\n" END));
+    CHECK(host_is_a_name_or_address_with_an_optional_port);
 }
 
 static void host_seen_before_is_no_excuse_for_another(void **state)
 {
     (void)state;
-    CHECK(ROW(NONE, LINE "Host: localhost:8080\r\n" END),
-        ROW(NONE, LINE "Host: localhost:8080\r\n" END),
-        ROW(BAD_HOST, LINE "Host: localhost/8080\r\n" END),
-        ROW(BAD_HOST, LINE "Host: localhost:808x\r\n" END),
-        ROW(BAD_HOST, LINE "Host: localhost:80 0\r\n" END),
-        ROW(BAD_HOST, LINE "Host:\r\n" END),
-        ROW(NONE, LINE "Host: [::1]:8080\r\n" END),
-        ROW(BAD_HOST, LINE "Host: [::1\r\n" END),
-        ROW(NONE, LINE "Host: localhost:8080\r\n" END),
-        /* as long as is remembered, and one more */
-        ROW(NONE, LINE "Host: 0123456789012345678901234567890123456789"
-                       "012345678901234567890123\r\n" END),
-        ROW(BAD_HOST, LINE "Host: 0123456789012345678901234567890123456789"
-                           "01234567890123456789012/\r\n" END),
-        ROW(NONE, LINE "Host: 0123456789012345678901234567890123456789"
-                       "0123456789012345678901234\r\n" END),
-        ROW(BAD_HOST, LINE "Host: 0123456789012345678901234567890123456789"
-                           "012345678901234567890123/\r\n" END));
+    CHECK(host_seen_before_is_no_excuse_for_another);
 }
 
 /* ---- body framing ---- */
 
-#define LENGTH(value)                                                          \
-    ROW(BAD_CONTENT_LENGTH, LINE HOST "Content-Length:" value "\r\n" END),     \
-        ROW(BAD_CONTENT_LENGTH,                                                \
-            "PUT / HTTP/1.0\r\nContent-Length:" value "\r\n" END)
-
 static void content_length_is_one_plain_number(void **state)
 {
     (void)state;
-    CHECK(ROW(NONE, LINE HOST "Content-Length: 0\r\n" END),
-        ROW(NONE, LINE HOST "content-length:5\r\n" END),
-        ROW(NONE, LINE HOST "CONTENT-LENGTH: \t 5  \r\n" END),
-        ROW(NONE, LINE HOST "Content-Length: 9223372036854775807\r\n" END),
-        LENGTH(""), LENGTH(" "), LENGTH(" 00"), LENGTH(" 05"), LENGTH(" 0x5"),
-        LENGTH(" +5"), LENGTH(" -5"), LENGTH(" 5 5"), LENGTH(" 5,5"),
-        LENGTH(" 5, 5"), LENGTH(" 5,"), LENGTH(" ,5"), LENGTH(" 5;"),
-        LENGTH(" 5\t"), LENGTH(" 5 \t "), LENGTH(" 5a"), LENGTH(" a"),
-        LENGTH(" 5.0"), LENGTH(" 1e3"), LENGTH(" 5_0"), LENGTH(" \"5\""),
-        LENGTH(" \xb2"), LENGTH(" chunked"), LENGTH(" 9223372036854775808"),
-        LENGTH(" 9223372036854775810"), LENGTH(" 10000000000000000000"),
-        LENGTH(" 18446744073709551616"), LENGTH(" 18446744073709551621"),
-        LENGTH(" 340282366920938463463374607431768211461"),
-        LENGTH(" 5\r\nContent-Length: 5"), LENGTH(" 5\r\nContent-Length: 6"),
-        LENGTH(" 5\r\nA: b\r\ncontent-length:"),
-        LENGTH("\r\nContent-Length: 5"));
+    CHECK(content_length_is_one_plain_number);
 }
 
 static void content_length_is_read(void **state)
@@ -1001,41 +696,10 @@ static void content_length_is_read(void **state)
     assert_true(head.content_length == 0);
 }
 
-#define CODING(reason, value)                                                  \
-    ROW(reason, LINE HOST "Transfer-Encoding:" value "\r\n" END),              \
-        ROW(reason,                                                            \
-            "PUT / HTTP/1.1\r\n" HOST "Transfer-Encoding:" value "\r\n" END)
-
 static void transfer_encoding_is_chunked_alone(void **state)
 {
     (void)state;
-    CHECK(CODING(NONE, " chunked"), CODING(NONE, "chunked"),
-        CODING(NONE, " Chunked"), CODING(NONE, " CHUNKED \t "),
-        CODING(BAD_CODING, " gzip"), CODING(BAD_CODING, " identity"),
-        CODING(BAD_CODING, " gzip, chunked"),
-        CODING(BAD_CODING, " identity, chunked"),
-        CODING(BAD_CODING, " xchunked"), CODING(BAD_CODING, " chunkedx"),
-        CODING(BAD_CODING, " chunke"), CODING(BAD_CODING, " chunked;q=1"),
-        CODING(BAD_CODING, " \"chunked\""), CODING(BAD_CODING, " chunked foo"),
-        CODING(BAD_CODING, " chun\xeb"
-                           "ed"),
-        CODING(BAD_CODING, " 5"), CODING(BAD_TRANSFER_ENCODING, ""),
-        CODING(BAD_TRANSFER_ENCODING, " "), CODING(BAD_TRANSFER_ENCODING, " ,"),
-        CODING(BAD_TRANSFER_ENCODING, " chunked,"),
-        CODING(BAD_TRANSFER_ENCODING, " ,chunked"),
-        CODING(BAD_TRANSFER_ENCODING, " chunked, chunked"),
-        CODING(BAD_TRANSFER_ENCODING, " chunked, gzip"),
-        CODING(BAD_TRANSFER_ENCODING, " chunked, identity"),
-        CODING(BAD_TRANSFER_ENCODING, " chunked\r\nTransfer-Encoding: chunked"),
-        CODING(BAD_TRANSFER_ENCODING, " gzip\r\nTransfer-Encoding: chunked"),
-        CODING(
-            BAD_TRANSFER_ENCODING, " chunked\r\ntransfer-encoding: identity"),
-        CODING(BAD_TRANSFER_ENCODING, "\r\nTransfer-Encoding: chunked"),
-        CODING(BAD_TRANSFER_ENCODING, " chunked\r\nTransfer-Encoding:"),
-        ROW(BAD_TRANSFER_ENCODING,
-            "GET / HTTP/1.0\r\n" HOST "Transfer-Encoding: chunked\r\n" END),
-        ROW(BAD_TRANSFER_ENCODING,
-            "GET / HTTP/1.0\r\n" HOST "Transfer-Encoding: gzip\r\n" END));
+    CHECK(transfer_encoding_is_chunked_alone);
 }
 
 static void chunked_is_told(void **state)
@@ -1056,58 +720,19 @@ static void chunked_is_told(void **state)
 static void length_and_coding_together_are_refused(void **state)
 {
     (void)state;
-#define L "Content-Length: 5\r\n"
-#define T "Transfer-Encoding: chunked\r\n"
-    CHECK(ROW(BAD_TRANSFER_ENCODING, LINE HOST L T END),
-        ROW(BAD_TRANSFER_ENCODING, LINE HOST T L END),
-        ROW(BAD_TRANSFER_ENCODING, LINE T HOST L END),
-        ROW(BAD_TRANSFER_ENCODING, LINE HOST "content-length: 0\r\n" T END),
-        ROW(BAD_TRANSFER_ENCODING, LINE HOST "Content-Length: x\r\n" T END),
-        ROW(BAD_TRANSFER_ENCODING, LINE HOST T "Content-Length:\r\n" END),
-        ROW(BAD_TRANSFER_ENCODING, LINE HOST L "Transfer-Encoding:\r\n" END),
-        ROW(BAD_TRANSFER_ENCODING, LINE HOST "Transfer-Encoding:\r\n" L END),
-        ROW(BAD_TRANSFER_ENCODING,
-            LINE HOST L "Transfer-Encoding: gzip\r\n" END),
-        ROW(BAD_TRANSFER_ENCODING, LINE HOST L L T END),
-        ROW(BAD_TRANSFER_ENCODING, LINE L T END),
-        ROW(BAD_TRANSFER_ENCODING, "PUT / HTTP/1.1\r\n" HOST L T END),
-        ROW(BAD_TRANSFER_ENCODING, "POST / HTTP/1.0\r\n" HOST L T END));
+    CHECK(length_and_coding_together_are_refused);
 }
 
 static void smuggling_classics_are_refused(void **state)
 {
     (void)state;
-    CHECK(ROW(BAD_FIELD, LINE HOST L "Transfer-Encoding : chunked\r\n" END),
-        ROW(BAD_FIELD, LINE HOST L "Transfer-Encoding\t: chunked\r\n" END),
-        ROW(BAD_FIELD, LINE HOST L " Transfer-Encoding: chunked\r\n" END),
-        ROW(BAD_FIELD,
-            LINE HOST L "X: y\r\n Transfer-Encoding: chunked\r\n" END),
-        ROW(BAD_FIELD, LINE HOST L "Transfer-Encoding: \x0b"
-                                   "chunked\r\n" END),
-        ROW(BAD_FIELD, LINE HOST L "Transfer-Encoding: chunked\0\r\n" END),
-        ROW(BAD_FIELD, LINE HOST L "Transfer-Encoding\0: chunked\r\n" END),
-        ROW(BAD_FIELD, LINE HOST L "\0Transfer-Encoding: chunked\r\n" END),
-        ROW(BAD_FIELD, LINE HOST "\xff" T END),
-        ROW(BAD_LINE_END,
-            LINE HOST L "X: y\nTransfer-Encoding: chunked\r\n" END),
-        ROW(BAD_LINE_END,
-            LINE HOST L "X: y\rTransfer-Encoding: chunked\r\n" END),
-        ROW(BAD_LINE_END, LINE HOST "X: y\n" T END),
-        ROW(BAD_LINE_END, LINE HOST "Content-Length: 5\n" END),
-        ROW(BAD_LINE_END, LINE HOST L "\n"),
-        ROW(BAD_TRANSFER_ENCODING,
-            LINE HOST L "Transfer-Encoding: chunked\r\n"
-                        "Transfer-encoding: cow\r\n" END),
-        ROW(BAD_TRANSFER_ENCODING,
-            LINE HOST L "Transfer-Encoding: xchunked\r\n" END),
-        ROW(BAD_CONTENT_LENGTH,
-            LINE HOST "Content-Length: 0\r\nContent-Length: 44\r\n" END),
-        ROW(BAD_CONTENT_LENGTH, LINE HOST "Content-Length: 0, 44\r\n" END),
-        ROW(BAD_HOST, LINE "Host: a\r\nHost: b\r\n" END),
-        ROW(BAD_FIELD, LINE "Host : a\r\n" HOST END),
-        ROW(BAD_REQUEST_LINE, "GET / HTTP/1.1 X: HTTP/1.1\r\n" HOST END));
-#undef L
-#undef T
+    CHECK(smuggling_classics_are_refused);
+}
+
+static void versions_of_llhttp_decide_nothing(void **state)
+{
+    (void)state;
+    CHECK(versions_of_llhttp_decide_nothing);
 }
 
 /* ---- Expect, Connection, and what is handed on ---- */
@@ -1125,17 +750,7 @@ static void expectation_is_100_continue_or_refused(void **state)
     assert_false(head.expect_continue);
     head = read_head(LINE HOST "Expects: 100-continue\r\n" END);
     assert_false(head.expect_continue);
-    CHECK(ROW(BAD_EXPECTATION, LINE HOST "Expect:\r\n" END),
-        ROW(BAD_EXPECTATION, LINE HOST "Expect: 100\r\n" END),
-        ROW(BAD_EXPECTATION, LINE HOST "Expect: 100-continues\r\n" END),
-        ROW(BAD_EXPECTATION, LINE HOST "Expect: 100-continue, x\r\n" END),
-        ROW(BAD_EXPECTATION, LINE HOST "Expect: x=\"y\"\r\n" END),
-        ROW(BAD_EXPECTATION,
-            LINE HOST "Expect: 100-continue\r\nExpect: x\r\n" END),
-        ROW(BAD_EXPECTATION,
-            LINE HOST "Expect: x\r\nExpect: 100-continue\r\n" END),
-        ROW(BAD_EXPECTATION, "GET / HTTP/1.0\r\nExpect: x\r\n" END),
-        ROW(BAD_EXPECTATION, "PUT / HTTP/1.1\r\n" HOST "Expect: x\r\n" END));
+    CHECK(expectation_is_100_continue_or_refused);
 }
 
 static void connection_says_whether_to_stay(void **state)
@@ -1193,10 +808,7 @@ static void connection_says_whether_to_stay(void **state)
 static void connection_holds_tokens(void **state)
 {
     (void)state;
-    CHECK(ROW(BAD_FIELD, LINE HOST "Connection: \"close\"\r\n" END),
-        ROW(BAD_FIELD, LINE HOST "Connection: clo se\r\n" END),
-        ROW(BAD_FIELD, LINE HOST "Connection: close;\r\n" END),
-        ROW(BAD_FIELD, LINE HOST "Connection: close, \xe9\r\n" END));
+    CHECK(connection_holds_tokens);
 }
 
 static void fields_that_are_handed_on_are_found(void **state)
@@ -1264,8 +876,7 @@ static void repeated_fields_keep_one_meaning(void **state)
     text = LINE HOST "Content-Encoding:\r\nContent-Encoding: br\r\n\r\n";
     head = read_head(text);
     assert_span(text, head.content_encoding, "br");
-    CHECK(ROW(
-        BAD_FIELD, LINE HOST "Content-Type: a/b\r\ncontent-type: a/b\r\n" END));
+    CHECK(repeated_fields_keep_one_meaning);
 }
 
 static void unsafe_request_id_is_absent(void **state)
@@ -1339,13 +950,7 @@ static void refused_section_still_tells_method_and_version(void **state)
 static void malformed_comes_before_not_offered(void **state)
 {
     (void)state;
-    CHECK(ROW(BAD_HOST, LINE "Transfer-Encoding: gzip\r\nExpect: x\r\n" END),
-        ROW(BAD_HOST, LINE "Expect: x\r\n" END),
-        ROW(BAD_FIELD,
-            LINE HOST "Transfer-Encoding: gzip\r\nConnection: (\r\n" END),
-        ROW(BAD_CODING,
-            LINE HOST "Transfer-Encoding: gzip\r\nExpect: x\r\n" END),
-        ROW(BAD_CONTENT_LENGTH, LINE "Content-Length: x\r\nExpect: x\r\n" END));
+    CHECK(malformed_comes_before_not_offered);
 }
 
 /* Field order decides nothing: each pair of fields is tried both ways. */
@@ -1523,8 +1128,8 @@ static void field_lines_are_counted(void **state)
     verdict = look(&scan, bytes, length + 2, LIMIT);
     assert_int_equal(verdict.scan, HCS_SCAN_DONE);
     same_in_pieces(bytes, length + 2, LIMIT, &verdict);
-    assert_int_equal(
-        hcs_head_parse(&parser, bytes, length + 2, &head), HCS_REASON_NONE);
+    assert_int_equal(hcs_head_parse(&parser, &scan, bytes, length + 2, &head),
+        HCS_REASON_NONE);
 
     memcpy(bytes + length, "A:b\r\n\r\n", 7);
     scan = (struct hcs_head_scan){0};
@@ -1601,6 +1206,16 @@ static int last_value_is_lost(llhttp_t *llhttp, const char *at, size_t length)
     return silent ? 0 : original.on_header_value(llhttp, at, length);
 }
 
+static enum hcs_reason scan_and_parse(
+    struct hcs_parser *with, const char *text, struct hcs_head *head)
+{
+    struct hcs_head_scan scan = {0};
+    struct verdict verdict = look(&scan, text, strlen(text), LIMIT);
+
+    assert_int_equal(verdict.scan, HCS_SCAN_DONE);
+    return hcs_head_parse(with, &scan, text, verdict.head_length, head);
+}
+
 static enum hcs_reason parse_through(
     const llhttp_settings_t *settings, const char *text)
 {
@@ -1609,7 +1224,7 @@ static enum hcs_reason parse_through(
     llhttp_settings_t copy = *settings;
 
     tampered.fresh.settings = &copy;
-    return hcs_head_parse(&tampered, text, strlen(text), &head);
+    return scan_and_parse(&tampered, text, &head);
 }
 
 static void readers_that_differ_are_a_refusal(void **state)
@@ -1663,12 +1278,11 @@ static void objection_of_llhttp_alone_is_a_refusal(void **state)
     tampered.fresh.type = HTTP_RESPONSE;
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         assert_int_not_equal(
-            hcs_head_parse(&tampered, texts[i], strlen(texts[i]), &head),
-            HCS_REASON_NONE);
+            scan_and_parse(&tampered, texts[i], &head), HCS_REASON_NONE);
         assert_int_equal(head.method, i == 0 ? HCS_GET : HCS_POST);
     }
-    assert_int_equal(hcs_head_parse(&tampered, bad, sizeof bad - 1, &head),
-        HCS_REASON_BAD_HOST);
+    assert_int_equal(
+        scan_and_parse(&tampered, bad, &head), HCS_REASON_BAD_HOST);
 }
 
 /* ---- one field by name ---- */
@@ -1766,7 +1380,7 @@ static void mutated_sections_have_one_verdict(void **state)
         verdict = look(&scan, text, length, LIMIT);
         same_in_pieces(text, length, LIMIT, &verdict);
         if (verdict.scan != HCS_SCAN_DONE ||
-            hcs_head_parse(&parser, text, verdict.head_length, &head) !=
+            hcs_head_parse(&parser, &scan, text, verdict.head_length, &head) !=
                 HCS_REASON_NONE) {
             continue;
         }
@@ -1815,6 +1429,7 @@ int main(void)
         cmocka_unit_test(target_has_the_form_that_goes_with_the_method),
         cmocka_unit_test(absolute_form_is_http_with_a_valid_authority),
         cmocka_unit_test(absolute_form_has_the_say_over_host),
+        cmocka_unit_test(https_is_told_from_http),
         cmocka_unit_test(empty_path_is_a_slash),
         cmocka_unit_test(asterisk_is_told),
         cmocka_unit_test(authority_form_gives_the_host),
@@ -1844,6 +1459,7 @@ int main(void)
         cmocka_unit_test(chunked_is_told),
         cmocka_unit_test(length_and_coding_together_are_refused),
         cmocka_unit_test(smuggling_classics_are_refused),
+        cmocka_unit_test(versions_of_llhttp_decide_nothing),
         cmocka_unit_test(expectation_is_100_continue_or_refused),
         cmocka_unit_test(connection_says_whether_to_stay),
         cmocka_unit_test(connection_holds_tokens),
