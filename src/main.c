@@ -1,6 +1,7 @@
 #include "app/config.h"
 #include "app/server.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -62,14 +63,15 @@ static int with_config(enum action action)
 {
     struct hcs_config config;
     char error[1024];
-    int rc = 0;
+    int rc = hcs_config_load(&config, environ, error, sizeof(error));
 
-    if (hcs_config_load(&config, environ, error, sizeof(error)) != 0 ||
-        (action != SERVE &&
-            hcs_server_check(&config, error, sizeof(error)) != 0)) {
+    if (rc == 0 && action != SERVE) {
+        rc = hcs_server_check(&config, error, sizeof(error));
+    }
+    if (rc != 0) {
         fprintf(stderr, "hcsd: %s\n", error);
         hcs_config_fini(&config);
-        return EX_CONFIG;
+        return rc == -ENOMEM ? EX_OSERR : EX_CONFIG;
     }
     if (action == SERVE) {
         rc = hcs_server_run(&config, HCS_VERSION, getenv("NOTIFY_SOCKET"));

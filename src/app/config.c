@@ -82,6 +82,7 @@ enum verdict {
     GOOD,
     REFUSED, /* and what is allowed should be added */
     FAILED,  /* the message says all there is to say */
+    NO_MEMORY,
 };
 
 struct setting;
@@ -476,7 +477,7 @@ static enum verdict keep_text(const struct setting *setting, const char *value,
 
     if (copy == NULL) {
         append(error, "out of memory");
-        return FAILED;
+        return NO_MEMORY;
     }
     *text_place(setting, config) = copy;
     return GOOD;
@@ -726,7 +727,7 @@ static enum verdict add_entry(
     }
     if (!add_route(config, &parts)) {
         append(error, "out of memory");
-        return FAILED;
+        return NO_MEMORY;
     }
     cut(error, before);
     return GOOD;
@@ -802,7 +803,7 @@ static enum verdict parse_handlers(const struct setting *setting,
     (void)setting;
     if (copy == NULL) {
         append(error, "out of memory");
-        return FAILED;
+        return NO_MEMORY;
     }
     verdict = add_entries(copy, config, error);
     free(copy);
@@ -1270,7 +1271,7 @@ static void begin_error(struct text *error, const char *name, const char *value)
     append(error, ": ");
 }
 
-static bool load_setting(const struct setting *setting,
+static enum verdict load_setting(const struct setting *setting,
     struct hcs_config *config, char *const env[], struct text *error)
 {
     const char *value = look_up(env, setting->name);
@@ -1285,7 +1286,7 @@ static bool load_setting(const struct setting *setting,
         append(error, "; allowed: ");
         setting->kind->allowed(setting, error);
     }
-    return verdict == GOOD;
+    return verdict;
 }
 
 int hcs_config_load(struct hcs_config *config, char *const env[], char *error,
@@ -1298,12 +1299,15 @@ int hcs_config_load(struct hcs_config *config, char *const env[], char *error,
     if (file != NULL && look_up(env, "HANDLERS") != NULL) {
         begin_error(&message, "HANDLERS_FILE", file);
         append(&message, "HANDLERS is set too; allowed: one of the two");
-        return -1;
+        return -EINVAL;
     }
     for (size_t i = 0; i < SETTING_COUNT; i++) {
-        if (!load_setting(&settings[i], config, env, &message)) {
+        enum verdict verdict =
+            load_setting(&settings[i], config, env, &message);
+
+        if (verdict != GOOD) {
             hcs_config_fini(config);
-            return -1;
+            return verdict == NO_MEMORY ? -ENOMEM : -EINVAL;
         }
     }
     cut(&message, 0);

@@ -59,9 +59,9 @@ struct hcs_config {
 };
 
 /* Reads every setting from env (as environ; NULL-terminated; NULL itself is an
- * empty one). 0, or -1 with one line in error that names the variable, the
- * value and what is allowed (512 bytes hold any); *config is then empty. Empty
- * values mean the default. */
+ * empty one). 0, or -EINVAL with one line in error that names the variable, the
+ * value and what is allowed (512 bytes hold any), or -ENOMEM; *config is then
+ * empty. Empty values mean the default. */
 int hcs_config_load(struct hcs_config *config, char *const env[], char *error,
     size_t error_size);
 void hcs_config_fini(struct hcs_config *config);

@@ -37,6 +37,7 @@ enum {
     MMAP_THRESHOLD = 128 * 1024,
     TRIM_EXCESS = 4 * 1024 * 1024,
     TRIM_TICKS = 5,
+    TRIM_HURRY_MS = 100, /* when memory is refused */
     KEPT_BACK_PART = 32, /* of MEMORY_BUDGET: a 32nd, */
     KEPT_BACK_MIN = 1024 * 1024,
     KEPT_BACK_MAX = 64 * 1024 * 1024,
@@ -59,12 +60,14 @@ struct server {
     int signals;          /* signalfd */
     int loops_ended;      /* eventfd: each loop that ends adds 1 */
     int statm;            /* /proc/self/statm */
-    pthread_mutex_t lock; /* of the four below, and changed */
+    int highest_fd;       /* of all that was open before the loops began */
+    pthread_mutex_t lock; /* of the five below, and changed */
     pthread_cond_t changed;
     unsigned opened;
     unsigned failed;
     int error;       /* of the first that failed */
     int table_error; /* why a table is shared, or 0 */
+    unsigned shared; /* loops whose table could not be made private */
     bool go;         /* all are open: run */
     enum phase phase;
     uint64_t phase_end_ms;
@@ -74,6 +77,7 @@ struct server {
     uint64_t past_jobs[PAST_TICKS];
     uint64_t ticks;
     uint64_t trimmed_tick;
+    _Atomic uint64_t hurried_ms; /* the last trim before a refusal */
 };
 
 static const struct hcs_handler *const BUILTIN[] = {
@@ -113,6 +117,7 @@ static int add_route(struct hcs_router *router,
     const struct hcs_handler *handler = find_builtin(route->kind);
     char why[ERROR_LENGTH];
     int length;
+    int rc;
 
     if (handler == NULL) {
         length = snprintf(error, error_size,
@@ -124,50 +129,52 @@ static int add_route(struct hcs_router *router,
             length += snprintf(error + length, error_size - (size_t)length,
                 " %s", BUILTIN[i]->name);
         }
-        return -1;
+        return -EINVAL;
     }
     if (route->query != NULL) {
         snprintf(error, error_size, "HANDLERS: %s=%s: takes no settings (?%s)",
             route->path, route->kind, route->query);
-        return -1;
+        return -EINVAL;
     }
-    if (hcs_router_add(router, route->path, handler, route->argument, why,
-            sizeof(why)) != 0) {
+    rc = hcs_router_add(
+        router, route->path, handler, route->argument, why, sizeof(why));
+    if (rc != 0) {
         snprintf(error, error_size, "HANDLERS: %s=%s: %s", route->path,
             route->kind, why);
-        return -1;
     }
-    return 0;
+    return rc;
 }
 
-static struct hcs_router *make_router(
-    const struct hcs_config *config, char *error, size_t error_size)
+/* Gives the router. As hcs_server_check. */
+static int make_router(struct hcs_router **out, const struct hcs_config *config,
+    char *error, size_t error_size)
 {
     struct hcs_router *router = hcs_router_create();
 
     if (router == NULL) {
         snprintf(error, error_size, "out of memory");
-        return NULL;
+        return -ENOMEM;
     }
     for (size_t i = 0; i < config->route_count; i++) {
-        if (add_route(router, &config->routes[i], error, error_size) != 0) {
+        int rc = add_route(router, &config->routes[i], error, error_size);
+
+        if (rc != 0) {
             hcs_router_destroy(router);
-            return NULL;
+            return rc;
         }
     }
-    return router;
+    *out = router;
+    return 0;
 }
 
 int hcs_server_check(
     const struct hcs_config *config, char *error, size_t error_size)
 {
-    struct hcs_router *router = make_router(config, error, error_size);
+    struct hcs_router *router = NULL;
+    int rc = make_router(&router, config, error, error_size);
 
-    if (router == NULL) {
-        return -1;
-    }
     hcs_router_destroy(router);
-    return 0;
+    return rc;
 }
 
 /* --- The loops' threads. */
@@ -196,18 +203,21 @@ static int enter_private_table(
     const struct server *server, const struct hcs_shard *shard)
 {
     unsigned loops = server->service.shard_count;
-    int keep[3 + loops];
+    int keep[4 + loops];
     size_t count = 0;
 
     keep[count++] = hcs_log_fd(server->log);
     keep[count++] = server->loops_ended;
+    if (server->statm >= 0) {
+        keep[count++] = server->statm;
+    }
     keep[count++] = shard->listener;
     /* Every doorbell: who finds another loop's dead entry in the queue rings
      * there, and under its number must not stand a client. */
     for (unsigned i = 0; i < loops; i++) {
         keep[count++] = server->shards[i]->mailbox.fd;
     }
-    return hcs_fdtable_make_private(keep, count, highest_fd(server));
+    return hcs_fdtable_make_private(keep, count, server->highest_fd);
 }
 
 static void *loop_main(void *argument)
@@ -226,6 +236,7 @@ static void *loop_main(void *argument)
     pthread_mutex_lock(&server->lock);
     if (table_error != 0) {
         server->table_error = table_error;
+        server->shared++;
     }
     if (rc == 0) {
         server->opened++;
@@ -244,6 +255,10 @@ static void *loop_main(void *argument)
             hcs_shard_command(start.shard, HCS_COMMAND_CUT);
         }
         hcs_shard_run(start.shard);
+        if (!server->config->private_fd_tables || table_error != 0) {
+            /* It was main's too. Main looks after it has joined us. */
+            server->listeners[start.shard->index] = -1;
+        }
     }
     (void)eventfd_write(server->loops_ended, 1);
     return NULL;
@@ -254,6 +269,7 @@ static int start_loops(struct server *server)
 {
     int rc = 0;
 
+    server->highest_fd = highest_fd(server);
     for (unsigned i = 0; rc == 0 && i < server->service.shard_count; i++) {
         struct loop_start *start = malloc(sizeof(*start));
 
@@ -278,6 +294,14 @@ static int start_loops(struct server *server)
     while (
         server->opened < server->service.shard_count && server->failed == 0) {
         pthread_cond_wait(&server->changed, &server->lock);
+    }
+    if (server->failed == 0 && server->shared > 0 &&
+        server->shared < server->service.shard_count) {
+        /* Not forbidden, then, but short of something. Main's copies of the
+         * listeners go by one rule for all loops. */
+        server->failed++;
+        server->error = server->table_error;
+        pthread_cond_broadcast(&server->changed);
     }
     rc = server->failed > 0 ? server->error : 0;
     pthread_mutex_unlock(&server->lock);
@@ -309,29 +333,72 @@ static void command_all(struct server *server, enum hcs_command command)
 
 /* --- Figures, once a second. */
 
-static void look_at_memory(struct server *server)
+/* False when the kernel does not tell. */
+static bool read_memory(
+    const struct server *server, size_t *virtual_bytes, size_t *resident_bytes)
 {
-    struct hcs_pulse *pulse = &server->service.pulse;
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     char text[128];
     ssize_t n = pread(server->statm, text, sizeof(text) - 1, 0);
     unsigned long long virtual_pages;
     unsigned long long resident_pages;
-    size_t overhead;
 
     if (n <= 0) {
-        return;
+        return false;
     }
     text[n] = '\0';
     if (sscanf(text, "%llu %llu", &virtual_pages, &resident_pages) != 2) {
+        return false;
+    }
+    *virtual_bytes = (size_t)virtual_pages * page;
+    *resident_bytes = (size_t)resident_pages * page;
+    return true;
+}
+
+/* For the budget, on whichever thread takes from it. A trim costs milliseconds
+ * at most, and is better than a refusal; but not for each of a flood. */
+static void look_for_budget(void *context, bool refusing)
+{
+    struct server *server = context;
+    size_t virtual_bytes;
+    size_t resident_bytes;
+
+    if (!read_memory(server, &virtual_bytes, &resident_bytes)) {
+        return;
+    }
+    if (hcs_budget_correct(&server->budget, resident_bytes) >
+            server->budget.baseline + TRIM_EXCESS &&
+        refusing) {
+        uint64_t now_ms = hcs_clock_ms();
+        uint64_t last_ms =
+            atomic_load_explicit(&server->hurried_ms, memory_order_relaxed);
+
+        if (now_ms >= last_ms + TRIM_HURRY_MS &&
+            atomic_compare_exchange_strong_explicit(&server->hurried_ms,
+                &last_ms, now_ms, memory_order_relaxed, memory_order_relaxed)) {
+            malloc_trim(0);
+            if (read_memory(server, &virtual_bytes, &resident_bytes)) {
+                (void)hcs_budget_correct(&server->budget, resident_bytes);
+            }
+        }
+    }
+}
+
+static void look_at_memory(struct server *server)
+{
+    struct hcs_pulse *pulse = &server->service.pulse;
+    size_t virtual_bytes;
+    size_t resident_bytes;
+    size_t overhead;
+
+    if (!read_memory(server, &virtual_bytes, &resident_bytes)) {
         return;
     }
     atomic_store_explicit(
-        &pulse->virtual_bytes, virtual_pages * page, memory_order_relaxed);
+        &pulse->virtual_bytes, virtual_bytes, memory_order_relaxed);
     atomic_store_explicit(
-        &pulse->resident_bytes, resident_pages * page, memory_order_relaxed);
-    overhead =
-        hcs_budget_correct(&server->budget, (size_t)resident_pages * page);
+        &pulse->resident_bytes, resident_bytes, memory_order_relaxed);
+    overhead = hcs_budget_correct(&server->budget, resident_bytes);
     /* Freed blocks that malloc keeps: here, where no client waits, they go
      * back to the kernel. */
     if (overhead > server->budget.baseline + TRIM_EXCESS &&
@@ -590,10 +657,10 @@ static int open_descriptors(struct server *server)
         return fail(EX_OSERR, "signalfd: %s", strerror(errno));
     }
     server->loops_ended = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    server->statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
     if (server->loops_ended < 0) {
         return fail(EX_OSERR, "eventfd: %s", strerror(errno));
     }
+    server->statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
     return 0;
 }
 
@@ -701,10 +768,13 @@ static unsigned count_main_fds(const struct server *server)
      * the notify socket, and for each loop a listener and a doorbell when the
      * table is main's own; shared ones count with the loops. */
     unsigned own = 3 + 3 + 3 + (server->notify.fd >= 0 ? 1 : 0);
+    unsigned loops =
+        server->service.private_tables ? server->service.shard_count : 0;
 
-    return server->service.private_tables
-               ? own + 2 * server->service.shard_count
-               : own;
+    own += 2 * loops;
+    /* Without statm, neither we nor the private tables, which are counted with
+     * it, have one. */
+    return server->statm >= 0 ? own : own - 1 - loops;
 }
 
 /* 0, or an exit status with what went wrong said. */
@@ -726,14 +796,19 @@ static int begin(struct server *server, const char *notify_socket)
         return fail(EX_OSERR, "log: %s", strerror(-rc));
     }
     service->log = server->log;
+    if (server->statm < 0) {
+        hcs_log_print(server->log, HCS_LOG_WARN,
+            "cannot read /proc/self/statm: MEMORY_BUDGET counts what was asked "
+            "for, not what is resident");
+    }
     rc = hcs_notify_open(&server->notify, notify_socket);
     if (rc != 0) {
         hcs_log_print(
             server->log, HCS_LOG_WARN, "NOTIFY_SOCKET: %s", strerror(-rc));
     }
-    service->router = make_router(config, error, sizeof(error));
-    if (service->router == NULL) {
-        return fail(EX_CONFIG, "%s", error);
+    rc = make_router(&service->router, config, error, sizeof(error));
+    if (rc != 0) {
+        return fail(rc == -ENOMEM ? EX_OSERR : EX_CONFIG, "%s", error);
     }
     rc = open_listeners(server);
     if (rc != 0) {
@@ -888,6 +963,8 @@ int hcs_server_run(const struct hcs_config *config, const char *version,
     rc = begin(&server, notify_socket);
     if (rc == 0) {
         tick(&server);
+        hcs_budget_look_every(&server.budget, server.budget.kept_back / 2,
+            look_for_budget, &server);
         say_ready(&server);
         let_loops_run(&server);
         serve(&server);

@@ -12,8 +12,8 @@
 
 #include <stddef.h>
 
-/* Opens every handler of the configuration and closes it again. 0, or -1 with
- * one line in error. */
+/* Opens every handler of the configuration and closes it again. 0, or
+ * -EINVAL with one line in error, or -ENOMEM. */
 int hcs_server_check(
     const struct hcs_config *config, char *error, size_t error_size);
 

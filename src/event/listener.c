@@ -16,6 +16,7 @@ enum {
     TCP_FLAGS_OFFSET = 13,
     TCP_FLAG_SYN = 0x02,
     TCP_FLAG_ACK = 0x10,
+    UNSENT_MAX = 128 * 1024, /* twice what one send of small replies holds */
 };
 
 int hcs_address_make(
@@ -99,6 +100,10 @@ static int open_one(int *out, const struct hcs_address *address, bool first)
         rc = -errno;
         goto out;
     }
+    /* Accepted sockets inherit it. Else the kernel takes megabytes for each
+     * client that does not read (tcp_wmem), beyond every setting; what it does
+     * not take stays with us, within MEMORY_BUDGET. Without it all works. */
+    (void)turn_on(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_MAX);
     *out = fd;
     fd = -1; /* given to the caller */
 out:
@@ -138,6 +143,7 @@ int hcs_listener_open(struct hcs_address *address, int *fds, size_t count)
 out:
     while (opened > 0) {
         close(fds[--opened]);
+        fds[opened] = -1; /* the caller closes what it finds there */
     }
     return rc;
 }

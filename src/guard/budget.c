@@ -12,6 +12,16 @@ void hcs_budget_init(struct hcs_budget *budget, size_t limit_bytes)
     budget->limit = limit_bytes;
     budget->kept_back = 0;
     budget->baseline = 0;
+    atomic_init(&budget->unseen, 0);
+    budget->look = NULL;
+}
+
+void hcs_budget_look_every(struct hcs_budget *budget, size_t bytes,
+    hcs_budget_look_fn *look, void *context)
+{
+    budget->look_bytes = bytes;
+    budget->look = look;
+    budget->look_context = context;
 }
 
 void hcs_budget_keep_back(struct hcs_budget *budget, size_t bytes)
@@ -20,10 +30,18 @@ void hcs_budget_keep_back(struct hcs_budget *budget, size_t bytes)
     atomic_store_explicit(&budget->overhead, bytes, memory_order_relaxed);
 }
 
-/* Relaxed throughout: the counter carries no data from thread to thread. */
-bool hcs_budget_take(void *context, size_t bytes)
+/* Relaxed throughout: the counters carry no data from thread to thread. */
+static void look_if_due(struct hcs_budget *budget, size_t bytes)
 {
-    struct hcs_budget *budget = context;
+    if (atomic_fetch_add_explicit(&budget->unseen, bytes,
+            memory_order_relaxed) >= budget->look_bytes) {
+        atomic_store_explicit(&budget->unseen, 0, memory_order_relaxed);
+        budget->look(budget->look_context, false);
+    }
+}
+
+static bool take(struct hcs_budget *budget, size_t bytes)
+{
     size_t overhead =
         atomic_load_explicit(&budget->overhead, memory_order_relaxed);
     size_t used = atomic_load_explicit(&budget->used, memory_order_relaxed);
@@ -36,6 +54,21 @@ bool hcs_budget_take(void *context, size_t bytes)
     } while (!atomic_compare_exchange_weak_explicit(&budget->used, &used,
         used + bytes, memory_order_relaxed, memory_order_relaxed));
     return true;
+}
+
+bool hcs_budget_take(void *context, size_t bytes)
+{
+    struct hcs_budget *budget = context;
+
+    if (budget->look == NULL) {
+        return take(budget, bytes);
+    }
+    look_if_due(budget, bytes);
+    if (take(budget, bytes)) {
+        return true;
+    }
+    budget->look(budget->look_context, true);
+    return take(budget, bytes);
 }
 
 void hcs_budget_give(void *context, size_t bytes)
@@ -109,6 +142,14 @@ void *hcs_budget_resize(struct hcs_budget *budget, void *block, size_t bytes)
     }
     hcs_budget_give(budget, before);
     return moved;
+}
+
+void *hcs_budget_alloc_charged(struct hcs_budget *budget, size_t bytes)
+{
+    void *block = malloc(bytes);
+
+    (void)hcs_budget_charge(budget, charge(block));
+    return block;
 }
 
 void hcs_budget_free(struct hcs_budget *budget, void *block)

@@ -10,7 +10,8 @@ enum {
     LINGER_IDLE_MS = 5000, /* without a byte, after the last reply */
     LINGER_MAX_MS = 30000,
     LINGER_MAX_BYTES = 64 * 1024 * 1024,
-    LINGER_MAX_CONNS = 4096, /* a loop */
+    LINGER_MAX_CONNS = 4096,  /* a loop */
+    BOX_NEVER_REFUSED = 1024, /* for a reply's head and a few small replies */
 };
 
 static bool send_failed(struct hcs_conn *c)
@@ -67,7 +68,12 @@ static void keep_unsent(struct hcs_conn *c, const char *bytes, size_t length,
     struct hcs_large *large, size_t large_sent)
 {
     struct hcs_budget *budget = c->shard->service->budget;
-    struct hcs_outbox *box = hcs_budget_alloc(budget, sizeof(*box) + length);
+    size_t box_bytes = sizeof(struct hcs_outbox) + length;
+    /* The reply is there already, and the client has seen its beginning: not
+     * for want of so little. MAX_CONNECTIONS bounds it. */
+    struct hcs_outbox *box = box_bytes <= BOX_NEVER_REFUSED
+                                 ? hcs_budget_alloc_charged(budget, box_bytes)
+                                 : hcs_budget_alloc(budget, box_bytes);
 
     if (box == NULL) {
         if (large != NULL && large->request != NULL) {
@@ -78,7 +84,10 @@ static void keep_unsent(struct hcs_conn *c, const char *bytes, size_t length,
         return;
     }
     *box = (struct hcs_outbox){
-        .length = length, .since_ms = c->shard->loop.now_ms};
+        .length = length,
+        .body = "", /* not NULL, which has no NULL + 0 */
+        .since_ms = c->shard->loop.now_ms,
+    };
     memcpy(box->bytes, bytes, length);
     if (large != NULL) {
         box->body = large->bytes;

@@ -1,6 +1,7 @@
 #include "http/router.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -114,7 +115,7 @@ int hcs_router_add(struct hcs_router *router, const char *path,
 
     if (hcs_router_find(router, path, strlen(path)) != NULL) {
         snprintf(error, error_size, "%s is taken", path);
-        return -1;
+        return -EINVAL;
     }
     jobs = realloc(router->jobs, (router->job_count + 1) * sizeof(*jobs));
     if (jobs != NULL) {
@@ -123,7 +124,7 @@ int hcs_router_add(struct hcs_router *router, const char *path,
     route = jobs == NULL ? NULL : insert(router, HCS_RESOURCE_JOB, path);
     if (route == NULL) {
         snprintf(error, error_size, "out of memory");
-        return -1;
+        return -ENOMEM;
     }
     route->index = (unsigned)router->job_count;
     jobs[router->job_count++] = route;
@@ -131,15 +132,15 @@ int hcs_router_add(struct hcs_router *router, const char *path,
         snprintf(error, error_size,
             "%s: built for handler ABI %u; this hcsd has %u", handler->name,
             (unsigned)handler->abi, (unsigned)HCS_HANDLER_ABI);
-        return -1;
+        return -EINVAL;
     }
     if (handler->open != NULL) {
         if (handler->open(&route->self, argument, error, error_size) != 0) {
-            return -1;
+            return -EINVAL;
         }
     } else if (argument != NULL) {
         snprintf(error, error_size, "%s takes no argument", handler->name);
-        return -1;
+        return -EINVAL;
     }
     route->handler = handler; /* open: to be closed */
     return 0;

@@ -41,7 +41,7 @@ struct hcs_router *hcs_router_create(void);
 void hcs_router_destroy(struct hcs_router *router);
 
 /* Opens the handler for the path, which is exact and not reserved. path is
- * copied. 0, or -1 with one line in error. */
+ * copied. 0, or -EINVAL with one line in error, or -ENOMEM. */
 int hcs_router_add(struct hcs_router *router, const char *path,
     const struct hcs_handler *handler, const char *argument, char *error,
     size_t error_size);

@@ -103,8 +103,8 @@ void hcs_service_snapshot(const struct hcs_service *service,
         add_handlers(service, service->shards[i], handlers);
         if (service->private_tables) {
             /* Copies of what all have: those, the log's pipe, the counter of
-             * loops that ended, and the other loops' doorbells. */
-            metrics->open_fds += STANDARD_FDS + 2 + service->shard_count - 1;
+             * loops that ended, statm, and the other loops' doorbells. */
+            metrics->open_fds += STANDARD_FDS + 3 + service->shard_count - 1;
         }
     }
     metrics->version = service->version;

@@ -121,6 +121,71 @@ static void more_resident_than_the_limit_refuses_all_until_corrected(
     assert_true(hcs_budget_take(&budget, 1));
 }
 
+struct looker {
+    struct hcs_budget *budget;
+    size_t resident;     /* as the next look finds it */
+    size_t after_a_trim; /* and then, when it is about a no; 0: as before */
+    unsigned looks;
+    unsigned refusing;
+};
+
+static void look(void *context, bool refusing)
+{
+    struct looker *looker = context;
+
+    looker->looks++;
+    if (refusing) {
+        looker->refusing++;
+        if (looker->after_a_trim != 0) {
+            looker->resident = looker->after_a_trim;
+        }
+    }
+    (void)hcs_budget_correct(looker->budget, looker->resident);
+}
+
+static void what_was_freed_and_stays_resident_is_not_given_twice(void **state)
+{
+    struct hcs_budget budget;
+    struct looker looker = {.budget = &budget, .resident = 1000};
+
+    (void)state;
+    hcs_budget_init(&budget, LIMIT);
+    assert_int_equal(hcs_budget_correct(&budget, 1000), 1000);
+    hcs_budget_look_every(&budget, 10000, look, &looker);
+    for (int i = 0; i < 50; i++) {
+        looker.resident += 1000;
+        assert_true(hcs_budget_take(&budget, 1000));
+    }
+    assert_in_range(looker.looks, 3, 5);
+    hcs_budget_give(&budget, 50000); /* resident is what it was */
+    for (size_t taken = 0; taken < 48000; taken += 1000) {
+        assert_true(hcs_budget_take(&budget, 1000));
+        looker.resident += 1000;
+    }
+    assert_int_equal(looker.refusing, 0);
+    assert_false(hcs_budget_take(&budget, 12000));
+    assert_int_equal(looker.refusing, 1);
+    looker.after_a_trim = 55000;
+    assert_true(hcs_budget_take(&budget, 12000));
+    assert_int_equal(looker.refusing, 2);
+}
+
+static void a_charged_block_is_had_when_nothing_is_left(void **state)
+{
+    struct hcs_budget budget;
+    void *block;
+
+    (void)state;
+    hcs_budget_init(&budget, LIMIT);
+    assert_true(hcs_budget_take(&budget, LIMIT));
+    assert_null(hcs_budget_alloc(&budget, 100));
+    block = hcs_budget_alloc_charged(&budget, 100);
+    assert_non_null(block);
+    assert_in_range(hcs_budget_used(&budget), LIMIT + 100, LIMIT + 200);
+    hcs_budget_free(&budget, block);
+    assert_int_equal(hcs_budget_used(&budget), LIMIT);
+}
+
 static void blocks_are_charged_whole_and_given_back_whole(void **state)
 {
     struct hcs_budget budget;
@@ -244,6 +309,8 @@ int main(void)
         cmocka_unit_test(a_correction_never_falls_below_the_first_one),
         cmocka_unit_test(
             more_resident_than_the_limit_refuses_all_until_corrected),
+        cmocka_unit_test(what_was_freed_and_stays_resident_is_not_given_twice),
+        cmocka_unit_test(a_charged_block_is_had_when_nothing_is_left),
         cmocka_unit_test(blocks_are_charged_whole_and_given_back_whole),
         cmocka_unit_test(
             a_block_beyond_the_limit_is_refused_and_the_old_one_stays),

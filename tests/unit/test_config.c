@@ -7,6 +7,7 @@
 
 #include "app/resources.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -378,6 +379,7 @@ static const struct bad *bad_cases(size_t *count)
         {"READ_TIMEOUT=86400001ms", "too large" TIME_RANGE},
         {"READ_TIMEOUT=15", "no unit; write 15s or 15ms" TIME_RANGE},
         {"READ_TIMEOUT=1.5s", FRACTION TIME_RANGE},
+        {"READ_TIMEOUT=1.s", TIME_UNIT TIME_RANGE},
         {"READ_TIMEOUT=.5s", "not a duration" TIME_RANGE},
         {"READ_TIMEOUT=1,5s", TIME_UNIT TIME_RANGE},
         {"READ_TIMEOUT=15S", TIME_UNIT TIME_RANGE},
@@ -603,7 +605,7 @@ static void message_is_cut_at_the_end_of_the_buffer(void **state)
         const char *whole = "QUEUE_SIZE=abc: not a number" QUEUE_RANGE;
 
         memset(error, '#', sizeof error);
-        assert_int_equal(hcs_config_load(&config, env, error, size), -1);
+        assert_int_equal(hcs_config_load(&config, env, error, size), -EINVAL);
         if (size > 0) {
             size_t length = strlen(whole) < size ? strlen(whole) : size - 1;
 
@@ -841,7 +843,7 @@ static void as_many_handlers_as_allowed_and_no_more(void **state)
     hcs_config_fini(&config);
 
     (void)snprintf(variable + used, sizeof variable - used, "/last=echo");
-    assert_int_equal(load(&config, variable, error), -1);
+    assert_int_equal(load(&config, variable, error), -EINVAL);
     assert_non_null(strstr(error, ": \"/last=echo\": more than 256 handlers"));
 }
 
@@ -927,7 +929,7 @@ static void bad_file_is_refused_with_name_and_line(void **state)
 
         assert_int_equal(
             load_file(&config, cases[i].content, cases[i].length, name, error),
-            -1);
+            -EINVAL);
         (void)snprintf(line, sizeof line,
             "HANDLERS_FILE=%s: %s; allowed: a file, one entry of HANDLERS a "
             "line",
@@ -956,7 +958,8 @@ static void line_of_a_file_is_bounded(void **state)
 
     content[LONGEST] = 'x';
     content[LONGEST + 1] = '\n';
-    assert_int_equal(load_file(&config, content, LONGEST + 2, name, error), -1);
+    assert_int_equal(
+        load_file(&config, content, LONGEST + 2, name, error), -EINVAL);
     assert_non_null(strstr(error, ": line 1: longer than 8191 bytes; "));
 }
 
@@ -980,13 +983,15 @@ static void handlers_and_file_exclude_each_other(void **state)
     char *other[] = {"HANDLERS=", "HANDLERS_FILE=/nonexistent/x", NULL};
 
     (void)state;
-    assert_int_equal(hcs_config_load(&config, both, error, sizeof error), -1);
+    assert_int_equal(
+        hcs_config_load(&config, both, error, sizeof error), -EINVAL);
     assert_string_equal(error,
         "HANDLERS_FILE=/x: HANDLERS is set too; allowed: one of the two");
     assert_int_equal(hcs_config_load(&config, one, error, sizeof error), 0);
     assert_string_equal(config.routes[0].kind, "sleep");
     hcs_config_fini(&config);
-    assert_int_equal(hcs_config_load(&config, other, error, sizeof error), -1);
+    assert_int_equal(
+        hcs_config_load(&config, other, error, sizeof error), -EINVAL);
     assert_non_null(strstr(error, "No such file"));
 }
 
@@ -1012,6 +1017,7 @@ static void lack_of_memory_is_reported(void **state)
             break;
         }
         failures++;
+        assert_int_equal(rc, -ENOMEM);
         assert_non_null(strstr(error, ": out of memory"));
         assert_null(strstr(error, "allowed"));
         assert_null(config.address);
@@ -1034,7 +1040,7 @@ static void lack_of_memory_for_the_file_name_is_reported(void **state)
      * file, but for the copy; then comes its name. */
     allocations_left = 4 + 3;
     assert_int_equal(
-        load_file(&config, content, sizeof content - 1, name, error), -1);
+        load_file(&config, content, sizeof content - 1, name, error), -ENOMEM);
     assert_non_null(strstr(error, ": out of memory"));
     assert_null(config.routes);
 }
@@ -1188,6 +1194,24 @@ static void handlers_of_a_file_are_printed_with_their_source(void **state)
     assert_string_equal(line, expected);
     free(text);
     hcs_config_fini(&config);
+}
+
+/* A file may be called what it likes, but its line stays one line. */
+static void printed_file_name_cannot_start_another_line(void **state)
+{
+    static const char odd[] = "/tmp/hcs\nPORT=1\033[2J\177";
+    char variable[128];
+    FILE *file;
+
+    (void)state;
+    file = fopen(odd, "w");
+    assert_non_null(file);
+    assert_true(fputs("/a=echo\n", file) >= 0);
+    assert_int_equal(fclose(file), 0);
+    (void)snprintf(variable, sizeof variable, "HANDLERS_FILE=%s", odd);
+    assert_printed(variable,
+        "HANDLERS_FILE=/tmp/hcs\\x0APORT=1\\x1B[2J\\x7F\t# environment");
+    assert_int_equal(unlink(odd), 0);
 }
 
 /* --- Help, manual page, and the example file. */
@@ -1382,6 +1406,7 @@ int main(void)
         cmocka_unit_test(what_is_printed_reads_back_as_the_same),
         cmocka_unit_test(printed_handlers_read_back_as_the_same),
         cmocka_unit_test(handlers_of_a_file_are_printed_with_their_source),
+        cmocka_unit_test(printed_file_name_cannot_start_another_line),
         cmocka_unit_test(help_names_default_and_range_of_each_setting),
         cmocka_unit_test(manual_has_an_item_for_each_setting),
         cmocka_unit_test(example_file_shows_every_setting_with_its_default),

@@ -16,7 +16,7 @@
 
 #include <cmocka.h>
 
-enum call { SOCKET, BIND, LISTEN, OPTION, NAME, CALLS };
+enum call { SOCKET, BIND, LISTEN, OPTION, NAME, GET_OPTION, CALLS };
 
 /* The nth call of a kind fails, counted from 0; error 0: none does. */
 static struct {
@@ -52,19 +52,41 @@ int __wrap_listen(int fd, int backlog)
     return fails(LISTEN) ? -1 : __real_listen(fd, backlog);
 }
 
+static int v6_only; /* as it was last asked for */
+
 int __real_setsockopt(
     int fd, int level, int option, const void *value, socklen_t length);
 int __wrap_setsockopt(
     int fd, int level, int option, const void *value, socklen_t length)
 {
-    return fails(OPTION) ? -1
-                         : __real_setsockopt(fd, level, option, value, length);
+    if (level == IPPROTO_IPV6 && option == IPV6_V6ONLY) {
+        memcpy(&v6_only, value, sizeof(v6_only));
+    }
+    /* Works without this one. */
+    bool needed = level != IPPROTO_TCP || option != TCP_NOTSENT_LOWAT;
+
+    return needed && fails(OPTION)
+               ? -1
+               : __real_setsockopt(fd, level, option, value, length);
 }
 
 int __real_getsockname(int fd, struct sockaddr *at, socklen_t *length);
 int __wrap_getsockname(int fd, struct sockaddr *at, socklen_t *length)
 {
     return fails(NAME) ? -1 : __real_getsockname(fd, at, length);
+}
+
+int __real_getsockopt(
+    int fd, int level, int option, void *value, socklen_t *length);
+int __wrap_getsockopt(
+    int fd, int level, int option, void *value, socklen_t *length)
+{
+    if (fails(GET_OPTION)) { /* as an emulator that knows only numbers */
+        memset(value, 0, sizeof(int));
+        *length = sizeof(int);
+        return 0;
+    }
+    return __real_getsockopt(fd, level, option, value, length);
 }
 
 static int reset(void **state)
@@ -189,6 +211,14 @@ static void no_address_is_all_of_v6_or_of_v4_where_there_is_no_v6(void **state)
     assert_true(v4_only);
     hcs_address_text(&address, text);
     assert_string_equal(text, "0.0.0.0:80");
+
+    /* No other failure says that there is no v6: opening will tell. */
+    reset(NULL);
+    kernel.error[SOCKET] = EMFILE;
+    assert_int_equal(hcs_address_make(&address, NULL, 80, &v4_only), 0);
+    assert_false(v4_only);
+    hcs_address_text(&address, text);
+    assert_string_equal(text, "[::]:80");
 }
 
 static void listeners_share_a_port_that_was_picked(void **state)
@@ -354,6 +384,57 @@ static void whatever_fails_leaves_no_descriptor_open(void **state)
     }
 }
 
+static void whatever_fails_for_v6_leaves_no_descriptor_open(void **state)
+{
+    enum { OPTIONS = 4 };
+    const int before = next_fd();
+    int probe = __real_socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    (void)state;
+    if (probe < 0) {
+        skip();
+    }
+    close(probe);
+    for (unsigned nth = 0; nth < OPTIONS; nth++) {
+        struct hcs_address address = address_of(nth % 2 ? "::1" : "::", 0);
+        int fd;
+
+        reset(NULL);
+        kernel.error[OPTION] = ENOMEM;
+        kernel.nth[OPTION] = nth;
+        assert_int_equal(hcs_listener_open(&address, &fd, 1), -ENOMEM);
+        assert_int_equal(next_fd(), before);
+    }
+}
+
+static void only_the_address_of_all_takes_v4_too(void **state)
+{
+    static const struct {
+        const char *address;
+        int v6_only;
+    } cases[] = {
+        {"::", 0},
+        {"::1", 1},
+        {"::1:0:0", 1},
+        {"::1:0:0:0:0", 1},
+        {"1::", 1},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct hcs_address address = address_of(cases[i].address, 0);
+        int fd;
+
+        reset(NULL);
+        v6_only = -1;
+        kernel.error[BIND] = EADDRNOTAVAIL; /* some are nobody's */
+        if (hcs_listener_open(&address, &fd, 1) == -EAFNOSUPPORT) {
+            skip();
+        }
+        assert_int_equal(v6_only, cases[i].v6_only);
+    }
+}
+
 /* User-mode emulators know neither option that the rest of this needs. */
 static void skip_where_emulated(int listener)
 {
@@ -390,6 +471,19 @@ static void waiting_counts_completed_connections(void **state)
     }
     close(listener);
     assert_int_equal(hcs_listener_waiting(listener), -EBADF);
+}
+
+static void what_waits_is_unknown_where_the_kernel_does_not_say(void **state)
+{
+    struct hcs_address address = loopback();
+    int listener;
+
+    (void)state;
+    assert_int_equal(hcs_listener_open(&address, &listener, 1), 0);
+    kernel.error[GET_OPTION] = EINVAL; /* any: the call says nothing of it */
+    kernel.nth[GET_OPTION] = kernel.seen[GET_OPTION];
+    assert_int_equal(hcs_listener_waiting(listener), -EOPNOTSUPP);
+    close(listener);
 }
 
 /* What a drain relies on. */
@@ -449,7 +543,12 @@ int main(void)
         cmocka_unit_test_setup(
             an_unspecified_v6_address_takes_v4_too_and_others_do_not, reset),
         cmocka_unit_test_setup(whatever_fails_leaves_no_descriptor_open, reset),
+        cmocka_unit_test_setup(
+            whatever_fails_for_v6_leaves_no_descriptor_open, reset),
+        cmocka_unit_test_setup(only_the_address_of_all_takes_v4_too, reset),
         cmocka_unit_test_setup(waiting_counts_completed_connections, reset),
+        cmocka_unit_test_setup(
+            what_waits_is_unknown_where_the_kernel_does_not_say, reset),
         cmocka_unit_test_setup(
             dropping_new_ones_keeps_those_that_connected_whole, reset),
     };

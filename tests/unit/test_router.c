@@ -2,6 +2,7 @@
 /* wrap: calloc strdup realloc */
 #include "http/router.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -255,7 +256,7 @@ static void refused(struct hcs_router *router, const char *path,
 
     assert_int_equal(
         hcs_router_add(router, path, handler, argument, error, sizeof(error)),
-        -1);
+        -EINVAL);
     if (strstr(error, word) == NULL) {
         fail_msg("\"%s\" does not say \"%s\"", error, word);
     }
@@ -353,6 +354,7 @@ static void add_says_that_there_is_no_memory(void **state)
             router, "/job", &COUNTING, NULL, error, sizeof(error));
         failing = -1;
         if (rc != 0) {
+            assert_int_equal(rc, -ENOMEM);
             assert_string_equal(error, "out of memory");
             assert_int_equal(resource_of(router, "/job"), HCS_RESOURCE_NONE);
             assert_int_equal(hcs_router_jobs(router), 0);
