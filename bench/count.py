@@ -2,7 +2,10 @@
 
 import argparse
 import dataclasses
+import os
+import re
 import statistics
+import subprocess
 import time
 
 import servers
@@ -11,6 +14,7 @@ from servers import Failed, say
 TRACED_REQUESTS = (20, 120)  # on each connection: the difference counts
 NATIVE_REQUESTS = 1000
 CONNECTIONS = 64
+READINGS = (1000, 3000)  # of one header section, alike
 REPEATS = 3
 IDLE_SECONDS = 10
 PATIENCE = 300  # a server under valgrind is a hundred times slower
@@ -31,6 +35,15 @@ SUBJECTS = (
     Subject("hcsd GET /health", "hcsd", servers.GET_HEALTH),
     Subject("hcsd POST / job", "hcsd", servers.POST_JOB),
 )
+
+
+def with_many_fields():
+    """GET /health as a browser behind a proxy sends it, from wrk's load."""
+    with open(os.path.join(servers.HERE, "wrk", "fields.lua")) as file:
+        fields = re.findall(
+            r'wrk\.headers\["([^"]+)"\]\s*=\s*"([^"]*)"', file.read())
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields)
+    return servers.GET_HEALTH[:-2] + lines.encode() + b"\r\n"
 
 
 def system_calls(bench, subject, requests, options):
@@ -67,11 +80,32 @@ def instructions(bench, subject, requests, options):
     bench.poke(server, subject.request, CONNECTIONS, requests,
                options.client_cpu, PATIENCE)
     bench.terminate(server, server.process.pid, PATIENCE)
+    return callgrind_total(account, subject.label)
+
+
+def callgrind_total(account, label):
     with open(account) as file:
         for line in file:
             if line.startswith("totals:"):
                 return int(line.split()[1])
-    raise Failed(f"{subject.label}: callgrind counted nothing")
+    raise Failed(f"{label}: callgrind counted nothing")
+
+
+def reading_instructions(bench, part, times, request, options):
+    """User instructions of a program that reads a section so many times."""
+    account = bench.path("callgrind.out")
+    name = bench.path("request.bin")
+    with open(name, "wb") as file:
+        file.write(request)
+    try:
+        subprocess.run(
+            ["valgrind", "--tool=callgrind", "--quiet",
+             f"--callgrind-out-file={account}", options.heads, part,
+             str(times), name],
+            check=True, timeout=PATIENCE, stdin=subprocess.DEVNULL)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise Failed(f"heads {part}: {error}") from error
+    return callgrind_total(account, f"heads {part}")
 
 
 def per_request(few, many):
@@ -90,6 +124,12 @@ def count_instructions(bench, subject, options):
     few, many = (instructions(bench, subject, requests, options)
                  for requests in TRACED_REQUESTS)
     return per_request(few, many)
+
+
+def count_reading(bench, part, request, options):
+    few, many = (reading_instructions(bench, part, times, request, options)
+                 for times in READINGS)
+    return (many - few) / (READINGS[1] - READINGS[0])
 
 
 def count_switches(bench, subject, options):
@@ -149,10 +189,33 @@ def names_of(rounds):
 def report_instructions(bench, subjects, options):
     print("\nuser instructions per request (callgrind, median of "
           f"{REPEATS})")
+    totals = {}
     for subject in subjects:
         counts = repeat(count_instructions, bench, subject, options)
-        print(f"{subject.label:20}{statistics.median(counts):9.0f}"
+        totals[subject.label] = statistics.median(counts)
+        print(f"{subject.label:20}{totals[subject.label]:9.0f}"
               f"{f'{min(counts):.0f}..{max(counts):.0f}':>17}", flush=True)
+    return totals
+
+
+def report_reading(bench, totals, options):
+    """What of it is the header section: all of them the same in each run."""
+    rows = (("hcsd GET /health", servers.GET_HEALTH),
+            ("hcsd POST / job", servers.POST_JOB),
+            ("twelve fields", with_many_fields()))
+    print("\nuser instructions per header section (callgrind; llhttp alone, "
+          "and with our reading)")
+    print(f"{'':20}{'raw check':>9}{'llhttp':>9}{'reading':>9}")
+    for label, request in rows:
+        nothing, scan, alone, reading = (
+            count_reading(bench, part, request, options)
+            for part in ("nothing", "scan", "llhttp", "parse"))
+        share = ""
+        if label in totals:
+            share = (f"   raw check: {(scan - nothing) / totals[label]:.1%} "
+                     "of the request")
+        print(f"{label:20}{scan - nothing:9.0f}{alone - nothing:9.0f}"
+              f"{reading - nothing:9.0f}{share}", flush=True)
 
 
 def report_switches(bench, subjects, options):
@@ -191,19 +254,25 @@ def parse_options():
                         help=f"the server's core ({first})")
     parser.add_argument("--client-cpu", type=int, default=second,
                         help=f"the client's core ({second})")
+    parser.add_argument(
+        "--heads", metavar="FILE",
+        default=os.path.join(servers.TOP, "build/bench/heads"),
+        help="the reader of header sections (build/bench/heads)")
     return parser.parse_args()
 
 
 def main():
     options = parse_options()
     with servers.Bench(options) as bench:
-        there = servers.check_programs(options, "floor", "poke", "hcsd")
+        there = servers.check_programs(
+            options, "floor", "poke", "heads", "hcsd")
         subjects = [one for one in SUBJECTS if one.server in there]
         say(f"{CONNECTIONS} connections, in lock-step")
         if servers.need_tool("strace"):
             report_system_calls(bench, subjects, options)
         if servers.need_tool("valgrind"):
-            report_instructions(bench, subjects, options)
+            totals = report_instructions(bench, subjects, options)
+            report_reading(bench, totals, options)
         report_switches(bench, subjects, options)
         report_idle(bench, subjects)
     return 0
