@@ -10,7 +10,7 @@ import time
 import unittest
 
 import harness
-from harness import SLOW, get_bytes, post_bytes
+from harness import FEW, SLOW, get_bytes, post_bytes
 
 MIB = 1 << 20
 ZEROS = b"[" + b"0," * (MIB // 2 - 8) + b"0]"  # a parse tree of about 40 MiB
@@ -118,7 +118,7 @@ class Ceiling(MemoryCase):
     def flood(self, path, handlers, bodies, threads=32, times=None, budget=BUDGET, workers=4,
               fits=True, **settings):
         """Posts, and looks at all that was promised; gives the replies."""
-        times = times or (1 if SLOW else 20)
+        times = times or (1 if SLOW else 4 if FEW else 20)
         daemon = self.start(MEMORY_BUDGET="%dMiB" % budget, HANDLERS=handlers, WORKERS=workers,
                             LOOPS=2, **settings)
         start = daemon.resident_bytes()
@@ -148,12 +148,12 @@ class Ceiling(MemoryCase):
             self.assertGreater(replies.get("memory-pressure", 0), 0, replies)
 
     def test_of_bodies_and_replies(self):
-        self.flood("/", "/=echo", [ARRAY], threads=64, times=3 if SLOW else 25)
+        self.flood("/", "/=echo", [ARRAY], threads=64, times=3 if SLOW else 5 if FEW else 25)
 
     def test_of_all_sizes_at_once(self):
         bodies = [b'{"data":[' + b"0," * (size // 2) + b"0]}"
                   for size in (100, 1000, 5000, 20000, 70000, 200000, 500000)]
-        self.flood("/", "/=sleep:5ms", bodies, times=5 if SLOW else 40)
+        self.flood("/", "/=sleep:5ms", bodies, times=5 if SLOW else 8 if FEW else 40)
 
     def test_of_many_workers(self):
         self.flood("/", "/=sleep:5ms", [ARRAY, b'{"data":[' + b"0," * 30000 + b"0]}"], workers=50)

@@ -70,6 +70,11 @@ class CommandLine(harness.TestCase):
             self.assertEqual((result.returncode, result.stderr), (0, ""))
             self.assertRegex(result.stdout, r"^hcsd \d+\.\d+\.\d+\n$")
 
+    def test_the_manual_has_an_item_for_every_setting(self):
+        result = run("--help=man")
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+        self.assertEqual(re.findall(r"(?m)^\.It Ev (\w+)$", result.stdout), list(printed()))
+
     def test_what_looks_only_looks(self):
         """Neither help nor version minds bad settings; check does not listen."""
         for option in ("--help", "--version"):

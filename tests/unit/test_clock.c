@@ -15,6 +15,20 @@
 
 static const uint64_t LAST_SECOND = 253402300799; /* 9999-12-31T23:59:59Z */
 
+static bool before_1970;
+
+int __real_clock_gettime(clockid_t id, struct timespec *out);
+int __wrap_clock_gettime(clockid_t id, struct timespec *out);
+
+int __wrap_clock_gettime(clockid_t id, struct timespec *out)
+{
+    if (before_1970 && id == CLOCK_REALTIME) {
+        *out = (struct timespec){.tv_sec = -1, .tv_nsec = 999999999};
+        return 0;
+    }
+    return __real_clock_gettime(id, out);
+}
+
 static void assert_http_date(uint64_t realtime_s, const char *expected)
 {
     char out[HCS_HTTP_DATE_LENGTH + 1];
@@ -239,6 +253,17 @@ static void realtime_agrees_with_the_system(void **state)
                           (uint64_t)after.tv_nsec / 1000000);
 }
 
+static void a_clock_set_before_1970_counts_as_its_first_moment(void **state)
+{
+    uint64_t ms;
+
+    (void)state;
+    before_1970 = true;
+    ms = hcs_clock_realtime_ms();
+    before_1970 = false;
+    assert_int_equal(ms, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -253,6 +278,7 @@ int main(void)
         cmocka_unit_test(monotonic_clock_never_goes_back_and_does_advance),
         cmocka_unit_test(monotonic_units_agree),
         cmocka_unit_test(realtime_agrees_with_the_system),
+        cmocka_unit_test(a_clock_set_before_1970_counts_as_its_first_moment),
     };
 
     return cmocka_run_group_tests_name("clock", tests, NULL, NULL);

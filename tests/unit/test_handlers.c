@@ -170,6 +170,7 @@ static struct {
     uint64_t start_ns;
     uint64_t until_ns[NAPS_MAX];
     unsigned cpu_reads;
+    uint64_t cpu_grain_ns; /* the processor's clock moves in such steps */
 } clocks;
 
 int __real_clock_gettime(clockid_t id, struct timespec *out);
@@ -198,6 +199,13 @@ int __wrap_clock_gettime(clockid_t id, struct timespec *out)
 
     if (id == CLOCK_THREAD_CPUTIME_ID) {
         clocks.cpu_reads++;
+        if (clocks.cpu_grain_ns != 0) {
+            uint64_t ns =
+                to_ns(out) / clocks.cpu_grain_ns * clocks.cpu_grain_ns;
+
+            out->tv_sec = (time_t)(ns / 1000000000);
+            out->tv_nsec = (long)(ns % 1000000000);
+        }
     } else if (clocks.played) {
         assert_int_equal(id, CLOCK_MONOTONIC);
         out->tv_nsec = 950000000; /* 50 ms later is a whole second */
@@ -626,6 +634,20 @@ static void spin_reads_the_clock_seldom(void **state)
     assert_in_range(clocks.cpu_reads, 2, 2000); /* 10 us apart, on average */
 }
 
+/* As where the kernel counts in ticks. */
+static void spin_ends_also_on_a_clock_that_moves_in_steps(void **state)
+{
+    struct hcs_job job = make_job(NULL);
+    uint64_t cost_ns;
+
+    (void)state;
+    clocks.cpu_grain_ns = 4 * MS;
+    cost_ns = cpu_of_spin("20ms", &job, HCS_OK);
+    assert_true(cost_ns >= 16 * MS);
+    assert_true(cost_ns < 1000 * MS);
+    assert_in_range(job.looks, 2, 1000000);
+}
+
 static void no_spin_costs_nothing(void **state)
 {
     struct hcs_job job = make_job(NULL);
@@ -682,6 +704,7 @@ int main(void)
         CLOCK_TEST(cancelled_sleep_ends_early_and_answers_nothing),
         CLOCK_TEST(spin_costs_its_duration_in_cpu_time),
         CLOCK_TEST(spin_reads_the_clock_seldom),
+        CLOCK_TEST(spin_ends_also_on_a_clock_that_moves_in_steps),
         CLOCK_TEST(no_spin_costs_nothing),
         CLOCK_TEST(cancelled_spin_ends_early_and_answers_nothing),
         CLOCK_TEST(spin_looks_for_cancellation_now_and_then),

@@ -369,6 +369,51 @@ static void handler_that_ignores_it_does_not_hide_the_lack(void **state)
     free(body);
 }
 
+/* Leaves no memory for what is printed of a tree, and says that all is fine. */
+static enum hcs_outcome print_without_memory(void *self, struct hcs_job *job)
+{
+    char text[200000];
+    cJSON *tree;
+
+    (void)self;
+    memset(text, 'x', sizeof(text) - 1);
+    text[sizeof(text) - 1] = '\0';
+    tree = cJSON_CreateString(text);
+    assert_non_null(tree);
+    budget.limit = hcs_budget_used(&budget);
+    assert_false(hcs_job_write_json(job, tree));
+    budget.limit = PLENTY;
+    cJSON_Delete(tree);
+    return HCS_OK;
+}
+
+static void tree_that_cannot_be_printed_is_memory_pressure(void **state)
+{
+    (void)state;
+    run_job(print_without_memory, "1");
+    assert_int_equal(request->reason, HCS_REASON_MEMORY_PRESSURE);
+    assert_int_equal(request->out_length, 0);
+    drop();
+}
+
+static enum hcs_outcome ask_for_odd_blocks(void *self, struct hcs_job *job)
+{
+    (void)self;
+    (void)job;
+    cJSON_free(NULL);
+    assert_null(cJSON_malloc(SIZE_MAX));
+    assert_null(cJSON_malloc(SIZE_MAX - 8));
+    return HCS_OK;
+}
+
+static void blocks_of_no_size_and_of_all_sizes_do_no_harm(void **state)
+{
+    (void)state;
+    run_job(ask_for_odd_blocks, "1");
+    assert_int_equal(request->reason, HCS_REASON_NONE);
+    drop();
+}
+
 /* --- Numbers that some versions of cJSON cannot hold (those before 1.7.19: 63
  * characters). The right value or none, never another one. */
 
@@ -645,6 +690,8 @@ int main(void)
         TEST(tree_is_built_and_printed_within_the_budget),
         TEST(tree_goes_back_to_the_budget_when_the_job_ends),
         TEST(tree_beyond_the_budget_is_memory_pressure),
+        TEST(tree_that_cannot_be_printed_is_memory_pressure),
+        TEST(blocks_of_no_size_and_of_all_sizes_do_no_harm),
         TEST(handler_that_ignores_it_does_not_hide_the_lack),
         TEST(number_of_a_hundred_digits_is_right_or_refused),
         TEST(start_of_a_number_is_not_taken_for_all_of_it),

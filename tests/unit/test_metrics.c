@@ -897,7 +897,9 @@ static void broken_accept_does_no_harm(void **state)
     static const char *const accepts[] = {",", ",,;;,", ";q=1", "/", "text",
         "text/", "/plain", "*", "text/plain;q=", "text/plain;q=x",
         "text/plain;q=0.x", "text/plain;q=2", "text/plain;q=.9",
-        "text/plain;version", "text/plain;version=", "text/plain;version=\"",
+        "text/plain;q=5.9", "text/plain;q=0x9", "text/plain;q=0.-",
+        "text/plain;q=0.9/", "text/plain;version",
+        "text/plain;version=", "text/plain;version=\"",
         "text/plain;version=\"\\", "text/plain;version=0.0.40", "text/plainer",
         "tex/plain", "image/png;a=\"text/plain", "\""};
 

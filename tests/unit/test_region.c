@@ -21,6 +21,24 @@ enum {
     TAKES_SEEN = 64,
 };
 
+/* The next munmap fails, and is told here. */
+static bool munmap_fails;
+static void *not_unmapped;
+static size_t not_unmapped_bytes;
+
+int __real_munmap(void *at, size_t length);
+int __wrap_munmap(void *at, size_t length)
+{
+    if (munmap_fails) {
+        munmap_fails = false;
+        not_unmapped = at;
+        not_unmapped_bytes = length;
+        errno = ENOMEM;
+        return -1;
+    }
+    return __real_munmap(at, length);
+}
+
 struct budget {
     size_t limit;
     size_t used;
@@ -403,6 +421,35 @@ static void refused_mapping_goes_back_to_the_budget(void **state)
     assert_int_equal(budget.used, 0);
 }
 
+/* A mapping that the kernel cannot take out of the middle of others
+ * (vm.max_map_count) keeps its addresses, but none of its memory. */
+static void memory_goes_back_also_where_the_addresses_do_not(void **state)
+{
+    struct budget budget = {.limit = SIZE_MAX};
+    struct hcs_region *region = hcs_region_create(take, give, &budget);
+    unsigned char *block;
+
+    (void)state;
+    assert_non_null(hcs_region_alloc(region, 1));
+    block = hcs_region_alloc(region, (size_t)4 * CHUNK_MAX);
+    assert_non_null(block);
+    memset(block, 'x', (size_t)4 * CHUNK_MAX);
+    munmap_fails = true;
+    hcs_region_reset(region);
+    assert_false(munmap_fails);
+    assert_int_equal(hcs_region_bytes(region), CHUNK_MIN);
+    assert_int_equal(budget.used, CHUNK_MIN);
+
+    assert_true(block > (unsigned char *)not_unmapped);
+    assert_true(
+        block + CHUNK_MAX < (unsigned char *)not_unmapped + not_unmapped_bytes);
+    assert_int_equal(block[0], 0);
+    assert_int_equal(block[CHUNK_MAX], 0);
+    assert_int_equal(__real_munmap(not_unmapped, not_unmapped_bytes), 0);
+    hcs_region_destroy(region);
+    assert_int_equal(budget.used, 0);
+}
+
 static void destroy_takes_a_missing_region(void **state)
 {
     (void)state;
@@ -428,6 +475,7 @@ int main(void)
         cmocka_unit_test(spent_budget_refuses_and_harms_nothing),
         cmocka_unit_test(budget_without_room_at_all_refuses_the_first_block),
         cmocka_unit_test(refused_mapping_goes_back_to_the_budget),
+        cmocka_unit_test(memory_goes_back_also_where_the_addresses_do_not),
         cmocka_unit_test(destroy_takes_a_missing_region),
     };
 

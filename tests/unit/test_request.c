@@ -400,6 +400,21 @@ static void identifier_is_the_clients_or_the_one_that_was_made(void **state)
     assert_int_equal(length, HCS_REQUEST_ID_MADE);
 }
 
+/* Lengths are of 32 bits. */
+static void more_than_a_length_can_say_is_refused(void **state)
+{
+    struct fixture *f = *state;
+
+    append(f->request, 10);
+    f->budget.limit = SIZE_MAX / 2;
+    assert_false(hcs_request_reserve(f->request, (size_t)UINT32_MAX - 9));
+    assert_false(hcs_request_reserve(f->request, (size_t)UINT32_MAX * 2));
+    f->budget.limit = PLENTY; /* as much as it can say, but not as we have */
+    assert_false(hcs_request_reserve(f->request, (size_t)UINT32_MAX - 10));
+    assert_int_equal(hcs_budget_used(&f->budget), 0);
+    assert_int_equal(f->request->in_length, 10);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -424,6 +439,7 @@ int main(void)
         TEST(refusal_leaves_blocks_intact),
         TEST(lack_of_memory_leaves_the_record_intact),
         TEST(lack_of_memory_leaves_blocks_intact),
+        TEST(more_than_a_length_can_say_is_refused),
         TEST(fini_may_be_called_again),
         TEST(identifier_is_the_clients_or_the_one_that_was_made),
     };

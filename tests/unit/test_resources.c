@@ -1,6 +1,8 @@
 /*
  * Linked with -Wl,--wrap=sched_getaffinity, so that a machine has as many cores
- * as a test wants. /proc and the cgroup files are a directory of the test's.
+ * as a test wants, and with wrapped sysconf and __sched_cpualloc (CPU_ALLOC).
+ * /proc and the cgroup files are a directory of the test's.
+ * wrap: __sched_cpualloc
  */
 #include "app/resources.h"
 
@@ -14,6 +16,7 @@
 #include <ftw.h>
 #include <limits.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,6 +47,25 @@ int __wrap_sched_getaffinity(pid_t pid, size_t bytes, cpu_set_t *mask)
     return 0;
 }
 
+static bool no_memory;
+static bool sysconf_fails;
+
+cpu_set_t *__real___sched_cpualloc(size_t count);
+cpu_set_t *__wrap___sched_cpualloc(size_t count);
+
+cpu_set_t *__wrap___sched_cpualloc(size_t count)
+{
+    return no_memory ? NULL : __real___sched_cpualloc(count);
+}
+
+long __real_sysconf(int name);
+long __wrap_sysconf(int name);
+
+long __wrap_sysconf(int name)
+{
+    return sysconf_fails ? -1 : __real_sysconf(name);
+}
+
 static char root[64];
 
 static void write_file(const char *path, const char *content)
@@ -66,6 +88,14 @@ static void write_file(const char *path, const char *content)
     assert_int_equal(fclose(out), 0);
 }
 
+static int remove_file(const char *path)
+{
+    char name[PATH_MAX];
+
+    (void)snprintf(name, sizeof name, "%s%s", root, path);
+    return remove(name);
+}
+
 static int remove_one(
     const char *path, const struct stat *status, int type, struct FTW *ftw)
 {
@@ -82,6 +112,8 @@ static int make_machine(void **state)
     machine_cores = 8;
     mask_bytes = 8;
     affinity_error = 0;
+    no_memory = false;
+    sysconf_fails = false;
     (void)snprintf(root, sizeof root, "/tmp/hcs-resources-XXXXXX");
     assert_non_null(mkdtemp(root));
     write_file("/proc/meminfo", "MemTotal:        8388608 kB\n"
@@ -157,6 +189,48 @@ static void without_an_affinity_mask_all_cores_count(void **state)
     affinity_error = 0;
     mask_bytes = SIZE_MAX;
     assert_int_equal(hcs_resources_cores(root), online);
+}
+
+static void without_memory_for_a_mask_all_cores_count(void **state)
+{
+    (void)state;
+    no_memory = true;
+    assert_int_equal(
+        hcs_resources_cores(root), __real_sysconf(_SC_NPROCESSORS_ONLN));
+}
+
+static void a_mask_without_cores_is_no_answer(void **state)
+{
+    (void)state;
+    machine_cores = 0;
+    assert_int_equal(
+        hcs_resources_cores(root), __real_sysconf(_SC_NPROCESSORS_ONLN));
+}
+
+static void a_system_that_says_nothing_has_one_core_and_no_memory(void **state)
+{
+    (void)state;
+    affinity_error = ENOSYS;
+    sysconf_fails = true;
+    write_file("/proc/meminfo", "");
+    assert_int_equal(hcs_resources_cores(root), 1);
+    assert_int_equal(hcs_resources_memory(root), 0);
+}
+
+static void memory_beyond_all_numbers_is_not_believed(void **state)
+{
+    (void)state;
+    write_file("/proc/meminfo", "MemTotal: 18446744073709551615 kB\n");
+    assert_int_equal(hcs_resources_memory(root),
+        (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE));
+}
+
+static void without_meminfo_the_system_is_asked(void **state)
+{
+    (void)state;
+    assert_int_equal(remove_file("/proc/meminfo"), 0);
+    assert_int_equal(hcs_resources_memory(root),
+        (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE));
 }
 
 static void unreadable_meminfo_leaves_what_the_system_says(void **state)
@@ -373,6 +447,89 @@ static void mount_point_may_hold_blanks(void **state)
     assert_int_equal(hcs_resources_cores(root), 2);
 }
 
+static void backslash_that_escapes_nothing_stays(void **state)
+{
+    static const char *const odd[] = {"\\", "\\4", "\\400", "\\08", "\\008",
+        "\\/00", "\\0/0", "\\00/", "\\z"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof odd / sizeof odd[0]; i++) {
+        char mount[128];
+        char file[128];
+
+        write_file("/proc/self/cgroup", "0::/\n");
+        (void)snprintf(mount, sizeof mount,
+            "41 31 0:38 / /m%zu%s/g rw - cgroup2 cgroup2 rw\n", i, odd[i]);
+        write_file("/proc/self/mountinfo", mount);
+        (void)snprintf(file, sizeof file, "/m%zu%s/g/cpu.max", i, odd[i]);
+        write_file(file, "200000 100000\n");
+        if (hcs_resources_cores(root) != 2) {
+            fail_msg("not found: %s", file);
+        }
+    }
+}
+
+/* Neither is a reason to stop, or to miss what stands behind it. */
+static void lines_that_make_no_sense_are_passed_over(void **state)
+{
+    (void)state;
+    write_file("/proc/self/cgroup",
+        "nonsense\n7:half\n0:cpu:/wrong\n1::/wrong\n0::/a\n");
+    write_file("/proc/self/mountinfo",
+        "\n1 2 3 4\n1 2 3 / /sys/fs/cgroup rw -\n"
+        "1 2 3 / /sys/fs/cgroup rw - \n"
+        "1 2 3 / /sys/fs/cgroup rw - cgroup2\n"
+        "1 2 3 / /sys/fs/cgroup rw - cgroup2 cgroup2\n" V2_MOUNT);
+    write_file("/sys/fs/cgroup/a/cpu.max", "300000 100000\n");
+    write_file("/sys/fs/cgroup/wrong/cpu.max", "100000 100000\n");
+    assert_int_equal(hcs_resources_cores(root), 3);
+}
+
+static void a_group_that_is_in_no_file_limits_nothing(void **state)
+{
+    (void)state;
+    use_v2("/a");
+    write_file("/sys/fs/cgroup/cpu.max", "100000 100000\n");
+    assert_int_equal(hcs_resources_cores(root), 1);
+    write_file("/proc/self/cgroup", "4:memory:/v1\n");
+    assert_int_equal(hcs_resources_cores(root), 8);
+    use_v1("/a");
+    write_file("/sys/fs/cgroup/memory/memory.limit_in_bytes", "1048576\n");
+    assert_int_equal(hcs_resources_memory(root), MIB);
+    write_file("/proc/self/cgroup", "0::/a\n");
+    assert_int_equal(hcs_resources_memory(root), 8192 * MIB);
+    assert_int_equal(remove_file("/proc/self/cgroup"), 0);
+    assert_int_equal(hcs_resources_memory(root), 8192 * MIB);
+}
+
+static void v1_period_that_is_no_number_is_no_limit(void **state)
+{
+    (void)state;
+    use_v1("/");
+    write_file("/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "100000\n");
+    write_file("/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us", "?\n");
+    assert_int_equal(hcs_resources_cores(root), 8);
+}
+
+/* The directory fits, but not with the file's name. */
+static void files_whose_path_is_too_long_limit_nothing(void **state)
+{
+    char line[PATH_MAX + 16];
+    size_t length = PATH_MAX - strlen(root) - strlen("/sys/fs/cgroup") - 4;
+
+    (void)state;
+    use_v2("/a");
+    write_file("/sys/fs/cgroup/cpu.max", "500000 100000\n");
+    memcpy(line, "0::", 3);
+    for (size_t i = 0; i < length; i++) {
+        line[3 + i] = i % 200 == 0 ? '/' : 'x';
+    }
+    line[3 + length] = '\n';
+    line[4 + length] = '\0';
+    write_file("/proc/self/cgroup", line);
+    assert_int_equal(hcs_resources_cores(root), 5);
+}
+
 static void paths_too_long_to_read_limit_nothing(void **state)
 {
     char line[PATH_MAX + 64];
@@ -407,6 +564,11 @@ int main(void)
         TEST(machine_counts_when_there_are_no_groups),
         TEST(affinity_mask_may_be_wider_than_usual),
         TEST(without_an_affinity_mask_all_cores_count),
+        TEST(without_memory_for_a_mask_all_cores_count),
+        TEST(a_mask_without_cores_is_no_answer),
+        TEST(a_system_that_says_nothing_has_one_core_and_no_memory),
+        TEST(memory_beyond_all_numbers_is_not_believed),
+        TEST(without_meminfo_the_system_is_asked),
         TEST(unreadable_meminfo_leaves_what_the_system_says),
         TEST(real_machine_has_cores_and_memory),
         TEST(v2_quota_is_rounded_up_to_cores),
@@ -419,6 +581,11 @@ int main(void)
         TEST(v1_mount_of_a_part_is_read_at_its_place),
         TEST(controllers_of_both_versions_count_together),
         TEST(mount_point_may_hold_blanks),
+        TEST(backslash_that_escapes_nothing_stays),
+        TEST(lines_that_make_no_sense_are_passed_over),
+        TEST(a_group_that_is_in_no_file_limits_nothing),
+        TEST(v1_period_that_is_no_number_is_no_limit),
+        TEST(files_whose_path_is_too_long_limit_nothing),
         TEST(paths_too_long_to_read_limit_nothing),
     };
 

@@ -181,6 +181,10 @@ static void encoded_path_is_the_same_path(void **state)
     /* Once: what it gives is not decoded again. */
     assert_int_equal(resource_of(router, "/a%2520b"), HCS_RESOURCE_NONE);
     assert_int_equal(resource_of(router, "/%%61"), HCS_RESOURCE_NONE);
+    /* What is no encoding stays as it is. */
+    add(router, "/%6g");
+    assert_int_equal(resource_of(router, "/%6g"), HCS_RESOURCE_JOB);
+    assert_int_equal(resource_of(router, "/%25%36g"), HCS_RESOURCE_JOB);
     hcs_router_destroy(router);
 }
 

@@ -7,8 +7,10 @@
 
 #include "base/slab.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,6 +37,41 @@ enum {
     SMALL_PER_CHUNK = 511,
     MANY = 20 * SMALL_PER_CHUNK,
 };
+
+/* --- An address space in which the first place found is not aligned. */
+
+static bool is_misaligned;
+static bool is_full; /* there is no place twice as large, either */
+
+void *__real_mmap(
+    void *at, size_t length, int protection, int flags, int fd, off_t offset);
+void *__wrap_mmap(
+    void *at, size_t length, int protection, int flags, int fd, off_t offset);
+
+void *__wrap_mmap(
+    void *at, size_t length, int protection, int flags, int fd, off_t offset)
+{
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    const size_t wide = (size_t)3 * HCS_SLAB_CHUNK;
+    char *from;
+    char *odd;
+
+    if (is_full && length == (size_t)2 * HCS_SLAB_CHUNK) {
+        errno = ENOMEM;
+        return MAP_FAILED;
+    }
+    if (!is_misaligned || length != HCS_SLAB_CHUNK) {
+        return __real_mmap(at, length, protection, flags, fd, offset);
+    }
+    from = __real_mmap(NULL, wide, protection, flags, fd, offset);
+    assert_ptr_not_equal(from, MAP_FAILED);
+    odd = from + (-(uintptr_t)from & (HCS_SLAB_CHUNK - 1)) + page;
+    assert_int_equal(munmap(from, (size_t)(odd - from)), 0);
+    assert_int_equal(munmap(odd + HCS_SLAB_CHUNK,
+                         wide - (size_t)(odd - from) - HCS_SLAB_CHUNK),
+        0);
+    return odd;
+}
 
 static uintptr_t chunk_of(const void *record)
 {
@@ -922,6 +959,33 @@ static void leak_checker_sees_what_a_record_points_at(void **state)
 }
 #endif
 
+static void a_place_that_is_not_aligned_is_given_up_for_one_that_is(
+    void **state)
+{
+    struct purse purse = {.left = (size_t)10 * HCS_SLAB_CHUNK};
+    struct hcs_slab *slab =
+        hcs_slab_create(SMALL, purse_take, purse_give, &purse);
+    void *record;
+
+    (void)state;
+    assert_non_null(slab);
+    is_misaligned = true;
+    is_full = true;
+    assert_null(hcs_slab_alloc(slab));
+    assert_int_equal(purse.given, purse.taken);
+    assert_int_equal(hcs_slab_bytes(slab), 0);
+
+    is_full = false;
+    record = hcs_slab_alloc(slab);
+    is_misaligned = false;
+    assert_non_null(record);
+    memset(record, 'x', SMALL);
+    assert_int_equal(hcs_slab_bytes(slab), HCS_SLAB_CHUNK);
+    hcs_slab_free(slab, record);
+    hcs_slab_destroy(slab);
+    assert_int_equal(purse.given, purse.taken);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -946,6 +1010,8 @@ int main(void)
         cmocka_unit_test(each_copes_with_a_spare_chunk_among_the_others),
         cmocka_unit_test(each_copes_with_visit_freeing_the_few_in_a_chunk),
         cmocka_unit_test(each_copes_with_visit_freeing_some),
+        cmocka_unit_test(
+            a_place_that_is_not_aligned_is_given_up_for_one_that_is),
         cmocka_unit_test(random_use_loses_and_doubles_nothing),
         cmocka_unit_test(misuse_aborts),
 #if defined(HAVE_ASAN)

@@ -1,6 +1,6 @@
 /*
- * The test plays the service manager's socket. Linked with -Wl,--wrap=send and
- * -Wl,--wrap=poll, so that interruptions are ordinary cases.
+ * The test plays the service manager's socket. Linked with -Wl,--wrap=send,
+ * poll and socket, so that interruptions and failures are ordinary cases.
  */
 #include "app/systemd.h"
 
@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +28,11 @@
 
 static int send_interruptions; /* how often before the call works */
 static int poll_interruptions;
+static int poll_error;     /* each poll fails so; 0: none does */
+static int socket_error;   /* as well */
+static bool room_is_told;  /* by poll, though there is none */
+static bool close_at_poll; /* the manager goes away meanwhile */
+static int manager = -1;
 static int sends;
 static int polls;
 
@@ -56,16 +62,39 @@ ssize_t __wrap_send(int fd, const void *bytes, size_t length, int flags)
 int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout_ms)
 {
     polls++;
+    if (poll_error != 0) {
+        errno = poll_error;
+        return -1;
+    }
+    if (room_is_told) {
+        fds[0].revents = POLLOUT;
+        return 1;
+    }
+    if (close_at_poll) {
+        close_at_poll = false;
+        close(manager);
+        manager = -1;
+    }
     return is_interrupted(&poll_interruptions)
                ? -1
                : __real_poll(fds, count, timeout_ms);
+}
+
+int __real_socket(int domain, int type, int protocol);
+int __wrap_socket(int domain, int type, int protocol);
+int __wrap_socket(int domain, int type, int protocol)
+{
+    if (socket_error != 0) {
+        errno = socket_error;
+        return -1;
+    }
+    return __real_socket(domain, type, protocol);
 }
 
 /* --- The service manager. */
 
 static char directory[64];
 static char path[108]; /* of its socket, as $NOTIFY_SOCKET would say */
-static int manager = -1;
 
 static int listen_at(const struct sockaddr_un *address, size_t name_bytes)
 {
@@ -93,6 +122,8 @@ static int start_manager(void **state)
     (void)state;
     send_interruptions = 0;
     poll_interruptions = 0;
+    poll_error = 0;
+    socket_error = 0;
     sends = 0;
     polls = 0;
     (void)snprintf(directory, sizeof directory, "/tmp/hcs-notify-XXXXXX");
@@ -444,6 +475,61 @@ static void ready_waits_for_room_in_the_queue(void **state)
     hcs_notify_close(&notify);
 }
 
+static void ready_does_not_wait_where_waiting_fails(void **state)
+{
+    struct hcs_notify notify = open_good(path);
+
+    (void)state;
+    (void)fill_queue(&notify);
+    poll_error = ENOMEM;
+    hcs_notify_ready(&notify, "lost");
+    assert_int_equal(polls, 1);
+    assert_int_equal(sends, 1);
+    hcs_notify_close(&notify);
+}
+
+static void room_that_somebody_else_fills_is_not_waited_for_twice(void **state)
+{
+    struct hcs_notify notify = open_good(path);
+
+    (void)state;
+    room_is_told = true;
+    (void)fill_queue(&notify);
+    hcs_notify_ready(&notify, "lost");
+    room_is_told = false;
+    assert_int_equal(polls, 1);
+    assert_int_equal(sends, 2);
+    hcs_notify_close(&notify);
+}
+
+static void a_manager_that_goes_away_while_its_queue_is_full_ends_the_wait(
+    void **state)
+{
+    struct hcs_notify notify = open_good(path);
+
+    (void)state;
+    (void)fill_queue(&notify);
+    close_at_poll = true;
+    hcs_notify_ready(&notify, "lost");
+    assert_int_equal(manager, -1);
+    assert_int_equal(polls, 1);
+    hcs_notify_close(&notify);
+}
+
+static void without_a_descriptor_nobody_is_told_anything(void **state)
+{
+    struct hcs_notify notify = {.fd = 7};
+
+    (void)state;
+    socket_error = EMFILE;
+    assert_int_equal(hcs_notify_open(&notify, path), -EMFILE);
+    assert_int_equal(notify.fd, -1);
+    hcs_notify_ready(&notify, "lost");
+    hcs_notify_close(&notify);
+    assert_int_equal(sends, 0);
+    assert_silent(manager);
+}
+
 #define TEST(name)                                                             \
     cmocka_unit_test_setup_teardown(name, start_manager, stop_manager)
 
@@ -465,6 +551,10 @@ int main(void)
         TEST(status_is_dropped_at_once_when_the_queue_is_full),
         TEST(ready_gives_up_when_the_queue_stays_full),
         TEST(ready_waits_for_room_in_the_queue),
+        TEST(ready_does_not_wait_where_waiting_fails),
+        TEST(room_that_somebody_else_fills_is_not_waited_for_twice),
+        TEST(a_manager_that_goes_away_while_its_queue_is_full_ends_the_wait),
+        TEST(without_a_descriptor_nobody_is_told_anything),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
