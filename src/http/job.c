@@ -166,7 +166,8 @@ static void run(void *state, struct hcs_task *task)
     size_t length;
     const char *body = hcs_request_body(request, &length);
 
-    /* Relaxed: the loop's timer looks at the number, at nothing behind it. */
+    /* [request.started] Relaxed: the loop's timer looks at the number, at
+     * nothing behind it. */
     atomic_store_explicit(
         &request->started_ns, started_ns, memory_order_relaxed);
     if (length > 0) {
@@ -282,7 +283,7 @@ const char *hcs_job_field(
 
 bool hcs_job_cancelled(const struct hcs_job *job)
 {
-    /* Relaxed: it is a hint, and a later look sees it. */
+    /* [request.cancelled] Relaxed: a hint, and a later look sees it. */
     return atomic_load_explicit(&job->request->cancelled, memory_order_relaxed);
 }
 

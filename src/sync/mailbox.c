@@ -6,6 +6,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+/* Proved in tests/model/mailbox.pml, by the tags in brackets. */
+
 /* The address of this stands for ASLEEP: no task has it. */
 static struct hcs_task asleep_mark;
 #define ASLEEP (&asleep_mark)
@@ -41,7 +43,7 @@ bool hcs_mailbox_put(struct hcs_mailbox *box, struct hcs_task *task)
 
 void hcs_mailbox_ring(struct hcs_mailbox *box)
 {
-    /* EAGAIN would need 2^64 rings; EINTR does not happen to a descriptor
+    /* [bell] EAGAIN would need 2^64 rings; EINTR does not happen to a descriptor
      * that does not block. The wait queue is woken by each write, read or
      * not, which is the edge that epoll(7) promises for new input. */
     (void)eventfd_write(box->fd, 1);
@@ -71,6 +73,7 @@ bool hcs_mailbox_sleep(struct hcs_mailbox *box)
 {
     struct hcs_task *head = EMPTY;
 
+    /* [mail.sleep] Relaxed: nothing is read or published by it. */
     return atomic_compare_exchange_strong_explicit(&box->head, &head, ASLEEP,
                memory_order_relaxed, memory_order_relaxed) ||
            head == ASLEEP;

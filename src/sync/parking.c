@@ -6,6 +6,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+/* Proved in tests/model/parking.pml, by the tags in brackets. */
+
 /* The word: epoch in the upper half, which is what the futex looks at, then
  * one bit, then the number of parked workers. */
 #define EPOCH ((uint64_t)1 << 32)
@@ -86,6 +88,7 @@ void hcs_parking_wake(struct hcs_parking *parking)
 
 void hcs_parking_wake_all(struct hcs_parking *parking)
 {
+    /* [park] release: as in wake. */
     atomic_fetch_add_explicit(&parking->word, EPOCH, memory_order_acq_rel);
     futex(futex_half(parking), FUTEX_WAKE, INT_MAX);
 }

@@ -13,6 +13,8 @@
 #include <string.h>
 #include <time.h>
 
+/* Proved in tests/model/parking.pml and whole.pml, by the tags in brackets. */
+
 enum {
     BRIEF_BATCH = 32,         /* results of brief tasks announced together */
     STACK_BYTES = 1024 * 1024 /* address space; touched as it is used */
@@ -131,16 +133,18 @@ static struct hcs_task *next_task(struct worker *worker)
 
     while (task == NULL) {
         uint32_t epoch;
+        bool stopping;
 
         pay_rings(worker);
         epoch = hcs_parking_announce(&pool->parking);
+        /* [pool.stopping] acquire, and before the look: what was submitted
+         * before the stop is there to be found. A stop that comes later wakes
+         * all, and the announcement is ordered with that as with any. */
+        stopping = atomic_load_explicit(&pool->stopping, memory_order_acquire);
         task = hcs_queue_pop(pool->queue);
         if (task != NULL) {
             hcs_parking_leave(&pool->parking);
-        } else if (atomic_load_explicit(
-                       &pool->stopping, memory_order_relaxed)) {
-            /* Relaxed: wake_all came after it was set, and the announcement
-             * is ordered with that as with any wake-up. */
+        } else if (stopping) {
             hcs_parking_leave(&pool->parking);
             return NULL;
         } else {
@@ -233,7 +237,8 @@ bool hcs_pool_stop(struct hcs_pool *pool, unsigned wait_ms)
     bool all;
     int rc = 0;
 
-    atomic_store_explicit(&pool->stopping, true, memory_order_relaxed);
+    /* [pool.stopping] release: who sees it sees what was submitted before. */
+    atomic_store_explicit(&pool->stopping, true, memory_order_release);
     hcs_parking_wake_all(&pool->parking);
     pthread_mutex_lock(&pool->lock);
     while (pool->ended < pool->started && rc != ETIMEDOUT) {

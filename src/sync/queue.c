@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+/* Proved in tests/model/queue.pml, by the tags in brackets. */
+
 /* turn counts how often the cell was filled and emptied: 2 * lap when it waits
  * to be filled in that lap, 2 * lap + 1 when it waits to be emptied. It starts
  * at 0, so that a fresh zero page is an empty ring. */
@@ -82,8 +84,8 @@ static bool ring_push(struct hcs_queue *queue, struct hcs_task *task)
         uint64_t turn = atomic_load_explicit(&cell->turn, memory_order_acquire);
 
         if (turn == want) {
-            /* Relaxed: the position only divides the cells among us; the
-             * cell's turn carries the content. */
+            /* [queue.position] Relaxed: it only divides the cells among us;
+             * the cell's turn carries the content. */
             if (atomic_compare_exchange_weak_explicit(&queue->tail, &at, at + 1,
                     memory_order_relaxed, memory_order_relaxed)) {
                 cell->task = task;
@@ -112,6 +114,7 @@ static struct hcs_task *ring_pop(struct hcs_queue *queue)
         uint64_t turn = atomic_load_explicit(&cell->turn, memory_order_acquire);
 
         if (turn == want) {
+            /* [queue.position] Relaxed: as in ring_push. */
             if (atomic_compare_exchange_weak_explicit(&queue->head, &at, at + 1,
                     memory_order_relaxed, memory_order_relaxed)) {
                 struct hcs_task *task = cell->task;
@@ -134,7 +137,7 @@ static bool take_place(struct hcs_queue *queue)
     uint64_t taken = atomic_load_explicit(&queue->places, memory_order_relaxed);
 
     /* Not add-and-look: the excess of a refused pusher would make another one
-     * see a full queue that is not. Relaxed: it only counts. */
+     * see a full queue that is not. [queue.places] Relaxed: it only counts. */
     do {
         if (taken >= queue->capacity) {
             return false;
@@ -146,6 +149,7 @@ static bool take_place(struct hcs_queue *queue)
 
 static void free_place(struct hcs_queue *queue)
 {
+    /* [queue.places] Relaxed: it only counts. */
     atomic_fetch_sub_explicit(&queue->places, 1, memory_order_relaxed);
 }
 
@@ -160,6 +164,7 @@ static void send_home(struct hcs_task *task)
 
 static bool is_cancelled(struct hcs_task *task)
 {
+    /* [task.state] An older QUEUED may be seen: the dead one is kept then. */
     return atomic_load_explicit(&task->state, memory_order_acquire) ==
            HCS_TASK_CANCELLED;
 }
@@ -237,7 +242,7 @@ bool hcs_queue_push(struct hcs_queue *queue, struct hcs_task *task)
     if (!take_place(queue)) {
         return false;
     }
-    /* Relaxed: the ring publishes it. */
+    /* [task.state] Relaxed: the ring publishes it. */
     atomic_store_explicit(&task->state, HCS_TASK_QUEUED, memory_order_relaxed);
     if (ring_push(queue, task)) {
         return true;
@@ -297,6 +302,7 @@ size_t hcs_queue_capacity(const struct hcs_queue *queue)
 
 bool hcs_queue_has_entries(const struct hcs_queue *queue)
 {
+    /* [queue.position] Relaxed: who was woken for an entry knows of it. */
     return atomic_load_explicit(&queue->tail, memory_order_relaxed) !=
            atomic_load_explicit(&queue->head, memory_order_relaxed);
 }

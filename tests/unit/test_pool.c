@@ -1,6 +1,8 @@
 #include "sync/pool.h"
 
 #include "sync/mailbox.h"
+#include "sync/parking.h"
+#include "sync/queue.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -46,6 +48,35 @@ int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
         create_fails_after--;
     }
     return __real_pthread_create(thread, attributes, run, argument);
+}
+
+/* A worker looks into the queue when it has nothing to do, and once more after
+ * it has announced that it lies down. With the pause, whatever that second look
+ * found is known to it only after a stop was begun. */
+static bool second_look_pauses;
+static _Atomic unsigned empty_looks;
+static _Atomic unsigned stops;
+
+struct hcs_task *__real_hcs_queue_pop(struct hcs_queue *queue);
+struct hcs_task *__wrap_hcs_queue_pop(struct hcs_queue *queue)
+{
+    struct hcs_task *task = __real_hcs_queue_pop(queue);
+
+    if (second_look_pauses && task == NULL &&
+        atomic_fetch_add(&empty_looks, 1) == 1) {
+        for (unsigned ms = 0; atomic_load(&stops) == 0; ms++) {
+            assert_true(ms < PATIENCE_MS);
+            usleep(1000);
+        }
+    }
+    return task;
+}
+
+void __real_hcs_parking_wake_all(struct hcs_parking *parking);
+void __wrap_hcs_parking_wake_all(struct hcs_parking *parking)
+{
+    __real_hcs_parking_wake_all(parking);
+    atomic_fetch_add(&stops, 1);
 }
 
 struct plant {
@@ -296,6 +327,27 @@ static void stopping_runs_what_waits(void **state)
     break_plant(&plant);
 }
 
+static void stopping_runs_what_came_just_after_the_last_look(void **state)
+{
+    struct plant plant;
+    struct job job = {0};
+
+    (void)state;
+    atomic_store(&empty_looks, 0);
+    atomic_store(&stops, 0);
+    second_look_pauses = true;
+    make_plant(&plant, 1, 1);
+    assert_int_equal(hcs_pool_start(plant.pool), 0);
+    wait_until(&empty_looks, 2);
+    assert_true(submit(&plant, &job));
+    hcs_pool_wake(plant.pool);
+    assert_true(hcs_pool_stop(plant.pool, PATIENCE_MS));
+    second_look_pauses = false;
+    assert_int_equal(atomic_load(&plant.run), 1);
+    assert_int_equal(count_home(&plant, 1), 1);
+    break_plant(&plant);
+}
+
 static void stopping_gives_up_on_a_stuck_task_in_time_and_can_be_repeated(
     void **state)
 {
@@ -382,6 +434,7 @@ int main(void)
             a_full_queue_refuses_until_a_waiting_task_is_cancelled),
         cmocka_unit_test(a_result_is_announced_before_a_task_that_may_block),
         cmocka_unit_test(stopping_runs_what_waits),
+        cmocka_unit_test(stopping_runs_what_came_just_after_the_last_look),
         cmocka_unit_test(
             stopping_gives_up_on_a_stuck_task_in_time_and_can_be_repeated),
         cmocka_unit_test(
