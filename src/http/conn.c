@@ -88,7 +88,8 @@ void hcs_conn_release_request(
 }
 
 /* The connection has no request any more. One that a worker has, or that waits
- * in the queue as a dead entry, comes home later and is freed then. */
+ * in the queue as a dead entry, comes home later and is freed then. Proved in
+ * tests/model/detach.pml. */
 void hcs_conn_drop_request(struct hcs_conn *c)
 {
     struct hcs_request *request = c->request;
@@ -103,7 +104,7 @@ void hcs_conn_drop_request(struct hcs_conn *c)
         hcs_conn_release_request(shard, request);
         return;
     }
-    /* Relaxed: a hint for the handler. */
+    /* [request.cancelled] Relaxed: a hint for the handler. */
     atomic_store_explicit(&request->cancelled, true, memory_order_relaxed);
     if (hcs_pool_cancel(shard->service->pool, &request->task) ||
         atomic_load_explicit(&request->task.state, memory_order_relaxed) ==
@@ -526,6 +527,7 @@ static void on_ready(struct hcs_watch *watch, uint32_t seen)
         }
         if (c->outbox != NULL) {
             c->input_waits = true; /* an interim reply is stuck */
+            settle(c);
             return;
         }
         read_input(c, c->input_waits ? seen | EPOLLRDHUP : seen);

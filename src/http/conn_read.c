@@ -26,8 +26,12 @@ static bool ends_with_json(const char *type, size_t length)
 /* Content-Type: application/json or anything +json, with any parameters. */
 static bool is_json(const char *type, size_t length)
 {
-    const char *end = memchr(type, ';', length);
+    const char *end;
 
+    if (length == 16 && memcmp(type, "application/json", 16) == 0) {
+        return true; /* as nearly all send it */
+    }
+    end = memchr(type, ';', length);
     if (end != NULL) {
         length = (size_t)(end - type);
     }
