@@ -6,9 +6,10 @@
 #
 #   build   to build and run hcsd
 #   tests   to build and run the tests
-#   lint    clang and the checkers that scripts/test.sh runs
+#   lint    clang, its fuzzer and the checkers that scripts/test.sh runs
 #   cross   to build for 64-bit Arm and run its unit tests under qemu
 #   bench   what the benchmarks compare with and measure by
+#   cover   what scripts/coverage.sh counts with
 #
 # Installs what is missing, as root or with a sudo that asks no password, on
 # Debian and its descendants. Elsewhere, and always with --check, it names what
@@ -35,7 +36,9 @@ tests  wrk                       command wrk
 tests  nginx                     command nginx
 tests  haproxy                   command haproxy
 tests  spin                      command spin
+tests  libjansson-dev            library jansson
 lint   clang                     command clang
+lint   libclang-rt-dev           fuzzer  -
 lint   clang-format              command clang-format
 lint   clang-tidy                command clang-tidy
 lint   shellcheck                command shellcheck
@@ -51,6 +54,7 @@ bench  nginx                     command nginx
 bench  strace                    command strace
 bench  valgrind                  command valgrind
 bench  python3                   command python3
+cover  gcovr                     command gcovr
 END
 }
 
@@ -68,6 +72,10 @@ is_there() { # KIND NAME
     file) [ -e "$2" ] ;;
     library)
         command -v pkg-config > /dev/null 2>&1 && pkg-config --exists "$2"
+        ;;
+    fuzzer) # lies in a folder with clang's version in its name
+        command -v clang > /dev/null 2>&1 && [ -e "$(clang \
+            -print-file-name="libclang_rt.fuzzer-$(uname -m).a")" ]
         ;;
     llhttp) # as scripts/cmake/FindLlhttp.cmake looks for it
         is_there library libllhttp ||
@@ -170,7 +178,7 @@ for argument in "$@"; do
         usage
         exit 0
         ;;
-    build | tests | lint | cross | bench) groups="$groups $argument" ;;
+    build | tests | lint | cross | bench | cover) groups="$groups $argument" ;;
     *)
         echo "packages.sh: unknown group '$argument'" >&2
         usage >&2

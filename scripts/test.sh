@@ -240,6 +240,12 @@ sanitized() { # PRESET
     run_tests "$1"
 }
 
+fuzzing() {
+    have clang || skip "no clang"
+    scripts/packages.sh --check lint > /dev/null 2>&1 || skip "no libFuzzer"
+    scripts/fuzz.sh --seconds 30
+}
+
 aarch64() {
     if [ "$(uname -m)" = aarch64 ]; then
         skip "this machine is one"
@@ -282,6 +288,7 @@ if [ -z "$quick" ]; then
     stage "clang-tidy" tidy
     stage "address and undefined sanitizers" sanitized asan
     stage "thread sanitizer" sanitized tsan
+    stage "fuzzing, 30 s a target" fuzzing
     stage "aarch64 under qemu, unit tests" aarch64
 fi
 
