@@ -5,7 +5,8 @@
 #   scripts/fuzz.sh [--seconds N] [--jobs N] [--keep FOLDER] [TARGET...]
 #
 #   --seconds N   how long each target is run (30)
-#   --jobs N      how many processes share that work (1)
+#   --jobs N      how many processes share that work (1); as many targets as
+#                 there are cores for are run at once
 #   --keep FOLDER goes on from the inputs in FOLDER/TARGET, and keeps there what
 #                 it finds worth keeping; else all but the seeds is forgotten
 #
@@ -144,9 +145,20 @@ run() { # TARGET
     return $rc
 }
 
+# As many at once as there are cores for.
 found=0
-for target in "${targets[@]}"; do
-    run "$target" || found=1
+together=$(($(nproc) / jobs))
+[ $together -gt 0 ] || together=1
+for ((first = 0; first < ${#targets[@]}; first += together)); do
+    running=()
+    for target in "${targets[@]:first:together}"; do
+        run "$target" > "$tmp/$target.said" 2>&1 &
+        running+=("$target:$!")
+    done
+    for one in "${running[@]}"; do
+        wait "${one#*:}" || found=1
+        cat "$tmp/${one%:*}.said"
+    done
 done
 if [ $found -ne 0 ]; then
     echo

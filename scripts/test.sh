@@ -113,7 +113,8 @@ run_tests() { # PRESET [OPTION...]
     local preset=$1 rc=0 all bad unrun
     shift
     rm -f "$tmp/junit.xml"
-    ctest --preset "$preset" --parallel "$jobs" \
+    # One more than there are cores: many of them mostly wait.
+    ctest --preset "$preset" --parallel $((jobs + 1)) \
         --output-junit "$tmp/junit.xml" "$@" || rc=$?
     all=$(junit tests)
     bad=$(junit failures)

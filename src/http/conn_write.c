@@ -223,17 +223,20 @@ void hcs_conn_await_room(struct hcs_conn *c)
  * bytes all the time. */
 bool hcs_conn_may_write_again(struct hcs_conn *c)
 {
-    uint64_t end_ms =
-        c->outbox->since_ms + c->shard->service->limits.write_timeout_ms;
+    struct hcs_outbox *box = c->outbox;
+    uint64_t now_ms = c->shard->loop.now_ms;
 
-    if (c->starved && c->shard->loop.now_ms < end_ms) {
+    if (on_its_way(c) < box->on_its_way) {
+        box->since_ms = now_ms;
+    } else if (now_ms >=
+               box->since_ms + c->shard->service->limits.write_timeout_ms) {
+        hcs_conn_close(c, HCS_REASON_WRITE_TIMEOUT);
+        return false;
+    }
+    if (c->starved) {
         return true;
     }
-    if (on_its_way(c) < c->outbox->on_its_way) {
-        hcs_conn_await_room(c);
-    } else {
-        hcs_conn_close(c, HCS_REASON_WRITE_TIMEOUT);
-    }
+    hcs_conn_await_room(c);
     return false;
 }
 
