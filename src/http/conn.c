@@ -144,6 +144,15 @@ static void unlist_shed(struct hcs_conn *c)
     list->count--;
 }
 
+/* A request that will not arrive: it counted as one when its header section was
+ * complete. */
+static void count_unread(struct hcs_conn *c)
+{
+    if (c->request->head_length > 0) {
+        hcs_counter_add(&c->shard->counts.cancelled, 1);
+    }
+}
+
 void hcs_conn_close(struct hcs_conn *c, enum hcs_reason reason)
 {
     struct hcs_shard *shard = c->shard;
@@ -155,9 +164,8 @@ void hcs_conn_close(struct hcs_conn *c, enum hcs_reason reason)
         hcs_counter_add(&shard->counts.cancelled, 1);
         hcs_counter_add(
             &shard->counts.routes[c->request->route->index].cancelled, 1);
-    } else if (c->state == HCS_CONN_READING && c->request->head_length > 0) {
-        /* Counted as a request when its header section was complete. */
-        hcs_counter_add(&shard->counts.cancelled, 1);
+    } else if (c->state == HCS_CONN_READING) {
+        count_unread(c);
     } else if (c->state == HCS_CONN_LINGERING) {
         shard->lingering--;
     }
@@ -294,13 +302,14 @@ static void settle(struct hcs_conn *c)
 static void read_end(struct hcs_conn *c)
 {
     c->ended = true;
-    if (c->state == HCS_CONN_READING) {
-        hcs_conn_flush(c, NULL);
-        hcs_conn_close(c, HCS_REASON_REQUEST_TRUNCATED);
-        return;
-    }
     c->last = true; /* after the replies that it still gets */
     c->end_reason = HCS_REASON_CLIENT_CLOSED;
+    if (c->state == HCS_CONN_READING) {
+        c->end_reason = HCS_REASON_REQUEST_TRUNCATED;
+        count_unread(c);
+        hcs_conn_drop_request(c);
+        hcs_conn_enter(c, HCS_CONN_IDLE);
+    }
     settle(c);
 }
 
