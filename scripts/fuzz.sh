@@ -84,6 +84,10 @@ if ! { cmake --preset fuzz && cmake --build --preset fuzz \
     fail "the targets cannot be built"
 fi
 rm -f "$build.log"
+if ! pkg-config --exists jansson; then
+    echo "json is fuzzed without its oracle: no Jansson (Debian's package" \
+        "libjansson-dev, or scripts/packages.sh tests)"
+fi
 
 # The address sanitizer maps fixed ranges, which some kernels' randomised
 # layouts run into.

@@ -60,7 +60,7 @@ stage() { # TITLE FUNCTION [ARGUMENT...]
     local stage_passed=0 stage_failed=0
     shift
     heading "$title"
-    rm -f "$tmp/counts" "$tmp/why"
+    rm -f "$tmp/counts" "$tmp/why" "$tmp/unrun"
     set +e
     (
         set -e
@@ -74,6 +74,9 @@ stage() { # TITLE FUNCTION [ARGUMENT...]
         note="$((stage_passed + stage_failed)) tests, "
     elif [ $rc -eq 0 ]; then
         stage_passed=1
+    fi
+    if [ -e "$tmp/unrun" ]; then
+        note="${note}skipped: $(cat "$tmp/unrun"), "
     fi
     if [ $rc -eq $SKIPPED ]; then
         word=skipped
@@ -120,6 +123,10 @@ run_tests() { # PRESET [OPTION...]
     bad=$(junit failures)
     unrun=$(($(junit skipped) + $(junit disabled)))
     echo "$((all - bad - unrun)) $bad" > "$tmp/counts"
+    if [ "$unrun" -gt 0 ]; then
+        sed -n 's/.*<testcase name="\([^"]*\)".*status="\(notrun\|disabled\)".*/\1/p' \
+            "$tmp/junit.xml" | tr '\n' ' ' > "$tmp/unrun"
+    fi
     return $rc
 }
 

@@ -37,8 +37,8 @@ enum {
     MMAP_THRESHOLD = 128 * 1024,
     TRIM_EXCESS = 4 * 1024 * 1024,
     TRIM_TICKS = 5,
-    TRIM_HURRY_MS = 100, /* when memory is refused */
-    KEPT_BACK_PART = 32, /* of MEMORY_BUDGET: a 32nd, */
+    TRIM_HURRY_MS = 1000, /* when memory is refused */
+    KEPT_BACK_PART = 32,  /* of MEMORY_BUDGET: a 32nd, */
     KEPT_BACK_MIN = 1024 * 1024,
     KEPT_BACK_MAX = 64 * 1024 * 1024,
     ERROR_LENGTH = 512,
@@ -355,8 +355,9 @@ static bool read_memory(
     return true;
 }
 
-/* For the budget, on whichever thread takes from it. A trim costs milliseconds
- * at most, and is better than a refusal; but not for each of a flood. */
+/* For the budget, on whichever thread takes from it. A trim takes milliseconds
+ * at 64 MiB and tenths of a second at 1 GiB, and keeps malloc's lock: better
+ * than a refusal, but not for each of a flood. */
 static void look_for_budget(void *context, bool refusing)
 {
     struct server *server = context;
@@ -377,6 +378,8 @@ static void look_for_budget(void *context, bool refusing)
             atomic_compare_exchange_strong_explicit(&server->hurried_ms,
                 &last_ms, now_ms, memory_order_relaxed, memory_order_relaxed)) {
             malloc_trim(0);
+            atomic_store_explicit(
+                &server->hurried_ms, hcs_clock_ms(), memory_order_relaxed);
             if (read_memory(server, &virtual_bytes, &resident_bytes)) {
                 (void)hcs_budget_correct(&server->budget, resident_bytes);
             }
@@ -399,8 +402,8 @@ static void look_at_memory(struct server *server)
     atomic_store_explicit(
         &pulse->resident_bytes, resident_bytes, memory_order_relaxed);
     overhead = hcs_budget_correct(&server->budget, resident_bytes);
-    /* Freed blocks that malloc keeps: here, where no client waits, they go
-     * back to the kernel. */
+    /* Freed blocks that malloc keeps go back to the kernel; seldom, since
+     * others who want memory wait for it. */
     if (overhead > server->budget.baseline + TRIM_EXCESS &&
         server->ticks >= server->trimmed_tick + TRIM_TICKS) {
         server->trimmed_tick = server->ticks;

@@ -8,6 +8,7 @@ enum {
     OUT_RESERVE = HCS_RESPONSE_HEAD_MAX + HCS_CONN_COPY_MAX, /* for one more
                                                                 reply */
     BRIEF_BODY_MAX = 4096, /* beyond it no job is brief */
+    EMPTY_LINES_MAX = 8,   /* before a request */
 };
 
 static const char ALLOW_JOB[] = "GET, HEAD, POST, OPTIONS";
@@ -165,6 +166,7 @@ static size_t begin(struct hcs_conn *c, const struct hcs_head_scan *scan,
     refusal.reason =
         hcs_head_parse(&shard->parser, scan, bytes, head_length, &head);
     hcs_counter_add(&shard->counts.requests, 1);
+    c->empty_lines = 0;
     if (refusal.reason != HCS_REASON_NONE) {
         hcs_conn_know_asked(&asked, shard, bytes, &head);
         asked.head = NULL;
@@ -226,6 +228,17 @@ static size_t begin(struct hcs_conn *c, const struct hcs_head_scan *scan,
     return whole ? (size_t)head.content_length : available;
 }
 
+/* RFC 9112, section 2.2, has at least one ignored. Without a bound they would be
+ * a way to stay that no timeout ends, a drain's neither. */
+static bool skip_empty_lines(struct hcs_conn *c, size_t lines)
+{
+    if (lines > (size_t)(EMPTY_LINES_MAX - c->empty_lines)) {
+        return false;
+    }
+    c->empty_lines = (unsigned char)(c->empty_lines + lines);
+    return true;
+}
+
 /* The first bytes of a request. Returns how many were used. */
 static size_t take_first(struct hcs_conn *c, const char *bytes, size_t length)
 {
@@ -237,6 +250,11 @@ static size_t take_first(struct hcs_conn *c, const char *bytes, size_t length)
     struct hcs_request *request;
 
     if (empty > 0) {
+        if (!skip_empty_lines(c, empty / 2)) {
+            hcs_conn_refuse_first(
+                c, bytes, length, HCS_REASON_BAD_REQUEST_LINE);
+            return length;
+        }
         return empty;
     }
     if (length > 1 || bytes[0] != '\r') { /* may become an empty line */
@@ -281,6 +299,10 @@ static size_t take_head(struct hcs_conn *c, const char *bytes, size_t length)
     }
     if (before == 1 && request->in[0] == '\r' && request->in[1] == '\n') {
         /* The empty line before a request that came in two. */
+        if (!skip_empty_lines(c, 1)) {
+            hcs_conn_refuse_reading(c, HCS_REASON_BAD_REQUEST_LINE);
+            return length;
+        }
         request->in_length = 0;
         hcs_conn_drop_request(c);
         hcs_conn_enter(c, HCS_CONN_IDLE);

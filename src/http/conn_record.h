@@ -68,15 +68,16 @@ struct hcs_conn {
     uint32_t lingered_bytes;
     int fd;
     unsigned char state;
-    unsigned char end_reason; /* what close counts after lingering */
-    bool timed : 1;           /* the deadline of this state is set */
-    bool input_waits : 1;     /* no edge will tell of what is to be read */
-    bool last : 1;            /* the last reply is out or composed */
-    bool ended : 1;           /* the client has sent its last byte */
-    bool shed : 1;            /* refused: not one of MAX_CONNECTIONS */
-    bool spare : 1;           /* its descriptor is one of the spares */
-    bool wants_out : 1;       /* EPOLLOUT is watched */
-    bool starved : 1;         /* the kernel had no memory: no edge will come */
+    unsigned char end_reason;  /* what close counts after lingering */
+    unsigned char empty_lines; /* before the request that is to come */
+    bool timed : 1;            /* the deadline of this state is set */
+    bool input_waits : 1;      /* no edge will tell of what is to be read */
+    bool last : 1;             /* the last reply is out or composed */
+    bool ended : 1;            /* the client has sent its last byte */
+    bool shed : 1;             /* refused: not one of MAX_CONNECTIONS */
+    bool spare : 1;            /* its descriptor is one of the spares */
+    bool wants_out : 1;        /* EPOLLOUT is watched */
+    bool starved : 1;          /* the kernel had no memory: no edge will come */
 };
 
 /* What a reply has to know of its request. */

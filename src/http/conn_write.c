@@ -108,14 +108,16 @@ static void append_unsent(struct hcs_conn *c, const char *bytes, size_t length,
     size_t old = box->length - box->sent;
     size_t old_body = box->body_length - box->body_sent;
     size_t joined = old + old_body + length;
-    char *copy = hcs_budget_alloc(c->shard->service->budget, joined);
+    struct hcs_budget *budget = c->shard->service->budget;
+    char *copy = joined <= BOX_NEVER_REFUSED /* as in keep_unsent */
+                     ? hcs_budget_alloc_charged(budget, joined)
+                     : hcs_budget_alloc(budget, joined);
 
     if (copy == NULL) {
         if (large != NULL && large->request != NULL) {
             hcs_conn_release_request(c->shard, large->request);
         }
-        hcs_budget_free(
-            c->shard->service->budget, large != NULL ? large->block : NULL);
+        hcs_budget_free(budget, large != NULL ? large->block : NULL);
         hcs_conn_close(c, HCS_REASON_MEMORY_PRESSURE);
         return;
     }
@@ -126,7 +128,7 @@ static void append_unsent(struct hcs_conn *c, const char *bytes, size_t length,
     memcpy(copy + old + old_body, bytes, length);
     hcs_conn_free_outbox(c);
     keep_unsent(c, copy, joined, large, 0);
-    hcs_budget_free(c->shard->service->budget, copy);
+    hcs_budget_free(budget, copy);
 }
 
 /* Sends what was composed, and the large body behind it. */
@@ -174,7 +176,10 @@ bool hcs_conn_write_more(struct hcs_conn *c)
 {
     struct hcs_outbox *box = c->outbox;
 
-    c->starved = false;
+    if (c->starved) {
+        c->starved = false;
+        c->timed = false; /* what is set is the time of this try */
+    }
     for (;;) {
         struct iovec parts[2] = {
             {box->bytes + box->sent, box->length - box->sent},

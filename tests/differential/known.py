@@ -48,8 +48,43 @@ def fewer(servers, ends, pattern, example, what, why):
     return Known("fewer", servers, ends, pattern, example, what, why)
 
 
-def more(servers, ends, pattern, example, what, why):
-    return Known("more", servers, ends, pattern, example, what, why)
+def more(servers, ends, pattern, example, what, why, framing=False):
+    """framing: the difference may be about Content-Length and Transfer-Encoding;
+    else it excuses no request in which both of them are."""
+    known = Known("more", servers, ends, pattern, example, what, why)
+    if not framing:
+        holds = known.holds
+        known.holds = lambda region: any(
+            holds(section) and not FRAMED_TWICE(section) for section in sections(region))
+    return known
+
+
+def sections(region):
+    """Header sections, and what of bodies looks like them."""
+    return [section + b"\r\n" for section in region.split(b"\r\n\r\n")]
+
+
+FRAMED_TWICE = re.compile(rb"\nTransfer-Encoding:.*\nContent-Length:|"
+                          rb"\nContent-Length:.*\nTransfer-Encoding:",
+                          re.DOTALL | re.IGNORECASE).search
+
+
+def values(region, name):
+    return [value.strip(b" \t").lower() for value in
+            re.findall(rb"\n%s:([^\r\n]*)" % name, region, re.IGNORECASE)]
+
+
+def close_is_part_of_a_word(region):
+    fields = values(region, b"Connection")
+    options = [option.strip(b" \t") for field in fields for option in field.split(b",")]
+    return any(b"close" in field for field in fields) and b"close" not in options
+
+
+def host_is_not_the_target_s(region):
+    for host, rest in re.findall(rb" https?://([^/? \r\n]*)([^ \r\n]*) ", region, re.IGNORECASE):
+        if values(region, b"Host") != [host.lower()] or not rest.startswith(b"/"):
+            return True
+    return False
 
 
 POST = b"POST / HTTP/1.1\r\n@Content-Length: 2\r\n"
@@ -74,6 +109,9 @@ KNOWN = [
     fewer(BOTH, "bad-line-end", rb"\nContent-Length:",
           b"POST / HTTP/1.1\r\n@Content-Length: 1\r\n\r\n\r\n", "LF alone before a request line",
           "RFC 9112, 2.2 has a server ignore an empty line there; one of LF alone is none"),
+    fewer(BOTH, "bad-request-line", rb"(\r\n){9}", b"\r\n" * 9 + b"GET / HTTP/1.1\r\n@\r\n",
+          "More than eight empty lines before a request line",
+          "RFC 9112, 2.2 has at least one ignored; without end they would outlast every timeout"),
     fewer(["nginx"], "bad-request-line", rb"HTTP/1\.[0-9] +\r",
           b"GET / HTTP/1.1 \r\n@\r\n", "White space behind the version",
           "RFC 9112, 3 leaves it open"),
@@ -199,11 +237,11 @@ KNOWN = [
          "Percent-encoding or punctuation in the host of a target", "RFC 3986, 3.2.2 allows them"),
     more(["nginx"], "405", rb"TRACE ", b"TRACE / HTTP/1.1\r\n@\r\n", "TRACE",
          "405 from both; nginx closes with it"),
-    more(["nginx"], "closed", rb"\nConnection:[^\r\n]*close",
+    more(["nginx"], "closed", close_is_part_of_a_word,
          b"GET / HTTP/1.1\r\n@Connection: xclose\r\n\r\n",
          "A Connection field that contains \"close\"",
          "nginx looks for these letters anywhere in it, hcsd for the option"),
-    more(["nginx"], "closed", rb" HTTP/1\.0",
+    more(["nginx"], "closed", rb" HTTP/1\.0.*\nConnection:[^\r\n]*keep-alive",
          b"GET / HTTP/1.0\r\n@Connection: keep-alive\r\n\r\n", "HTTP/1.0 with keep-alive",
          "Here nginx puts a body of unknown length into its reply, which only the end of the"
          " connection can end under 1.0"),
@@ -214,11 +252,11 @@ KNOWN = [
     more(["haproxy"], "400", rb"\n0[^\n]*\n([^\r\n]+\r\n)*(Content-Length|Transfer-Encoding):",
          CHUNKED + b"0\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
          "Two Content-Length or Transfer-Encoding fields among the trailers",
-         "hcsd throws trailers away, RFC 9110, 6.5.1; HAProxy looks at these"),
+         "hcsd throws trailers away, RFC 9110, 6.5.1; HAProxy looks at these", framing=True),
     more(["haproxy"], "400", rb"\n[^:\r\n]{256}",
          b"GET / HTTP/1.1\r\n@" + b"X" * 300 + b": y\r\n\r\n",
          "A field name of more than 255 octets", "A limit of HAProxy"),
-    more(["haproxy"], "400", rb" https?://", b"GET http://y/ HTTP/1.1\r\n@\r\n",
+    more(["haproxy"], "400", host_is_not_the_target_s, b"GET http://y/ HTTP/1.1\r\n@\r\n",
          "A target in absolute form whose host is not that of Host",
          "RFC 9112, 3.2.2: the target has the say. HAProxy wants them to be equal, byte by byte"
          " but for the default port, and knows no empty path"),

@@ -29,6 +29,10 @@ SOURCES = 8  # addresses 127.0.0.2 and up: a port range each
 FIN_WAIT1, FIN_WAIT2, LISTEN = 4, 5, 10  # tcp_states.h
 CONNECTING = 256  # at once, so that no handshake is lost in a full backlog
 
+# The header section of a job in chunks.
+CHUNKED = (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+           b"Transfer-Encoding: chunked\r\n\r\n")
+
 
 def raise_fd_limit():
     """Soft to hard; gives the limit."""

@@ -8,6 +8,7 @@ import time
 import harness
 import hostile
 from harness import SLOW, get_bytes, post_bytes
+from hostile import CHUNKED
 
 REQUESTS = 100 if SLOW else 400  # of the good client, for each measurement
 TIMEOUT = 4.0
@@ -20,9 +21,6 @@ LATE = 4.0 * (5 if SLOW else 1)
 # What the kernel may hold of a reply that nobody reads: what the daemon lets it
 # have, one send above that, and what the client's own buffer takes.
 UNREAD_MAX = 512 * 1024
-
-CHUNKED = (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-           b"Transfer-Encoding: chunked\r\n\r\n")
 
 # How each trickles: what comes at once, and what then drips without end.
 TRICKLES = {
@@ -114,7 +112,7 @@ class Slowloris(hostile.HostileCase):
         self.assertEqual(set(refused), {"header-timeout", "body-timeout"})
 
     def test_who_does_not_read_is_closed_and_others_do_not_notice(self):
-        count = 40 if SLOW else 250
+        count = 100 if SLOW else 2000
         daemon = self.start(LOOPS=2, WORKERS=2, WRITE_TIMEOUT="2s", MAX_BODY_SIZE="8MiB",
                             IDLE_TIMEOUT="60s")
         good = GoodClient(self, daemon)

@@ -3,17 +3,14 @@
 hold a place: MIN_UPLOAD_RATE, 240 bytes a second by default, in each 10 s."""
 
 import time
-import unittest
 
 import harness
 import hostile
 from harness import SLOW, post_bytes
+from hostile import CHUNKED
 
 EARLY = 0.1
 LATE = 4.0 * (5 if SLOW else 1)
-
-CHUNKED = (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-           b"Transfer-Encoding: chunked\r\n\r\n")
 
 
 class Uploader:
@@ -43,7 +40,6 @@ class Uploader:
             self.sent += due
 
 
-@unittest.skipUnless("MIN_UPLOAD_RATE" in harness.SETTING_NAMES, "no MIN_UPLOAD_RATE")
 class UploadRate(hostile.HostileCase):
     PERIOD = 10.0
     SIZE = 100000
