@@ -4,6 +4,7 @@ smallest pieces. Clients may be refused then, and are served again afterwards.""
 
 import errno
 import itertools
+import time
 import unittest
 
 import faulty
@@ -56,6 +57,30 @@ class Sustained(unittest.TestCase):
         self.assertEqual([other.served for other in others], [1] * len(others))
         kept.close()
         self.end(daemon)
+
+    def test_a_reply_that_starves_and_then_finds_no_room_keeps_its_deadline(self):
+        """Neither for ever, nor closed by the time of the next try."""
+        for starved in (1, 2):
+            with self.subTest(starved):
+                daemon = faulty.Faulty(
+                    "sendmsg:1-%d=%d sendmsg:1-%d=%d" % (
+                        starved, errno.ENOBUFS, FOR_EVER, errno.EAGAIN),
+                    armed=False, WRITE_TIMEOUT="2s")
+                self.addCleanup(daemon.close)
+                self.assertTrue(daemon.wait_ready())
+                peer = daemon.peer()
+                peer.ask(peer.get())
+                daemon.report.arm()
+                since = time.monotonic()
+                peer.send(peer.post(data='"%s"' % ("x" * 100000)))
+                peer.receive_all()
+                took = time.monotonic() - since
+                daemon.report.arm(False)
+                self.assertGreater(daemon.report.struck, starved)
+                self.assertEqual(peer.served, 1)
+                self.assertGreater(took, 1.0)
+                peer.close()
+                self.end(daemon)
 
     def end(self, daemon):
         faulty.check_alive(daemon)
