@@ -31,8 +31,10 @@ struct hcs_queue; /* opaque */
 struct hcs_queue *hcs_queue_create(size_t capacity);
 void hcs_queue_destroy(struct hcs_queue *queue);
 
-/* Takes an IDLE task, which becomes QUEUED. False when full: the task is still
- * the caller's, and IDLE. */
+/* Takes an IDLE task, which becomes QUEUED. False when full, or when a popper
+ * has been stopped in the middle of a pop for a whole lap of the ring, which has
+ * at least twice as many cells as there are places: the task is still the
+ * caller's, and IDLE. */
 bool hcs_queue_push(struct hcs_queue *queue, struct hcs_task *task);
 
 /* Gives the oldest task that was not cancelled, TAKEN; NULL when there is none.

@@ -103,7 +103,11 @@ static void push_one(
     job->task.home = &lot.unused;
     job->gate = gate;
     job->gate_count = gate_count;
-    CHECK(hcs_queue_push(lot.queue, &job->task));
+    /* There is a place for it. But a worker that is stopped in the middle of a
+     * pop, while the others go once round the ring, is in the way. */
+    while (!hcs_queue_push(lot.queue, &job->task)) {
+        storm_nap_us(10);
+    }
 }
 
 /* A burst, one wake-up, and then it waits for its jobs, as the others do for
