@@ -1,0 +1,825 @@
+#include "client.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <errno.h>
+#include <llhttp.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/queue.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    EVENTS = 512,
+    INPUT_BYTES = 64 * 1024,
+    SLOW_RECEIVE_BUFFER = 4096,
+};
+
+static const uint64_t SECOND_NS = 1000000000;
+static const uint64_t REOPEN_NS = 100000000; /* after a failure */
+
+enum conn_state {
+    CONN_CLOSED,
+    CONN_CONNECTING,
+    CONN_IDLE,
+    CONN_SENDING,
+    CONN_WAITING, /* sent whole, and nothing has come back */
+    CONN_READING, /* within the reply */
+    CONN_ENDING,  /* the reply was the last one: the server closes */
+};
+
+struct conn {
+    TAILQ_ENTRY(conn) link;
+    struct conn_list *in; /* always in one */
+    int fd;
+    enum conn_state state;
+    bool owes;    /* a request is due on it, and has no outcome yet */
+    bool replied; /* the parser has seen the end of a reply, */
+    bool keeps;   /* ... after which the connection stays, */
+    bool spoke;   /* ... and something behind it */
+    bool slow_reader;
+    bool slow_sender;
+    size_t sent;
+    uint64_t since_ns; /* in its list */
+    uint64_t due_ns;
+    uint64_t progress_ns; /* of a slow one: when bytes came last */
+    llhttp_t parser;
+};
+
+TAILQ_HEAD(conn_list, conn);
+
+struct client {
+    const struct options *o;
+    struct tally *tally;
+    const struct board *board;
+    const struct part *part;
+    struct conn *conns;
+    char *input;
+    llhttp_settings_t on_reply;
+    int epoll;
+    struct conn_list closed;
+    struct conn_list idle;    /* the one that rests longest is first */
+    struct conn_list waiting; /* for a connection or an answer, by time */
+    struct conn_list delayed; /* comes up delay_ns after it was put there */
+    uint64_t delay_ns;
+    uint64_t now_ns;
+    unsigned connecting;
+    unsigned owing;
+    bool repeats; /* closed connections are opened again */
+    bool go;
+    bool stop;
+};
+
+uint64_t load_clock_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * SECOND_NS + (uint64_t)t.tv_nsec;
+}
+
+static void die(const char *what)
+{
+    fprintf(stderr, "hcsd-load: %s: %s\n", what, strerror(errno));
+    exit(EXIT_FAILURE);
+}
+
+/* --- Where a connection is. */
+
+static void move(struct client *c, struct conn *conn, struct conn_list *to)
+{
+    if (conn->in != NULL) {
+        TAILQ_REMOVE(conn->in, conn, link);
+    }
+    TAILQ_INSERT_TAIL(to, conn, link);
+    conn->in = to;
+    conn->since_ns = c->now_ns;
+}
+
+static void enter(struct client *c, struct conn *conn, enum conn_state state,
+    struct conn_list *to)
+{
+    conn->state = state;
+    move(c, conn, to);
+}
+
+/* --- Ends of requests and connections. */
+
+static void conclude(struct client *c, struct conn *conn, enum outcome outcome)
+{
+    assert(conn->owes);
+    conn->owes = false;
+    c->owing--;
+    tally_add(&c->tally->outcomes[outcome], 1);
+}
+
+static void open_conn(struct client *c, struct conn *conn);
+
+static void close_conn(struct client *c, struct conn *conn)
+{
+    bool was_open = conn->state != CONN_CONNECTING;
+
+    if (was_open) {
+        tally_add(&c->tally->open_now, UINT64_MAX);
+    } else {
+        c->connecting--;
+        tally_add(&c->tally->open_failed, 1);
+    }
+    if (conn->fd >= 0) {
+        close(conn->fd);
+        conn->fd = -1;
+    }
+    /* A server that is gone is not asked again at once. */
+    enter(c, conn, CONN_CLOSED,
+        was_open || !c->repeats ? &c->closed : &c->delayed);
+    if (was_open && c->repeats && c->o->shape == SHAPE_RATE && !c->stop) {
+        open_conn(c, conn);
+    }
+}
+
+/* The connection came to an end that was not asked for. */
+static void fail(struct client *c, struct conn *conn, enum fault fault)
+{
+    if (conn->owes) {
+        tally_add(&c->tally->faults[fault], 1);
+        conclude(c, conn,
+            conn->state == CONN_WAITING ? OUTCOME_LOST : OUTCOME_FAILED);
+    } else if (conn->state == CONN_IDLE &&
+               (fault == FAULT_CLOSED || fault == FAULT_RESET)) {
+        tally_add(&c->tally->closed_by_server, 1);
+    } else if (conn->state != CONN_ENDING || fault == FAULT_UNASKED) {
+        tally_add(&c->tally->faults[fault], 1);
+    }
+    close_conn(c, conn);
+}
+
+/* --- Replies. */
+
+static int on_message_begin(llhttp_t *parser)
+{
+    struct conn *conn = parser->data;
+
+    conn->spoke = conn->replied;
+    return 0;
+}
+
+static int on_message_complete(llhttp_t *parser)
+{
+    struct conn *conn = parser->data;
+
+    if (parser->status_code >= 200) { /* after an interim one comes the reply */
+        conn->replied = true;
+        conn->keeps = llhttp_should_keep_alive(parser) != 0;
+    }
+    return 0;
+}
+
+static void finish_reply(struct client *c, struct conn *conn)
+{
+    unsigned status = conn->parser.status_code;
+    bool last = !conn->keeps || conn->sent < c->o->request_bytes;
+    uint64_t now_ns = load_clock_ns();
+
+    tally_add(&c->tally->statuses[status < STATUS_MOST ? status : 0], 1);
+    histogram_record(
+        &c->tally->latency, now_ns > conn->due_ns ? now_ns - conn->due_ns : 0);
+    conclude(c, conn,
+        status == 429 || status == 503 ? OUTCOME_REFUSED : OUTCOME_ANSWERED);
+    if (conn->spoke) {
+        fail(c, conn, FAULT_UNASKED);
+    } else if (c->o->shape == SHAPE_CHURN && last) {
+        enter(c, conn, CONN_ENDING, &c->waiting);
+    } else if (c->o->shape == SHAPE_CHURN || last) {
+        close_conn(c, conn);
+    } else {
+        enter(c, conn, CONN_IDLE, &c->idle);
+    }
+}
+
+static void take_input(
+    struct client *c, struct conn *conn, const char *input, size_t bytes)
+{
+    llhttp_errno_t error;
+
+    if (!conn->owes) {
+        fail(c, conn, FAULT_UNASKED);
+        return;
+    }
+    tally_add(&c->tally->reply_bytes, bytes);
+    if (conn->state != CONN_READING) {
+        llhttp_init(&conn->parser, HTTP_RESPONSE, &c->on_reply);
+        conn->parser.data = conn;
+        conn->replied = false;
+        conn->spoke = false;
+        conn->state = CONN_READING; /* in the list where it is */
+    }
+    error = llhttp_execute(&conn->parser, input, bytes);
+    if (conn->replied) {
+        conn->spoke = conn->spoke || error != HPE_OK;
+        finish_reply(c, conn);
+    } else if (error != HPE_OK) {
+        fail(c, conn, FAULT_BAD_REPLY);
+    }
+}
+
+/* The server's end of input. */
+static void take_end(struct client *c, struct conn *conn)
+{
+    if (conn->state == CONN_READING && llhttp_finish(&conn->parser) == HPE_OK &&
+        conn->replied) {
+        finish_reply(c, conn); /* a reply that lasts until the end */
+    } else if (conn->state == CONN_READING) {
+        fail(c, conn, FAULT_CUT_REPLY);
+    } else {
+        fail(c, conn, FAULT_CLOSED);
+    }
+}
+
+/* Reads until the socket is empty, or at most so many bytes. True when it read
+ * any. */
+static bool read_some(struct client *c, struct conn *conn, size_t most)
+{
+    bool any = false;
+
+    while (conn->state >= CONN_IDLE) {
+        ssize_t n = read(conn->fd, c->input, most);
+
+        if (n > 0) {
+            any = true;
+            take_input(c, conn, c->input, (size_t)n);
+            if (most < INPUT_BYTES) {
+                return true;
+            }
+            if ((size_t)n < most) {
+                /* Empty (epoll(7)); an end that came with it has an edge, or
+                 * shows in the events that brought us here. */
+                return true;
+            }
+        } else if (n == 0) {
+            take_end(c, conn);
+        } else if (errno == EAGAIN) {
+            return any;
+        } else if (errno != EINTR) {
+            fail(c, conn,
+                conn->state == CONN_READING ? FAULT_CUT_REPLY : FAULT_RESET);
+        }
+    }
+    return any;
+}
+
+/* --- Requests. */
+
+/* Sends what is left, at most so many bytes. */
+static void send_some(struct client *c, struct conn *conn, size_t most)
+{
+    const struct options *o = c->o;
+    size_t until = o->request_bytes - conn->sent < most ? o->request_bytes
+                                                        : conn->sent + most;
+
+    while (conn->sent < until) {
+        ssize_t n = send(conn->fd, o->request + conn->sent, until - conn->sent,
+            MSG_NOSIGNAL);
+
+        if (n >= 0) {
+            conn->sent += (size_t)n;
+        } else if (errno == EAGAIN) {
+            return; /* an edge comes when there is room */
+        } else if (errno != EINTR) {
+            /* It may have said why it no longer listens. */
+            (void)read_some(c, conn, INPUT_BYTES);
+            if (conn->state == CONN_SENDING) {
+                fail(c, conn, FAULT_SEND_ERROR);
+            }
+            return;
+        }
+    }
+    if (conn->sent == o->request_bytes) {
+        tally_add(&c->tally->sent, 1);
+        if (conn->state == CONN_SENDING) {
+            conn->state = CONN_WAITING;
+            move(c, conn, conn->slow_reader ? &c->delayed : &c->waiting);
+        }
+    }
+}
+
+static void send_request(struct client *c, struct conn *conn)
+{
+    conn->sent = 0;
+    conn->progress_ns = c->now_ns;
+    if (conn->slow_sender) {
+        enter(c, conn, CONN_SENDING, &c->delayed);
+    } else {
+        enter(c, conn, CONN_SENDING, &c->waiting);
+        send_some(c, conn, SIZE_MAX);
+    }
+}
+
+/* A request is due on a connection that rests, or has to be opened first. */
+static void begin(struct client *c, struct conn *conn, uint64_t due_ns)
+{
+    assert(!conn->owes);
+    conn->owes = true;
+    conn->due_ns = due_ns;
+    c->owing++;
+    tally_add(&c->tally->due, 1);
+    if (conn->state == CONN_IDLE) {
+        send_request(c, conn);
+    } else if (conn->state == CONN_CLOSED) {
+        open_conn(c, conn);
+    } else {
+        assert(conn->state == CONN_CONNECTING); /* it goes when it can */
+    }
+}
+
+/* --- Opening. */
+
+static enum fault fault_of_connecting(int error)
+{
+    switch (error) {
+    case ECONNREFUSED:
+        return FAULT_CONNECT_REFUSED;
+    case ETIMEDOUT:
+        return FAULT_CONNECT_TIMEOUT;
+    case EADDRNOTAVAIL:
+        return FAULT_NO_PORT;
+    case EMFILE:
+    case ENFILE:
+        return FAULT_NO_DESCRIPTOR;
+    default:
+        return FAULT_CONNECT_ERROR;
+    }
+}
+
+static int prepare_socket(const struct client *c, const struct conn *conn)
+{
+    unsigned number = c->part->first + (unsigned)(conn - c->conns);
+    int small = SLOW_RECEIVE_BUFFER;
+    int on = 1;
+
+    if (setsockopt(conn->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) != 0 ||
+        (conn->slow_reader && setsockopt(conn->fd, SOL_SOCKET, SO_RCVBUF,
+                                  &small, sizeof(small)) != 0)) {
+        return errno;
+    }
+    if (c->o->sources > 0) {
+        struct sockaddr_in source = {
+            .sin_family = AF_INET,
+            .sin_addr.s_addr =
+                htonl(INADDR_LOOPBACK + 1 + number % c->o->sources),
+        };
+
+        /* The port is chosen at connect, when the peer is known: else a source
+         * address has only so many ports for all peers together (ip(7)). */
+        if (setsockopt(conn->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on,
+                sizeof(on)) != 0 ||
+            bind(conn->fd, (const struct sockaddr *)&source, sizeof(source)) !=
+                0) {
+            return errno;
+        }
+    }
+    return 0;
+}
+
+static int start_connect(struct client *c, struct conn *conn)
+{
+    struct epoll_event event = {
+        .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+        .data.ptr = conn,
+    };
+    int error;
+
+    conn->fd = socket(
+        c->o->server.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (conn->fd < 0) {
+        return errno;
+    }
+    error = prepare_socket(c, conn);
+    if (error == 0 &&
+        connect(conn->fd, (const struct sockaddr *)&c->o->server,
+            c->o->server_length) != 0 &&
+        errno != EINPROGRESS) {
+        error = errno;
+    }
+    if (error == 0 &&
+        epoll_ctl(c->epoll, EPOLL_CTL_ADD, conn->fd, &event) != 0) {
+        error = errno;
+    }
+    return error;
+}
+
+static void open_conn(struct client *c, struct conn *conn)
+{
+    int error;
+
+    c->connecting++;
+    enter(c, conn, CONN_CONNECTING, &c->waiting);
+    error = start_connect(c, conn);
+    if (error != 0) {
+        fail(c, conn, fault_of_connecting(error));
+    }
+}
+
+static void finish_connect(struct client *c, struct conn *conn)
+{
+    int error = 0;
+    socklen_t length = sizeof(error);
+    uint64_t open_now;
+
+    if (getsockopt(conn->fd, SOL_SOCKET, SO_ERROR, &error, &length) != 0) {
+        error = errno;
+    }
+    if (error != 0) {
+        fail(c, conn, fault_of_connecting(error));
+        return;
+    }
+    c->connecting--;
+    tally_add(&c->tally->opened, 1);
+    tally_add(&c->tally->open_now, 1);
+    open_now = tally_get(&c->tally->open_now);
+    if (open_now > tally_get(&c->tally->most_open)) {
+        tally_add(&c->tally->most_open, 1);
+    }
+    enter(c, conn, CONN_IDLE, &c->idle);
+    if (conn->owes) {
+        send_request(c, conn);
+    }
+}
+
+/* --- Turns. */
+
+static void obey(struct client *c)
+{
+    char command = COMMAND_STOP; /* the parent's end */
+
+    if (read(c->part->commands, &command, 1) < 0 && errno == EINTR) {
+        return; /* it is still there */
+    }
+    if (command == COMMAND_GO) {
+        c->go = true;
+        return;
+    }
+    c->stop = true;
+    c->repeats = false;
+    if (epoll_ctl(c->epoll, EPOLL_CTL_DEL, c->part->commands, NULL) != 0) {
+        die("epoll_ctl");
+    }
+}
+
+static void handle(struct client *c, struct conn *conn, unsigned events)
+{
+    bool ended = (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
+
+    if (conn->state == CONN_CONNECTING) {
+        if ((events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) == 0) {
+            return;
+        }
+        finish_connect(c, conn);
+    } else if (conn->state == CONN_SENDING && (events & EPOLLOUT) != 0 &&
+               !conn->slow_sender) {
+        send_some(c, conn, SIZE_MAX);
+    }
+    if (conn->slow_reader && conn->owes) {
+        return; /* it reads when its time comes */
+    }
+    if ((events & EPOLLIN) != 0 || ended) {
+        (void)read_some(c, conn, INPUT_BYTES);
+    }
+    /* After a short read the end has not been read yet. */
+    if (ended && conn->state >= CONN_IDLE && conn->fd >= 0) {
+        (void)read_some(c, conn, INPUT_BYTES);
+    }
+}
+
+/* A piece of a slow request or a slow reply, or a connection that may be opened
+ * again. */
+static void take_step(struct client *c, struct conn *conn)
+{
+    if (conn->state == CONN_CLOSED) {
+        move(c, conn, &c->closed);
+        if (c->o->shape == SHAPE_RATE && c->repeats) {
+            open_conn(c, conn);
+        }
+        return;
+    }
+    move(c, conn, &c->delayed);
+    if (conn->state == CONN_SENDING) {
+        send_some(c, conn, c->o->step_bytes);
+    } else if (read_some(c, conn, c->o->step_bytes)) {
+        conn->progress_ns = c->now_ns;
+    } else if (conn->owes && c->now_ns - conn->progress_ns > c->o->timeout_ns) {
+        fail(c, conn, FAULT_TIMEOUT);
+    }
+}
+
+static void expire(struct client *c)
+{
+    struct conn *conn;
+
+    while ((conn = TAILQ_FIRST(&c->waiting)) != NULL &&
+           c->now_ns >= conn->since_ns + c->o->timeout_ns) {
+        fail(c, conn,
+            conn->state == CONN_CONNECTING ? FAULT_CONNECT_TIMEOUT
+                                           : FAULT_TIMEOUT);
+    }
+    /* A step puts it at the end again, with a time that is not yet due. */
+    while ((conn = TAILQ_FIRST(&c->delayed)) != NULL &&
+           c->now_ns >= conn->since_ns + c->delay_ns) {
+        take_step(c, conn);
+    }
+}
+
+static uint64_t earlier(uint64_t a_ns, uint64_t b_ns)
+{
+    return a_ns < b_ns ? a_ns : b_ns;
+}
+
+static int wait_for_events(
+    struct client *c, struct epoll_event *events, uint64_t wait_ns)
+{
+    struct timespec wait = {
+        .tv_sec = (time_t)(wait_ns / SECOND_NS),
+        .tv_nsec = (long)(wait_ns % SECOND_NS),
+    };
+    int count = epoll_pwait2(c->epoll, events, EVENTS, &wait, NULL);
+
+    if (count < 0 && errno == ENOSYS) { /* before Linux 5.11 */
+        count = epoll_wait(
+            c->epoll, events, EVENTS, (int)((wait_ns + 999999) / 1000000));
+    }
+    return count;
+}
+
+/* Waits for one batch of events, at most until so far. */
+static void turn(struct client *c, uint64_t until_ns)
+{
+    struct epoll_event events[EVENTS];
+    struct conn *first = TAILQ_FIRST(&c->waiting);
+    int count;
+
+    if (first != NULL) {
+        until_ns = earlier(until_ns, first->since_ns + c->o->timeout_ns);
+    }
+    first = TAILQ_FIRST(&c->delayed);
+    if (first != NULL) {
+        until_ns = earlier(until_ns, first->since_ns + c->delay_ns);
+    }
+    c->now_ns = load_clock_ns();
+    until_ns = until_ns > c->now_ns ? until_ns - c->now_ns : 0;
+    count = wait_for_events(c, events, earlier(until_ns, SECOND_NS));
+    if (count < 0 && errno != EINTR) {
+        die("epoll_wait");
+    }
+    c->now_ns = load_clock_ns();
+    for (int i = 0; i < count; i++) {
+        if (events[i].data.ptr == NULL) {
+            obey(c);
+        } else {
+            handle(c, events[i].data.ptr, events[i].events);
+        }
+    }
+    expire(c);
+}
+
+/* --- Schedules. Number k of all processes' events is due at start + k / rate;
+ * this process has every so-manieth. */
+
+struct schedule {
+    double rate; /* 0: whenever there is room */
+    uint64_t start_ns;
+    uint64_t end_ns;
+    uint64_t taken; /* by this process */
+};
+
+static uint64_t next_due_ns(const struct client *c, const struct schedule *s)
+{
+    double number;
+
+    if (s->rate == 0) {
+        return c->now_ns;
+    }
+    number = (double)s->taken * c->o->processes + c->part->index;
+    return s->start_ns + (uint64_t)(number / s->rate * (double)SECOND_NS);
+}
+
+static bool is_due(const struct client *c, const struct schedule *s)
+{
+    uint64_t due_ns = next_due_ns(c, s);
+
+    return due_ns <= c->now_ns && due_ns < s->end_ns;
+}
+
+/* So long after the end what was due before it is still sent. */
+static bool is_over(const struct client *c, const struct schedule *s)
+{
+    return c->now_ns >= s->end_ns && c->now_ns - s->end_ns > c->o->timeout_ns;
+}
+
+/* A request whenever one is due, on the connections of free. One that finds
+ * none is sent when there is one, also after the end: to forget it would hide
+ * that the server was too slow for it. */
+static void keep_schedule(
+    struct client *c, struct schedule *s, struct conn_list *free)
+{
+    uint64_t not_sent = 0;
+
+    while (true) {
+        bool more;
+
+        c->now_ns = load_clock_ns();
+        if (c->stop && s->end_ns > c->now_ns) {
+            s->end_ns = c->now_ns;
+        }
+        while (!TAILQ_EMPTY(free) && is_due(c, s) && !is_over(c, s)) {
+            uint64_t due_ns = next_due_ns(c, s);
+
+            s->taken++;
+            begin(c, TAILQ_FIRST(free), due_ns);
+        }
+        more = next_due_ns(c, s) < s->end_ns && !is_over(c, s);
+        if (!more && c->owing == 0) {
+            break;
+        }
+        turn(c, more && !TAILQ_EMPTY(free) ? next_due_ns(c, s) : UINT64_MAX);
+    }
+    for (; s->rate > 0 && next_due_ns(c, s) < s->end_ns; s->taken++) {
+        not_sent++;
+    }
+    tally_add(&c->tally->due, not_sent);
+    tally_add(&c->tally->outcomes[OUTCOME_FAILED], not_sent);
+    tally_add(&c->tally->faults[FAULT_NOT_SENT], not_sent);
+}
+
+/* --- Shapes. */
+
+/* Opens all, at the rate that is asked for and only so many at once; with a
+ * first request on each, if so. */
+static void open_all(struct client *c, bool ask)
+{
+    unsigned most = c->o->in_flight / c->o->processes;
+    struct schedule s = {
+        .rate = c->o->shape == SHAPE_RATE ? 0 : c->o->rate,
+        .start_ns = load_clock_ns(),
+        .end_ns = UINT64_MAX,
+    };
+
+    most = most == 0 ? 1 : most;
+    while (true) {
+        bool more = s.taken < c->part->count && !c->stop;
+        bool room = c->connecting < most && c->owing < most;
+
+        c->now_ns = load_clock_ns();
+        if (more && room && is_due(c, &s)) {
+            struct conn *conn = &c->conns[s.taken++];
+
+            if (ask) {
+                begin(c, conn, c->now_ns);
+            } else {
+                open_conn(c, conn);
+            }
+        } else if (more || c->connecting > 0 || c->owing > 0) {
+            turn(c, more && room ? next_due_ns(c, &s) : UINT64_MAX);
+        } else {
+            return;
+        }
+    }
+}
+
+/* What was slow by intent is not waited for when the time is over. */
+static void abandon(struct client *c)
+{
+    for (unsigned i = 0; i < c->part->count; i++) {
+        struct conn *conn = &c->conns[i];
+
+        if (conn->owes) {
+            conn->state = CONN_SENDING; /* not lost: we gave it up */
+            fail(c, conn, FAULT_UNFINISHED);
+        }
+    }
+}
+
+static void ask_on_all(struct client *c, const struct schedule *s)
+{
+    bool slow = c->o->shape == SHAPE_TRICKLE;
+
+    for (unsigned i = 0; i < c->part->count; i++) {
+        begin(c, &c->conns[i], s->start_ns);
+    }
+    while (c->owing > 0) {
+        turn(c, slow ? s->end_ns : UINT64_MAX);
+        if (slow && (c->stop || c->now_ns >= s->end_ns)) {
+            abandon(c);
+        }
+    }
+}
+
+static void hold(struct client *c, struct schedule *s)
+{
+    s->rate = c->o->held_rate;
+    s->end_ns = UINT64_MAX;
+    if (s->rate > 0) {
+        keep_schedule(c, s, &c->idle);
+    }
+    while (!c->stop) {
+        turn(c, UINT64_MAX);
+    }
+}
+
+static void run_stage(struct client *c, unsigned done)
+{
+    struct schedule s = {
+        .rate = c->o->rate,
+        .start_ns =
+            atomic_load_explicit(&c->board->start_ns, memory_order_acquire),
+    };
+
+    s.end_ns =
+        c->o->duration_ns == 0 ? UINT64_MAX : s.start_ns + c->o->duration_ns;
+    c->now_ns = load_clock_ns();
+    switch (c->o->shape) {
+    case SHAPE_HOLD:
+        if (done == 1) {
+            open_all(c, true);
+        } else {
+            hold(c, &s);
+        }
+        return;
+    case SHAPE_BURST:
+    case SHAPE_TRICKLE:
+        ask_on_all(c, &s);
+        return;
+    case SHAPE_RATE:
+        keep_schedule(c, &s, &c->idle);
+        return;
+    case SHAPE_CHURN:
+        keep_schedule(c, &s, &c->closed);
+        return;
+    }
+}
+
+static void init(struct client *c)
+{
+    const struct options *o = c->o;
+    struct epoll_event event = {.events = EPOLLIN};
+
+    llhttp_settings_init(&c->on_reply);
+    c->on_reply.on_message_begin = on_message_begin;
+    c->on_reply.on_message_complete = on_message_complete;
+    TAILQ_INIT(&c->closed);
+    TAILQ_INIT(&c->idle);
+    TAILQ_INIT(&c->waiting);
+    TAILQ_INIT(&c->delayed);
+    c->delay_ns = o->shape == SHAPE_TRICKLE ? o->interval_ns : REOPEN_NS;
+    c->repeats = o->shape == SHAPE_RATE || o->shape == SHAPE_CHURN;
+    c->conns = calloc(c->part->count, sizeof(*c->conns));
+    c->input = malloc(INPUT_BYTES);
+    c->epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (c->conns == NULL || c->input == NULL || c->epoll < 0 ||
+        epoll_ctl(c->epoll, EPOLL_CTL_ADD, c->part->commands, &event) != 0) {
+        die("start");
+    }
+    /* Else a wait may be 50 us longer than asked for (prctl(2)). */
+    (void)prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL);
+    for (unsigned i = 0; i < c->part->count; i++) {
+        struct conn *conn = &c->conns[i];
+
+        conn->fd = -1;
+        conn->slow_sender =
+            o->shape == SHAPE_TRICKLE && (c->part->first + i) % 2 == 0;
+        conn->slow_reader = o->shape == SHAPE_TRICKLE && !conn->slow_sender;
+        move(c, conn, &c->closed);
+    }
+}
+
+int client_run(
+    const struct options *o, struct board *board, const struct part *part)
+{
+    struct share *share = &board->shares[part->index];
+    struct client c = {
+        .o = o, .tally = &share->tally, .board = board, .part = part};
+
+    init(&c);
+    if (o->shape != SHAPE_HOLD && o->shape != SHAPE_CHURN) {
+        open_all(&c, false);
+    }
+    for (unsigned done = 1;; done++) {
+        atomic_store_explicit(&share->stage, done, memory_order_release);
+        while (!c.go && !c.stop) {
+            turn(&c, UINT64_MAX);
+        }
+        if (c.stop) {
+            break;
+        }
+        c.go = false;
+        run_stage(&c, done);
+    }
+    free(c.input);
+    free(c.conns);
+    return EXIT_SUCCESS; /* which closes the connections */
+}

@@ -1,0 +1,444 @@
+/*
+ * hcsd-load - loads an HTTP/1.1 server, and accounts for every request.
+ *
+ * The parent forks as many clients as the descriptors want, tells them when a
+ * stage begins, adds up what they count, looks at the server meanwhile, and
+ * says what came of it.
+ */
+#include "client.h"
+#include "options.h"
+#include "report.h"
+#include "server.h"
+#include "tally.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum {
+    DESCRIPTORS_ASIDE = 32, /* what a process needs beside its connections */
+    PORTS_USED = 20000,     /* of a source address's, so that finding a free
+                               one stays quick */
+    TICK_MS = 20,
+};
+
+static const uint64_t SECOND_NS = 1000000000;
+
+struct load {
+    const struct options *o;
+    struct board *board;
+    int *commands; /* the pipe to each child */
+    pid_t *children;
+    unsigned started;
+    unsigned awaited; /* the stage that is to be done next */
+    int signals;
+    bool stopped; /* by a signal, by the end of standard input, or of time */
+    struct tally *now;  /* sums, made when they are wanted */
+    struct tally *last; /* at the last progress line */
+    struct tally *base; /* at the beginning of what is reported */
+    uint64_t begun_ns;
+    uint64_t base_ns;
+    uint64_t progress_ns;
+    struct usage usage_before;
+    bool with_server;
+    uint64_t most_private_dirty_bytes;
+};
+
+static _Noreturn void die(const char *what)
+{
+    fprintf(stderr, "hcsd-load: %s: %s\n", what, strerror(errno));
+    exit(EXIT_FAILURE); /* the children see the end of their pipes */
+}
+
+static void *share_memory(size_t bytes)
+{
+    void *block = mmap(
+        NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+    if (block == MAP_FAILED) {
+        die("shared memory");
+    }
+    return block;
+}
+
+static void *allocate(size_t count, size_t bytes)
+{
+    void *block = calloc(count, bytes);
+
+    if (block == NULL) {
+        die("memory");
+    }
+    return block;
+}
+
+/* --- How many of what. */
+
+static bool is_loopback(const struct options *o)
+{
+    const struct sockaddr_in *in = (const void *)&o->server;
+
+    return o->server.ss_family == AF_INET &&
+           ntohl(in->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+}
+
+static void choose_processes(struct options *o)
+{
+    struct rlimit limit;
+    unsigned room;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
+        die("getrlimit");
+    }
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0) {
+        die("setrlimit");
+    }
+    room = limit.rlim_max > (rlim_t)o->connections + DESCRIPTORS_ASIDE
+               ? o->connections
+               : (unsigned)limit.rlim_max - DESCRIPTORS_ASIDE;
+    if (o->processes == 0) {
+        o->processes = (o->connections + room - 1) / room;
+    }
+    if (o->processes > o->connections) {
+        o->processes = o->connections;
+    }
+    if ((o->connections + o->processes - 1) / o->processes > room) {
+        fprintf(stderr,
+            "hcsd-load: a process may have %u connections (ulimit -Hn): "
+            "%u of them need more processes than %u\n",
+            room, o->connections, o->processes);
+        exit(LOAD_USAGE);
+    }
+}
+
+static void choose_sources(struct options *o)
+{
+    if (!is_loopback(o)) {
+        if (o->sources > 0) {
+            fprintf(stderr,
+                "hcsd-load: --sources is for a server on 127.0.0.0/8\n");
+            exit(LOAD_USAGE);
+        }
+        return;
+    }
+    if (o->sources == 0 && o->connections > PORTS_USED) {
+        o->sources = (o->connections + PORTS_USED - 1) / PORTS_USED;
+    }
+}
+
+/* --- Children. */
+
+static void start_child(struct load *load, unsigned index, unsigned first)
+{
+    const struct options *o = load->o;
+    struct part part = {
+        .index = index,
+        .first = first,
+        .count = o->connections / o->processes +
+                 (index < o->connections % o->processes ? 1 : 0),
+    };
+    int ends[2];
+    pid_t pid;
+
+    if (pipe(ends) != 0) {
+        die("pipe");
+    }
+    pid = fork();
+    if (pid < 0) {
+        die("fork");
+    }
+    if (pid == 0) {
+        /* Or a sister would keep our pipe open when the parent is gone. */
+        for (unsigned i = 0; i < index; i++) {
+            close(load->commands[i]);
+        }
+        close(ends[1]);
+        close(load->signals);
+        part.commands = ends[0];
+        _exit(client_run(o, load->board, &part));
+    }
+    close(ends[0]);
+    load->commands[index] = ends[1];
+    load->children[index] = pid;
+    load->started++;
+}
+
+static void start_children(struct load *load)
+{
+    const struct options *o = load->o;
+    unsigned first = 0;
+
+    for (unsigned i = 0; i < o->processes; i++) {
+        start_child(load, i, first);
+        first += o->connections / o->processes +
+                 (i < o->connections % o->processes ? 1 : 0);
+    }
+}
+
+static unsigned stage_of(const struct load *load, unsigned index)
+{
+    return atomic_load_explicit(
+        &load->board->shares[index].stage, memory_order_acquire);
+}
+
+static void command(struct load *load, char what)
+{
+    for (unsigned i = 0; i < load->started; i++) {
+        if (write(load->commands[i], &what, 1) != 1) {
+            die("a client process ended early");
+        }
+    }
+}
+
+/* One that ended before its stage was done has said why. */
+static void look_for_deaths(const struct load *load)
+{
+    for (unsigned i = 0; i < load->started; i++) {
+        siginfo_t info = {.si_pid = 0};
+
+        if (waitid(P_PID, (id_t)load->children[i], &info,
+                WEXITED | WNOHANG | WNOWAIT) == 0 &&
+            info.si_pid != 0 && stage_of(load, i) < load->awaited) {
+            fputs("hcsd-load: a client process ended early\n", stderr);
+            exit(EXIT_FAILURE);
+        }
+    }
+}
+
+static bool all_have_done(const struct load *load)
+{
+    for (unsigned i = 0; i < load->started; i++) {
+        if (stage_of(load, i) < load->awaited) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* --- Sums. */
+
+static void sum_up(struct load *load, struct tally *sum)
+{
+    static const struct tally none;
+
+    memset(sum, 0, sizeof(*sum));
+    for (unsigned i = 0; i < load->started; i++) {
+        tally_sum(sum, &load->board->shares[i].tally, &none);
+    }
+}
+
+static void look_at_server(struct load *load)
+{
+    struct usage usage;
+
+    if (load->with_server && server_usage(load->o->pid, &usage) &&
+        usage.private_dirty_bytes > load->most_private_dirty_bytes) {
+        load->most_private_dirty_bytes = usage.private_dirty_bytes;
+    }
+}
+
+static void show_progress(struct load *load)
+{
+    uint64_t now_ns = load_clock_ns();
+    struct tally *old = load->last;
+
+    if (now_ns < load->progress_ns + SECOND_NS) {
+        return;
+    }
+    look_at_server(load);
+    if (!load->o->quiet) {
+        sum_up(load, load->now);
+        report_progress(load->now, load->last,
+            (double)(now_ns - load->begun_ns) / 1e9,
+            (double)(now_ns - load->progress_ns) / 1e9);
+        load->last = load->now;
+        load->now = old;
+    }
+    load->progress_ns = now_ns;
+}
+
+/* What happened since the last report. False when something went wrong. */
+static bool report(struct load *load)
+{
+    static struct tally since;
+    uint64_t now_ns = load_clock_ns();
+    struct report r = {
+        .o = load->o,
+        .tally = &since,
+        .seconds = (double)(now_ns - load->base_ns) / 1e9,
+        .before = load->usage_before,
+        .after = load->usage_before,
+    };
+    bool good;
+
+    look_at_server(load);
+    r.with_server = load->with_server && server_usage(load->o->pid, &r.after);
+    r.most_private_dirty_bytes = load->most_private_dirty_bytes;
+    sum_up(load, load->now);
+    memset(&since, 0, sizeof(since));
+    tally_sum(&since, load->now, load->base);
+    if (load->o->json) {
+        if (!report_json(&r)) {
+            die("report");
+        }
+    } else {
+        report_text(&r);
+    }
+    good = report_is_good(&since);
+    memcpy(load->base, load->now, sizeof(*load->base));
+    load->base_ns = now_ns;
+    load->usage_before.cpu_seconds = r.after.cpu_seconds;
+    return good;
+}
+
+/* --- Time passes. */
+
+/* A little of it. True when it is over. */
+static bool pass_time(struct load *load, bool until_eof)
+{
+    struct pollfd polled[2] = {
+        {.fd = load->signals, .events = POLLIN},
+        {.fd = until_eof ? STDIN_FILENO : -1, .events = POLLIN},
+    };
+    char rest[256];
+
+    if (poll(polled, 2, TICK_MS) > 0) {
+        struct signalfd_siginfo info;
+
+        if (polled[0].revents != 0 &&
+            read(load->signals, &info, sizeof(info)) == sizeof(info)) {
+            load->stopped = true;
+        }
+        if (polled[1].revents != 0 &&
+            read(STDIN_FILENO, rest, sizeof(rest)) == 0) {
+            load->stopped = true;
+        }
+    }
+    look_for_deaths(load);
+    show_progress(load);
+    return load->stopped;
+}
+
+/* Until every child has done its stage; told to stop, they soon have. */
+static void await_stage(struct load *load)
+{
+    bool told = load->stopped;
+
+    while (!all_have_done(load)) {
+        if (pass_time(load, false) && !told) {
+            told = true;
+            command(load, COMMAND_STOP);
+        }
+    }
+}
+
+static void start_stage(struct load *load)
+{
+    load->awaited++;
+    atomic_store_explicit(
+        &load->board->start_ns, load_clock_ns(), memory_order_release);
+    command(load, COMMAND_GO);
+}
+
+/* hold: all were opened and have been answered; now they stay. */
+static bool hold(struct load *load)
+{
+    const struct options *o = load->o;
+    uint64_t end_ns = load_clock_ns() + o->duration_ns;
+    bool good = true;
+
+    if (o->until_eof || o->held_rate > 0) {
+        good = report(load);
+    }
+    start_stage(load);
+    while ((o->until_eof || load_clock_ns() < end_ns) &&
+           !pass_time(load, o->until_eof)) {
+    }
+    command(load, COMMAND_STOP);
+    load->stopped = true;
+    await_stage(load);
+    return good;
+}
+
+static bool run(struct load *load)
+{
+    const struct options *o = load->o;
+    bool good = true;
+
+    load->awaited = 1;
+    await_stage(load);
+    if (o->shape == SHAPE_RATE || o->shape == SHAPE_TRICKLE) {
+        load->base_ns = load_clock_ns(); /* opening is no part of the rate */
+    }
+    for (unsigned i = 0; i < o->rounds && !load->stopped; i++) {
+        start_stage(load);
+        await_stage(load);
+    }
+    if (o->shape == SHAPE_HOLD && !load->stopped) {
+        good = hold(load);
+    }
+    return report(load) && good;
+}
+
+int main(int argc, char **argv)
+{
+    struct options o = {
+        .connections = 64,
+        .rounds = 1,
+        .in_flight = 512,
+        .step_bytes = 16,
+        .timeout_ns = 30 * SECOND_NS,
+        .interval_ns = SECOND_NS,
+    };
+    struct load load = {.o = &o};
+    sigset_t ending;
+    bool good;
+
+    options_take(&o, argc, argv);
+    if (o.shape != SHAPE_BURST) {
+        o.rounds = 1;
+    }
+    choose_processes(&o);
+    choose_sources(&o);
+    sigemptyset(&ending);
+    sigaddset(&ending, SIGINT);
+    sigaddset(&ending, SIGTERM);
+    sigprocmask(SIG_BLOCK, &ending, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    load.signals = signalfd(-1, &ending, SFD_CLOEXEC);
+    if (load.signals < 0) {
+        die("signalfd");
+    }
+    load.board = share_memory(
+        sizeof(*load.board) + o.processes * sizeof(load.board->shares[0]));
+    load.commands = allocate(o.processes, sizeof(*load.commands));
+    load.children = allocate(o.processes, sizeof(*load.children));
+    load.now = allocate(1, sizeof(*load.now));
+    load.last = allocate(1, sizeof(*load.last));
+    load.base = allocate(1, sizeof(*load.base));
+    if (o.pid != 0) {
+        load.with_server = server_usage(o.pid, &load.usage_before);
+        if (!load.with_server) {
+            fprintf(stderr, "hcsd-load: process %ld cannot be looked at\n",
+                (long)o.pid);
+            return LOAD_USAGE;
+        }
+    }
+    load.begun_ns = load.base_ns = load.progress_ns = load_clock_ns();
+    start_children(&load);
+    good = run(&load);
+    for (unsigned i = 0; i < load.started; i++) {
+        close(load.commands[i]);
+        (void)waitpid(load.children[i], NULL, 0);
+    }
+    return good ? EXIT_SUCCESS : EXIT_FAILURE;
+}
