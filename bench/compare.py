@@ -185,7 +185,7 @@ def measure(bench, case, options, wrk):
                          environment=dict(case.settings))
     try:
         if case.warm_up:
-            bench.poke(server, case.request, connections=case.connections,
+            bench.ask(server, case.request, connections=case.connections,
                        requests=WARM_UP_REQUESTS, cpu=client_cpu)
         argv = [wrk, "-t", str(case.loops), "-c", str(case.connections),
                 "-d", f"{options.seconds}s", "--latency"]
@@ -379,7 +379,7 @@ def main():
     if wrk is None:
         return 1
     with servers.Bench(options) as bench:
-        there = servers.check_programs(options, "floor", "poke", "hcsd")
+        there = servers.check_programs(options, "floor", "load", "hcsd")
         needed = {case.server for case in cases}
         if "nginx" in needed and servers.need_tool("nginx"):
             there.append("nginx")

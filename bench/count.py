@@ -52,7 +52,7 @@ def system_calls(bench, subject, requests, options):
     server = bench.start(
         subject.server, cpu=options.server_cpu, patience=PATIENCE,
         tracer=["strace", "-f", "-c", "-o", account])
-    bench.poke(server, subject.request, CONNECTIONS, requests,
+    bench.ask(server, subject.request, CONNECTIONS, requests,
                options.client_cpu, PATIENCE)
     # strace is the process we know, the server its child.
     bench.terminate(server, server.pids()[1], PATIENCE)
@@ -77,7 +77,7 @@ def instructions(bench, subject, requests, options):
         environment={"PRIVATE_FD_TABLES": "off"},
         tracer=["valgrind", "--tool=callgrind", "--quiet",
                 f"--callgrind-out-file={account}"])
-    bench.poke(server, subject.request, CONNECTIONS, requests,
+    bench.ask(server, subject.request, CONNECTIONS, requests,
                options.client_cpu, PATIENCE)
     bench.terminate(server, server.process.pid, PATIENCE)
     return callgrind_total(account, subject.label)
@@ -135,7 +135,7 @@ def count_reading(bench, part, request, options):
 def count_switches(bench, subject, options):
     server = bench.start(subject.server, cpu=options.server_cpu)
     before = server.context_switches()
-    bench.poke(server, subject.request, CONNECTIONS, NATIVE_REQUESTS,
+    bench.ask(server, subject.request, CONNECTIONS, NATIVE_REQUESTS,
                options.client_cpu)
     after = server.context_switches()
     bench.stop(server)
@@ -265,7 +265,7 @@ def main():
     options = parse_options()
     with servers.Bench(options) as bench:
         there = servers.check_programs(
-            options, "floor", "poke", "heads", "hcsd")
+            options, "floor", "load", "heads", "hcsd")
         subjects = [one for one in SUBJECTS if one.server in there]
         say(f"{CONNECTIONS} connections, in lock-step")
         if servers.need_tool("strace"):

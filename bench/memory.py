@@ -1,6 +1,7 @@
 """Weighs an idle connection; see README.md."""
 
 import argparse
+import json
 import subprocess
 import time
 
@@ -31,30 +32,29 @@ def start(bench, kind, connections):
 
 
 class Holder:
-    """A poke that opened its connections and keeps them."""
+    """An hcsd-load that opened its connections and keeps them."""
 
     def __init__(self, bench, server, request, connections):
         self.bench = bench
-        room = servers.descriptor_limit() - SPARE_DESCRIPTORS
+        self.connections = connections
+        # From two processes: what is asked at the same time is part of what
+        # a server has to have room for.
         argv = [
-            bench.options.poke, "-k", "-c", str(connections),
-            "-i", str(AT_ONCE),
-            # A limit on descriptors for each process, one on ports for each
-            # source address.
-            "-p", str(max(2, -(-connections // room))),
-            "-s", str(max(2, -(-connections // 20000))),
-            "-f", bench.request_file(request), str(server.port)]
+            bench.options.load, "hold", "-c", str(connections),
+            "--until-eof", "--json", "--quiet", "--in-flight",
+            str(2 * AT_ONCE), "--processes", "2",
+            "--request", bench.request_file(request), server.url("/")]
         self.process = bench.launch(
             argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         line = self.process.stdout.readline()
-        if f"replies={connections} " not in line:
-            raise Failed(f"{server.name}: {line.strip() or 'poke gave up'}")
+        if not line or json.loads(line)["status"] != {"200": connections}:
+            raise Failed(f"{server.name}: {line.strip() or 'no answer'}")
 
     def release(self):
         output, _ = self.process.communicate(timeout=CLOSE_SECONDS)
         self.bench.end(self.process)
-        if output.strip() != "lost=0":
-            raise Failed(f"while it was held: {output.strip()} connections")
+        if json.loads(output)["connections"]["closed_by_server"] != 0:
+            raise Failed(f"connections closed while held: {output.strip()}")
 
 
 def settle(server, connections):
@@ -122,7 +122,7 @@ def main():
     options = parse_options()
     connections = most_connections(options.connections)
     with servers.Bench(options) as bench:
-        there = servers.check_programs(options, "poke", "hcsd")
+        there = servers.check_programs(options, "load", "hcsd")
         if servers.need_tool("nginx"):
             there.append("nginx")
         if options.go is not None and bench.build_go(options.go):

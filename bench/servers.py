@@ -4,6 +4,7 @@ A Bench is a context: whatever was started in it, and its temporary folder, is
 gone when it ends, by an error, a ^C and a SIGTERM too. Standard library only.
 """
 
+import json
 import os
 import random
 import resource
@@ -96,8 +97,9 @@ def add_program_options(parser):
         "--floor", metavar="FILE", default=os.path.join(built, "bench/floor"),
         help="the bare server (build/bench/floor)")
     parser.add_argument(
-        "--poke", metavar="FILE", default=os.path.join(built, "bench/poke"),
-        help="the counting client (build/bench/poke)")
+        "--load", metavar="FILE",
+        default=os.path.join(built, "bench/hcsd-load"),
+        help="the counting client (build/bench/hcsd-load)")
 
 
 def two_cpus():
@@ -382,17 +384,22 @@ class Bench:
         finally:
             self.end(server.process)
 
-    def poke(self, server, request, connections=64, requests=1, cpu=None,
-             patience=120):
-        """The same requests each time; every reply is checked."""
-        argv = [self.options.poke, "-c", str(connections), "-n", str(requests),
-                "-t", str(patience), "-f", self.request_file(request),
-                str(server.port)]
+    def ask(self, server, request, connections=64, requests=1, cpu=None,
+            patience=120):
+        """The same requests each time, in lock-step: one on each connection,
+        then all their replies. Each has to be a 200."""
+        argv = [self.options.load, "burst", "-c", str(connections),
+                "-n", str(requests), "--timeout", f"{patience}s", "--json",
+                "--quiet", "--request", self.request_file(request),
+                server.url("/")]
         if cpu is not None:
             argv = ["taskset", "-c", str(cpu), *argv]
         output, status = self.run(argv, timeout=20 * patience)
         if status != 0:
             raise Failed(f"{server.name}: {output.strip()}")
+        statuses = json.loads(output)["status"]
+        if statuses != {"200": connections * requests}:
+            raise Failed(f"{server.name}: replies by status: {statuses}")
 
     def request_file(self, request):
         path = self.path(f"request-{hash(request) & 0xffffffff:08x}")
@@ -423,8 +430,8 @@ class Bench:
 
 
 def check_programs(options, *names):
-    """The named programs that were built. A missing floor or poke is the end;
-    without hcsd the rest can still be compared."""
+    """The named programs that were built. Without hcsd the rest can still be
+    compared; without another there is nothing to compare by."""
     found = []
     for name in names:
         path = os.path.abspath(getattr(options, name))

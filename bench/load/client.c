@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
@@ -810,6 +811,7 @@ int client_run(
     }
     for (unsigned done = 1;; done++) {
         atomic_store_explicit(&share->stage, done, memory_order_release);
+        (void)eventfd_write(part->arrivals, 1);
         while (!c.go && !c.stop) {
             turn(&c, UINT64_MAX);
         }

@@ -42,6 +42,7 @@ struct part {
     unsigned first; /* of its connections, among all */
     unsigned count;
     int commands; /* the pipe to read from */
+    int arrivals; /* the eventfd that tells the parent of a stage's end */
 };
 
 uint64_t load_clock_ns(void);

@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -41,6 +42,7 @@ struct load {
     unsigned started;
     unsigned awaited; /* the stage that is to be done next */
     int signals;
+    int arrivals; /* an eventfd: a child has done its stage */
     bool stopped; /* by a signal, by the end of standard input, or of time */
     struct tally *now;  /* sums, made when they are wanted */
     struct tally *last; /* at the last progress line */
@@ -164,6 +166,7 @@ static void start_child(struct load *load, unsigned index, unsigned first)
         close(ends[1]);
         close(load->signals);
         part.commands = ends[0];
+        part.arrivals = load->arrivals;
         _exit(client_run(o, load->board, &part));
     }
     close(ends[0]);
@@ -305,14 +308,20 @@ static bool report(struct load *load)
 /* A little of it. True when it is over. */
 static bool pass_time(struct load *load, bool until_eof)
 {
-    struct pollfd polled[2] = {
+    struct pollfd polled[] = {
         {.fd = load->signals, .events = POLLIN},
         {.fd = until_eof ? STDIN_FILENO : -1, .events = POLLIN},
+        {.fd = load->arrivals, .events = POLLIN},
     };
     char rest[256];
 
-    if (poll(polled, 2, TICK_MS) > 0) {
+    if (poll(polled, 3, TICK_MS) > 0) {
         struct signalfd_siginfo info;
+        eventfd_t arrived;
+
+        if (polled[2].revents != 0) {
+            (void)eventfd_read(load->arrivals, &arrived);
+        }
 
         if (polled[0].revents != 0 &&
             read(load->signals, &info, sizeof(info)) == sizeof(info)) {
@@ -415,8 +424,9 @@ int main(int argc, char **argv)
     sigprocmask(SIG_BLOCK, &ending, NULL);
     signal(SIGPIPE, SIG_IGN);
     load.signals = signalfd(-1, &ending, SFD_CLOEXEC);
-    if (load.signals < 0) {
-        die("signalfd");
+    load.arrivals = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (load.signals < 0 || load.arrivals < 0) {
+        die("signalfd, eventfd");
     }
     load.board = share_memory(
         sizeof(*load.board) + o.processes * sizeof(load.board->shares[0]));
