@@ -457,19 +457,20 @@ static void finish_connect(struct client *c, struct conn *conn)
 
 static void obey(struct client *c)
 {
-    char command = COMMAND_STOP; /* the parent's end */
+    char command;
+    ssize_t n = read(c->part->commands, &command, 1);
 
-    if (read(c->part->commands, &command, 1) < 0 && errno == EINTR) {
+    if (n < 0 && errno == EINTR) {
         return; /* it is still there */
+    }
+    if (n <= 0) {
+        exit(EXIT_FAILURE); /* nobody is left to tell */
     }
     if (command == COMMAND_GO) {
         c->go = true;
-        return;
-    }
-    c->stop = true;
-    c->repeats = false;
-    if (epoll_ctl(c->epoll, EPOLL_CTL_DEL, c->part->commands, NULL) != 0) {
-        die("epoll_ctl");
+    } else {
+        c->stop = true;
+        c->repeats = false;
     }
 }
 

@@ -18,8 +18,8 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-/* What the parent writes into a child's pipe, a byte each. Its end, too, means
- * stop: no child outlives its parent. */
+/* What the parent writes into a child's pipe, a byte each. At its end a child
+ * exits: none outlives its parent. */
 enum {
     COMMAND_GO = 'g',   /* begin the next stage */
     COMMAND_STOP = 's', /* send nothing more, take what is under way, end */

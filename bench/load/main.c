@@ -44,6 +44,7 @@ struct load {
     int signals;
     int arrivals; /* an eventfd: a child has done its stage */
     bool stopped; /* by a signal, by the end of standard input, or of time */
+    bool told_to_ask;
     struct tally *now;  /* sums, made when they are wanted */
     struct tally *last; /* at the last progress line */
     struct tally *base; /* at the beginning of what is reported */
@@ -305,6 +306,33 @@ static bool report(struct load *load)
 
 /* --- Time passes. */
 
+/* Takes what standard input has: its end is the end, and a line lets requests
+ * on held connections begin. */
+static void take_input(struct load *load)
+{
+    char line[256];
+    ssize_t n = read(STDIN_FILENO, line, sizeof(line));
+
+    if (n == 0) {
+        load->stopped = true;
+    } else if (n > 0) {
+        load->told_to_ask = true;
+    }
+}
+
+static void take_signal(struct load *load)
+{
+    struct signalfd_siginfo info;
+
+    if (read(load->signals, &info, sizeof(info)) == sizeof(info)) {
+        if (load->stopped) {
+            fputs("hcsd-load: interrupted\n", stderr);
+            exit(EXIT_FAILURE);
+        }
+        load->stopped = true;
+    }
+}
+
 /* A little of it. True when it is over. */
 static bool pass_time(struct load *load, bool until_eof)
 {
@@ -313,23 +341,17 @@ static bool pass_time(struct load *load, bool until_eof)
         {.fd = until_eof ? STDIN_FILENO : -1, .events = POLLIN},
         {.fd = load->arrivals, .events = POLLIN},
     };
-    char rest[256];
+    eventfd_t arrived;
 
     if (poll(polled, 3, TICK_MS) > 0) {
-        struct signalfd_siginfo info;
-        eventfd_t arrived;
-
+        if (polled[0].revents != 0) {
+            take_signal(load);
+        }
+        if (polled[1].revents != 0) {
+            take_input(load);
+        }
         if (polled[2].revents != 0) {
             (void)eventfd_read(load->arrivals, &arrived);
-        }
-
-        if (polled[0].revents != 0 &&
-            read(load->signals, &info, sizeof(info)) == sizeof(info)) {
-            load->stopped = true;
-        }
-        if (polled[1].revents != 0 &&
-            read(STDIN_FILENO, rest, sizeof(rest)) == 0) {
-            load->stopped = true;
         }
     }
     look_for_deaths(load);
@@ -358,22 +380,27 @@ static void start_stage(struct load *load)
     command(load, COMMAND_GO);
 }
 
-/* hold: all were opened and have been answered; now they stay. */
+/* All were opened and have been answered; now they stay. */
 static bool hold(struct load *load)
 {
     const struct options *o = load->o;
-    uint64_t end_ns = load_clock_ns() + o->duration_ns;
+    uint64_t end_ns =
+        o->until_eof ? UINT64_MAX : load_clock_ns() + o->duration_ns;
+    bool asks = o->held_rate > 0;
     bool good = true;
 
-    if (o->until_eof || o->held_rate > 0) {
+    if (o->until_eof || asks) {
         good = report(load);
     }
-    start_stage(load);
-    while ((o->until_eof || load_clock_ns() < end_ns) &&
-           !pass_time(load, o->until_eof)) {
+    while (o->until_eof && asks && !load->told_to_ask && !load->stopped) {
+        (void)pass_time(load, true);
     }
-    command(load, COMMAND_STOP);
+    start_stage(load);
+    while (!load->stopped && load_clock_ns() < end_ns) {
+        (void)pass_time(load, o->until_eof);
+    }
     load->stopped = true;
+    command(load, COMMAND_STOP);
     await_stage(load);
     return good;
 }

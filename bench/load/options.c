@@ -93,11 +93,11 @@ static const char USAGE[] =
     "      --request FILE    send these bytes, whatever they are\n"
     "      --timeout TIME    give up on an answer, or on a connection, for\n"
     "                        which nothing came for so long (30s)\n"
-    "      --held-rate N     hold: requests a second on those that are held\n"
-    "      --until-eof       hold: until standard input ends; a summary when\n"
-    "                        all are open, and one at the end\n"
-    "      --in-flight N     hold: opened at once, first answer included "
-    "(512)\n"
+    "      --held-rate N     hold: requests a second on those that are held,\n"
+    "                        by turns\n"
+    "      --until-eof       hold: until standard input ends; --held-rate is\n"
+    "                        from a line of it on\n"
+    "      --in-flight N     opened at once; hold: and not answered (512)\n"
     "      --interval TIME   trickle: between two pieces (1s)\n"
     "      --step BYTES      trickle: in a piece (16)\n"
     "      --processes N     share the work (as many as descriptors want)\n"
@@ -108,11 +108,14 @@ static const char USAGE[] =
     "      --quiet           no progress line each second\n"
     "      --version\n"
     "\n"
-    "Times are 250ms, 15s, 2m. An answer of 429 or 503 is 'refused'; 'failed'\n"
-    "was not sent whole, or the reply is broken; 'lost' was sent, and nothing\n"
-    "came back. Exit status: 0, 1 when anything failed or was lost, 2 when "
-    "the\n"
-    "command line is wrong.\n";
+    "Times are 250ms, 15s, 2m. hold with --held-rate or --until-eof has two\n"
+    "summaries: when all are open, and at the end, of what was since.\n"
+    "\n"
+    "'refused' is an answer of 429 or 503; 'failed' was not sent whole, or "
+    "its\n"
+    "reply is broken; 'lost' was sent, and nothing came back. Exit status: 0, "
+    "1\n"
+    "when anything failed or was lost, 2 when the command line is wrong.\n";
 
 static _Noreturn void refuse(const char *format, ...)
     __attribute__((format(printf, 1, 2)));
@@ -239,8 +242,13 @@ static void look_up(struct options *o, const char *host, const char *port)
         .ai_flags = AI_NUMERICSERV,
     };
     struct addrinfo *found = NULL;
-    int rc = getaddrinfo(host, port, &hints, &found);
+    int rc;
 
+    if (strspn(port, "0123456789") != strlen(port) || strlen(port) > 5 ||
+        atoi(port) < 1 || atoi(port) > 65535) {
+        refuse("'%s' is no port", port);
+    }
+    rc = getaddrinfo(host, port, &hints, &found);
     if (rc != 0) {
         refuse("%s:%s: %s", host, port, gai_strerror(rc));
     }
