@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(HERE)
@@ -217,6 +218,10 @@ class Server:
                     if line.startswith("Private_Dirty:"):
                         total += int(line.split()[1]) * 1024
         return total
+
+    def metrics(self):
+        with urllib.request.urlopen(self.url("/metrics"), timeout=60) as page:
+            return json.load(page)
 
     def connections(self):
         """Connections that the server still has to close."""

@@ -623,9 +623,16 @@ static bool is_over(const struct client *c, const struct schedule *s)
     return c->now_ns >= s->end_ns && c->now_ns - s->end_ns > c->o->timeout_ns;
 }
 
+/* Nothing will come free any more. */
+static bool is_dry(const struct client *c, const struct conn_list *free)
+{
+    return TAILQ_EMPTY(free) && c->owing == 0 && c->connecting == 0 &&
+           !c->repeats;
+}
+
 /* A request whenever one is due, on the connections of free. One that finds
  * none is sent when there is one, also after the end: to forget it would hide
- * that the server was too slow for it. */
+ * that the server was too slow for it. A command is the end, too. */
 static void keep_schedule(
     struct client *c, struct schedule *s, struct conn_list *free)
 {
@@ -635,7 +642,7 @@ static void keep_schedule(
         bool more;
 
         c->now_ns = load_clock_ns();
-        if (c->stop && s->end_ns > c->now_ns) {
+        if ((c->stop || c->go) && s->end_ns > c->now_ns) {
             s->end_ns = c->now_ns;
         }
         while (!TAILQ_EMPTY(free) && is_due(c, s) && !is_over(c, s)) {
@@ -644,7 +651,8 @@ static void keep_schedule(
             s->taken++;
             begin(c, TAILQ_FIRST(free), due_ns);
         }
-        more = next_due_ns(c, s) < s->end_ns && !is_over(c, s);
+        more = next_due_ns(c, s) < s->end_ns && !is_over(c, s) &&
+               (c->now_ns < s->end_ns || !is_dry(c, free));
         if (!more && c->owing == 0) {
             break;
         }
@@ -721,18 +729,6 @@ static void ask_on_all(struct client *c, const struct schedule *s)
     }
 }
 
-static void hold(struct client *c, struct schedule *s)
-{
-    s->rate = c->o->held_rate;
-    s->end_ns = UINT64_MAX;
-    if (s->rate > 0) {
-        keep_schedule(c, s, &c->idle);
-    }
-    while (!c->stop) {
-        turn(c, UINT64_MAX);
-    }
-}
-
 static void run_stage(struct client *c, unsigned done)
 {
     struct schedule s = {
@@ -749,7 +745,10 @@ static void run_stage(struct client *c, unsigned done)
         if (done == 1) {
             open_all(c, true);
         } else {
-            hold(c, &s);
+            s.rate = c->o->held_rate;
+            s.end_ns = UINT64_MAX;
+            keep_schedule(c, &s, &c->idle);
+            c->go = false;
         }
         return;
     case SHAPE_BURST:

@@ -21,7 +21,8 @@
 /* What the parent writes into a child's pipe, a byte each. At its end a child
  * exits: none outlives its parent. */
 enum {
-    COMMAND_GO = 'g',   /* begin the next stage */
+    COMMAND_GO = 'g',   /* begin the next stage, or end asking on those that
+                           are held */
     COMMAND_STOP = 's', /* send nothing more, take what is under way, end */
 };
 

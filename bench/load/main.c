@@ -12,6 +12,7 @@
 #include "tally.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
@@ -27,9 +28,12 @@
 
 enum {
     DESCRIPTORS_ASIDE = 32, /* what a process needs beside its connections */
-    PORTS_USED = 20000,     /* of a source address's, so that finding a free
-                               one stays quick */
+    PORTS_USED = 10000,     /* of a source address's 28,000: the kernel looks
+                               for a free one among those of one parity first,
+                               one after the other, and when half are taken a
+                               connect costs milliseconds */
     TICK_MS = 20,
+    QUIET_SECONDS = 10, /* between progress lines when nothing happens */
 };
 
 static const uint64_t SECOND_NS = 1000000000;
@@ -42,15 +46,16 @@ struct load {
     unsigned started;
     unsigned awaited; /* the stage that is to be done next */
     int signals;
-    int arrivals; /* an eventfd: a child has done its stage */
-    bool stopped; /* by a signal, by the end of standard input, or of time */
-    bool told_to_ask;
+    int arrivals;   /* an eventfd: a child has done its stage */
+    bool stopped;   /* by a signal, by the end of standard input, or of time */
+    unsigned lines; /* that came on standard input */
     struct tally *now;  /* sums, made when they are wanted */
     struct tally *last; /* at the last progress line */
     struct tally *base; /* at the beginning of what is reported */
     uint64_t begun_ns;
     uint64_t base_ns;
-    uint64_t progress_ns;
+    uint64_t look_ns;     /* when we last looked how it goes on, */
+    uint64_t progress_ns; /* and last said it */
     struct usage usage_before;
     bool with_server;
     uint64_t most_private_dirty_bytes;
@@ -250,23 +255,38 @@ static void look_at_server(struct load *load)
     }
 }
 
+/* Whether anything is to be seen since the last line. */
+static bool moves(const struct load *load)
+{
+    return tally_get(&load->now->due) != tally_get(&load->last->due) ||
+           tally_get(&load->now->open_now) !=
+               tally_get(&load->last->open_now) ||
+           memcmp(load->now->outcomes, load->last->outcomes,
+               sizeof(load->now->outcomes)) != 0;
+}
+
 static void show_progress(struct load *load)
 {
     uint64_t now_ns = load_clock_ns();
     struct tally *old = load->last;
+    uint64_t since_ns = now_ns - load->progress_ns;
 
-    if (now_ns < load->progress_ns + SECOND_NS) {
+    if (now_ns < load->look_ns + SECOND_NS) {
         return;
     }
+    load->look_ns = now_ns;
     look_at_server(load);
-    if (!load->o->quiet) {
-        sum_up(load, load->now);
-        report_progress(load->now, load->last,
-            (double)(now_ns - load->begun_ns) / 1e9,
-            (double)(now_ns - load->progress_ns) / 1e9);
-        load->last = load->now;
-        load->now = old;
+    if (load->o->quiet) {
+        return;
     }
+    sum_up(load, load->now);
+    if (!moves(load) && since_ns < QUIET_SECONDS * SECOND_NS) {
+        return;
+    }
+    report_progress(load->now, load->last,
+        (double)(now_ns - load->begun_ns) / 1e9, (double)since_ns / 1e9);
+    load->last = load->now;
+    load->now = old;
     load->progress_ns = now_ns;
 }
 
@@ -307,16 +327,17 @@ static bool report(struct load *load)
 /* --- Time passes. */
 
 /* Takes what standard input has: its end is the end, and a line lets requests
- * on held connections begin. */
+ * on held connections begin, the next one lets them end. */
 static void take_input(struct load *load)
 {
-    char line[256];
-    ssize_t n = read(STDIN_FILENO, line, sizeof(line));
+    char text[256];
+    ssize_t n = read(STDIN_FILENO, text, sizeof(text));
 
     if (n == 0) {
         load->stopped = true;
-    } else if (n > 0) {
-        load->told_to_ask = true;
+    }
+    for (ssize_t i = 0; i < n; i++) {
+        load->lines += text[i] == '\n';
     }
 }
 
@@ -380,28 +401,35 @@ static void start_stage(struct load *load)
     command(load, COMMAND_GO);
 }
 
+/* Until so many lines have come, or the end. */
+static void await_line(struct load *load, unsigned lines, uint64_t end_ns)
+{
+    while (!load->stopped && load->lines < lines && load_clock_ns() < end_ns) {
+        (void)pass_time(load, load->o->until_eof);
+    }
+}
+
 /* All were opened and have been answered; now they stay. */
 static bool hold(struct load *load)
 {
     const struct options *o = load->o;
     uint64_t end_ns =
         o->until_eof ? UINT64_MAX : load_clock_ns() + o->duration_ns;
-    bool asks = o->held_rate > 0;
     bool good = true;
 
-    if (o->until_eof || asks) {
+    if (o->until_eof || o->held_rate > 0) {
         good = report(load);
     }
-    while (o->until_eof && asks && !load->told_to_ask && !load->stopped) {
-        (void)pass_time(load, true);
+    if (o->held_rate > 0) {
+        await_line(load, o->until_eof ? 1 : 0, end_ns);
+        start_stage(load);
+        await_line(load, 2, end_ns);
+        command(load, COMMAND_GO);
+        await_stage(load);
     }
-    start_stage(load);
-    while (!load->stopped && load_clock_ns() < end_ns) {
-        (void)pass_time(load, o->until_eof);
-    }
+    await_line(load, UINT_MAX, end_ns);
     load->stopped = true;
     command(load, COMMAND_STOP);
-    await_stage(load);
     return good;
 }
 
@@ -470,7 +498,8 @@ int main(int argc, char **argv)
             return LOAD_USAGE;
         }
     }
-    load.begun_ns = load.base_ns = load.progress_ns = load_clock_ns();
+    load.begun_ns = load_clock_ns();
+    load.base_ns = load.look_ns = load.progress_ns = load.begun_ns;
     start_children(&load);
     good = run(&load);
     for (unsigned i = 0; i < load.started; i++) {

@@ -96,7 +96,7 @@ static const char USAGE[] =
     "      --held-rate N     hold: requests a second on those that are held,\n"
     "                        by turns\n"
     "      --until-eof       hold: until standard input ends; --held-rate is\n"
-    "                        from a line of it on\n"
+    "                        from its first line to its second\n"
     "      --in-flight N     opened at once; hold: and not answered (512)\n"
     "      --interval TIME   trickle: between two pieces (1s)\n"
     "      --step BYTES      trickle: in a piece (16)\n"
