@@ -162,7 +162,8 @@ release() {
 installed() {
     local root="$tmp/a prefix" file version
     cmake --install build --prefix "$root"
-    for file in bin/hcsd include/hcs/handler.h share/man/man8/hcsd.8 \
+    for file in bin/hcsd bin/hcsd-load include/hcs/handler.h \
+        share/man/man8/hcsd.8 share/man/man1/hcsd-load.1 \
         lib/systemd/system/hcsd.service share/doc/hcsd/hcsd.env; do
         if [ ! -s "$root/$file" ]; then
             echo "not installed: $file"
@@ -196,10 +197,12 @@ installed() {
             -I "$root/include" "$tmp/header.c"
     fi
     if have man; then
-        LC_ALL=C.UTF-8 MANWIDTH=80 man --warnings -E UTF-8 -Tutf8 -l \
-            "$root/share/man/man8/hcsd.8" > /dev/null 2> "$tmp/man"
-        cat "$tmp/man"
-        [ ! -s "$tmp/man" ]
+        for file in man8/hcsd.8 man1/hcsd-load.1; do
+            LC_ALL=C.UTF-8 MANWIDTH=80 man --warnings -E UTF-8 -Tutf8 -l \
+                "$root/share/man/$file" > /dev/null 2> "$tmp/man"
+            cat "$tmp/man"
+            [ ! -s "$tmp/man" ]
+        done
     fi
 }
 

@@ -1,0 +1,188 @@
+"""Sixty thousand jobs in flight at once; see README.md."""
+
+import argparse
+import json
+import os
+import subprocess
+import time
+import urllib.error
+import urllib.request
+
+import servers
+from servers import Failed
+
+WORKERS = 600
+DEFAULT_QUEUE = 10000
+SPARE_DESCRIPTORS = 500
+BYTES_MOST = 1536
+SETTLE_SECONDS = 2
+
+
+def settings(options, handler, **more):
+    n = options.connections
+    return {
+        "HANDLERS": f"/={handler}", "WORKERS": str(options.workers),
+        "MAX_CONNECTIONS": str(n + 1000), "QUEUE_TIMEOUT": "10m",
+        "READ_TIMEOUT": "2m", **more,
+    }
+
+
+def start(bench, options, handler, **more):
+    room = servers.descriptor_limit() - SPARE_DESCRIPTORS
+    loops = max(-(-options.connections // room), os.cpu_count())
+    return bench.start("hcsd", loops=loops,
+                       environment=settings(options, handler, **more))
+
+
+def burst(options, server):
+    return [options.load, "burst", "-c", str(options.connections), "--json",
+            "--quiet", "--timeout", "10m", "--body",
+            servers.JOB_BODY.decode(), server.url("/")]
+
+
+def stack_bytes(server):
+    """What the threads have written on their stacks: the mappings that their
+    stack pointers lie in."""
+    pointers = []
+    for task in os.listdir(f"/proc/{server.process.pid}/task"):
+        path = f"/proc/{server.process.pid}/task/{task}/syscall"
+        try:
+            with open(path) as file:
+                field = file.read().split()
+        except OSError:
+            continue  # it has ended
+        if len(field) >= 3:  # not one that is running
+            pointers.append(int(field[-2], 16))
+    pointers.sort()
+    total = 0
+    inside = False
+    with open(f"/proc/{server.process.pid}/smaps") as file:
+        for line in file:
+            field = line.split()
+            if "-" in field[0] and not field[0].endswith(":"):
+                low, high = (int(end, 16) for end in field[0].split("-"))
+                inside = any(low <= at < high for at in pointers)
+            elif inside and field[0] == "Private_Dirty:":
+                total += int(field[1]) * 1024
+    return total
+
+
+def wait_until(server, look, what):
+    end = time.monotonic() + 120
+    while not look(server.metrics()):
+        if time.monotonic() > end:
+            raise Failed(f"waited in vain for {what}: {server.metrics()}")
+        time.sleep(0.2)
+
+
+def answered(bench, options):
+    """All of them, though the queue is long."""
+    server = start(bench, options, "sleep:100ms",
+                   QUEUE_SIZE=str(options.connections))
+    output, status = bench.run(burst(options, server), timeout=900)
+    found = json.loads(output)
+    seconds = found["seconds"]
+    n = options.connections
+    print(f"answered     {found['status'].get('200', 0)} of {n} in "
+          f"{seconds:.1f} s ({options.workers} workers, 100 ms each: "
+          f"{n * 0.1 / options.workers:.1f} s at the least); failed "
+          f"{found['requests']['failed']}, lost {found['requests']['lost']}; "
+          f"p95 {found['latency_us']['p95'] / 1e6:.1f} s")
+    bench.stop(server)
+    if status != 0 or found["status"] != {"200": n}:
+        raise Failed(f"not all were answered: {output}")
+    return found
+
+
+def weighed(bench, options):
+    """What one costs while it waits."""
+    n = options.connections
+    server = start(bench, options, "sleep:10m", QUEUE_SIZE=str(n))
+    time.sleep(1)
+    none = server.private_dirty_bytes()
+    none_stacks = stack_bytes(server)
+    load = bench.launch(burst(options, server), stdout=subprocess.DEVNULL)
+    wait_until(server, lambda page: page["queue_depth"] ==
+               n - options.workers, "all to wait")
+    time.sleep(SETTLE_SECONDS)
+    whole = server.private_dirty_bytes() - none
+    stacks = stack_bytes(server) - none_stacks
+    each = (whole - stacks) / n
+    print(f"memory       {each:.0f} B a waiting request "
+          f"({'met' if each <= BYTES_MOST else 'MISSED'}: {BYTES_MOST}); "
+          f"beside it {stacks / 2**20:.1f} MiB more on the stacks of "
+          f"{options.workers} workers, {none_stacks / 2**20:.1f} MiB before")
+    bench.end(load)
+    bench.stop(server)
+    return each, stacks
+
+
+def refused(bench, options):
+    """Exactly as many as have a place get in."""
+    n = options.connections
+    small = n <= DEFAULT_QUEUE + options.workers
+    server = start(bench, options, "sleep:60s",
+                   **({"QUEUE_SIZE": str(n // 6)} if small else {}))
+    places = server.metrics()["queue_capacity"] + options.workers
+    load = bench.launch(burst(options, server), stdout=subprocess.DEVNULL)
+    wait_until(server, lambda page: sum(page["requests_rejected"].values()) +
+               page["queue_depth"] + page["workers_busy"] >= n, "all to be told")
+    page = server.metrics()
+    admitted = page["queue_depth"] + page["workers_busy"]
+    full = page["requests_rejected"].get("queue-full", 0)
+    print(f"refused      {full} with 503 queue-full; admitted {admitted}, "
+          f"places {places} (QUEUE_SIZE {page['queue_capacity']} + WORKERS "
+          f"{options.workers})")
+    retry = ask_when_full(server)
+    print(f"             and told: Retry-After: {retry}")
+    bench.end(load)
+    bench.stop(server)
+    if admitted != places or full != n - places:
+        raise Failed(f"{places} should be in and {n - places} told: {page}")
+    return admitted
+
+
+def ask_when_full(server):
+    """What one more is told."""
+    request = urllib.request.Request(
+        server.url("/"), servers.JOB_BODY,
+        {"Content-Type": "application/json"})
+    try:
+        urllib.request.urlopen(request, timeout=30)
+    except urllib.error.HTTPError as error:
+        if error.code == 503:
+            return error.headers["Retry-After"]
+    raise Failed("one more was not told 503")
+
+
+def parse_options():
+    parser = argparse.ArgumentParser(
+        prog="inflight.sh",
+        description="Sends so many jobs at once, three times: all are "
+        "answered; all are weighed while they wait; and with the default "
+        "queue all that find no place are refused.")
+    servers.add_program_options(parser)
+    parser.add_argument("-c", "--connections", type=int, default=60000)
+    parser.add_argument("--workers", type=int, default=WORKERS)
+    parser.add_argument("--json", metavar="FILE", help="the figures")
+    return parser.parse_args()
+
+
+def main():
+    options = parse_options()
+    with servers.Bench(options) as bench:
+        servers.check_programs(options, "load", "hcsd")
+        found = answered(bench, options)
+        each, stacks = weighed(bench, options)
+        admitted = refused(bench, options)
+    if options.json:
+        with open(options.json, "w") as file:
+            json.dump({"connections": options.connections, "answered": found,
+                       "bytes_each": each, "stack_bytes": stacks,
+                       "admitted": admitted}, file, indent=1)
+            file.write("\n")
+    return 0
+
+
+if __name__ == "__main__":
+    servers.run_main(main)
