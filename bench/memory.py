@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import subprocess
 import time
 
@@ -13,7 +14,8 @@ AT_ONCE = 64  # connections of a client process that are in a request
 SETTLE_SECONDS = 1
 CLOSE_SECONDS = 30
 START_BYTES_MOST = 8 * 1024 * 1024
-IDLE_BYTES_MOST = 400
+IDLE_BYTES_MOST = 256
+RETURNED_BYTES_MOST = 8 * 1024 * 1024  # and a tenth of what there was
 SPARE_DESCRIPTORS = 200
 
 SUBJECTS = (
@@ -36,13 +38,14 @@ class Holder:
 
     def __init__(self, bench, server, request, connections):
         self.bench = bench
-        self.connections = connections
+        room = servers.descriptor_limit() - SPARE_DESCRIPTORS
         # From two processes: what is asked at the same time is part of what
         # a server has to have room for.
         argv = [
             bench.options.load, "hold", "-c", str(connections),
             "--until-eof", "--json", "--quiet", "--in-flight",
-            str(2 * AT_ONCE), "--processes", "2",
+            str(2 * AT_ONCE), "--processes",
+            str(max(2, -(-connections // room))),
             "--request", bench.request_file(request), server.url("/")]
         self.process = bench.launch(
             argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -60,10 +63,10 @@ class Holder:
 def settle(server, connections):
     """Waits until the server has as many connections, and has rested."""
     end = time.monotonic() + CLOSE_SECONDS
-    while server.connections() != connections:
+    while (there := server.connections()) != connections:
         if time.monotonic() > end:
-            raise Failed(f"{server.name}: {server.connections()} connections "
-                         f"instead of {connections}")
+            raise Failed(f"{server.name}: {there} connections instead of "
+                         f"{connections}")
         time.sleep(0.1)
     time.sleep(SETTLE_SECONDS)
 
@@ -92,6 +95,30 @@ def weigh(bench, label, kind, request, connections):
     return each, none
 
 
+def peak(bench, options):
+    """The resident set after so many connections came, had a job answered, and
+    went."""
+    n = options.peak
+    room = servers.descriptor_limit() - SPARE_DESCRIPTORS
+    server = bench.start(
+        "hcsd", loops=max(os.cpu_count(), -(-n // room)),
+        environment={"MAX_CONNECTIONS": str(n + 1000),
+                     "IDLE_TIMEOUT": "1h"})
+    settle(server, 0)
+    before = server.resident_bytes()
+    holder = Holder(bench, server, servers.POST_JOB, n)
+    settle(server, n)
+    most = server.resident_bytes()
+    holder.release()
+    settle(server, 0)
+    after = server.resident_bytes()
+    bench.stop(server)
+    print(f"\n{n} connections, a job on each, and gone: resident MiB before "
+          f"{mib(before)}, at the peak {mib(most)}, after {mib(after)}")
+    bound = before * 1.1 + RETURNED_BYTES_MOST
+    print_bar(f"after <= {mib(bound)} MiB", mib(after), after <= bound)
+
+
 def mib(count):
     return f"{count / 2**20:.2f}"
 
@@ -103,6 +130,9 @@ def parse_options():
         "has just started, by Private_Dirty.")
     servers.add_program_options(parser)
     parser.add_argument("-c", "--connections", type=int, default=15000)
+    parser.add_argument("--peak", type=int, default=200000, metavar="N",
+                        help="connections after which hcsd is to be as it "
+                        "was (200000; 0: leave it out)")
     parser.add_argument(
         "--go", metavar="FOLDER",
         help="a Go server to compare with: its sources, for Debian's fasthttp")
@@ -142,6 +172,8 @@ def main():
                 except Failed as error:
                     say(f"{label}: {error}")
                     status = 1
+        if "hcsd" in there and options.peak > 0:
+            peak(bench, options)
     ours = [row for row in found if row[0] == "hcsd"]
     if ours:
         each = max(row[1] for row in ours)

@@ -219,6 +219,13 @@ class Server:
                         total += int(line.split()[1]) * 1024
         return total
 
+    def resident_bytes(self):
+        total = 0
+        for pid in self.pids():
+            with open(f"/proc/{pid}/statm") as file:
+                total += int(file.read().split()[1])
+        return total * os.sysconf("SC_PAGESIZE")
+
     def metrics(self):
         with urllib.request.urlopen(self.url("/metrics"), timeout=60) as page:
             return json.load(page)
