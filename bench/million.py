@@ -23,8 +23,8 @@ HCSD_BYTES = 256
 # name, what it has to be at least for so many connections.
 SYSCTLS = (
     ("fs.file-max", lambda n: 2 * n + 100000),
-    ("net.core.somaxconn", lambda n: 4096),
-    ("net.ipv4.tcp_max_syn_backlog", lambda n: 4096),
+    ("net.core.somaxconn", lambda n: min(n, 4096)),
+    ("net.ipv4.tcp_max_syn_backlog", lambda n: min(n, 4096)),
     ("net.netfilter.nf_conntrack_max", lambda n: 2 * n + 100000),
 )
 
@@ -200,7 +200,7 @@ def run(bench, options, loops):
     print(f"GET /health  of {fresh['requests']['due']} fresh clients, "
           f"meanwhile: p50 {fresh['latency_us']['p50'] / 1e3:.2f} ms, "
           f"p99 {fresh['latency_us']['p99'] / 1e3:.2f} ms")
-    print(f"jobs         on {held['requests']['due']} of the million, "
+    print(f"jobs         on {held['requests']['due']} of the {n}, "
           f"meanwhile: {held['requests']['answered']} answered, p50 "
           f"{held['latency_us']['p50'] / 1e3:.2f} ms, p99 "
           f"{held['latency_us']['p99'] / 1e3:.2f} ms")
