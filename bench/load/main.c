@@ -88,6 +88,11 @@ static void *allocate(size_t count, size_t bytes)
     return block;
 }
 
+static size_t board_bytes(const struct options *o)
+{
+    return sizeof(struct board) + o->processes * sizeof(struct share);
+}
+
 /* --- How many of what. */
 
 static bool is_loopback(const struct options *o)
@@ -453,6 +458,47 @@ static bool run(struct load *load)
     return report(load) && good;
 }
 
+static void init(struct load *load)
+{
+    const struct options *o = load->o;
+    sigset_t ending;
+
+    sigemptyset(&ending);
+    sigaddset(&ending, SIGINT);
+    sigaddset(&ending, SIGTERM);
+    sigprocmask(SIG_BLOCK, &ending, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    load->signals = signalfd(-1, &ending, SFD_CLOEXEC);
+    load->arrivals = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (load->signals < 0 || load->arrivals < 0) {
+        die("signalfd, eventfd");
+    }
+    load->board = share_memory(board_bytes(o));
+    load->commands = allocate(o->processes, sizeof(*load->commands));
+    load->children = allocate(o->processes, sizeof(*load->children));
+    load->now = allocate(1, sizeof(*load->now));
+    load->last = allocate(1, sizeof(*load->last));
+    load->base = allocate(1, sizeof(*load->base));
+    load->begun_ns = load_clock_ns();
+    load->base_ns = load->look_ns = load->progress_ns = load->begun_ns;
+}
+
+static void fini(struct load *load)
+{
+    for (unsigned i = 0; i < load->started; i++) {
+        close(load->commands[i]);
+        (void)waitpid(load->children[i], NULL, 0);
+    }
+    munmap(load->board, board_bytes(load->o));
+    free(load->commands);
+    free(load->children);
+    free(load->now);
+    free(load->last);
+    free(load->base);
+    close(load->signals);
+    close(load->arrivals);
+}
+
 int main(int argc, char **argv)
 {
     struct options o = {
@@ -464,8 +510,7 @@ int main(int argc, char **argv)
         .interval_ns = SECOND_NS,
     };
     struct load load = {.o = &o};
-    sigset_t ending;
-    bool good;
+    int status;
 
     options_take(&o, argc, argv);
     if (o.shape != SHAPE_BURST) {
@@ -473,38 +518,17 @@ int main(int argc, char **argv)
     }
     choose_processes(&o);
     choose_sources(&o);
-    sigemptyset(&ending);
-    sigaddset(&ending, SIGINT);
-    sigaddset(&ending, SIGTERM);
-    sigprocmask(SIG_BLOCK, &ending, NULL);
-    signal(SIGPIPE, SIG_IGN);
-    load.signals = signalfd(-1, &ending, SFD_CLOEXEC);
-    load.arrivals = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (load.signals < 0 || load.arrivals < 0) {
-        die("signalfd, eventfd");
+    load.with_server = o.pid != 0 && server_usage(o.pid, &load.usage_before);
+    if (o.pid != 0 && !load.with_server) {
+        fprintf(stderr, "hcsd-load: process %ld cannot be looked at\n",
+            (long)o.pid);
+        status = LOAD_USAGE;
+    } else {
+        init(&load);
+        start_children(&load);
+        status = run(&load) ? EXIT_SUCCESS : EXIT_FAILURE;
+        fini(&load);
     }
-    load.board = share_memory(
-        sizeof(*load.board) + o.processes * sizeof(load.board->shares[0]));
-    load.commands = allocate(o.processes, sizeof(*load.commands));
-    load.children = allocate(o.processes, sizeof(*load.children));
-    load.now = allocate(1, sizeof(*load.now));
-    load.last = allocate(1, sizeof(*load.last));
-    load.base = allocate(1, sizeof(*load.base));
-    if (o.pid != 0) {
-        load.with_server = server_usage(o.pid, &load.usage_before);
-        if (!load.with_server) {
-            fprintf(stderr, "hcsd-load: process %ld cannot be looked at\n",
-                (long)o.pid);
-            return LOAD_USAGE;
-        }
-    }
-    load.begun_ns = load_clock_ns();
-    load.base_ns = load.look_ns = load.progress_ns = load.begun_ns;
-    start_children(&load);
-    good = run(&load);
-    for (unsigned i = 0; i < load.started; i++) {
-        close(load.commands[i]);
-        (void)waitpid(load.children[i], NULL, 0);
-    }
-    return good ? EXIT_SUCCESS : EXIT_FAILURE;
+    free(o.request);
+    return status;
 }
