@@ -125,8 +125,9 @@ def refused(bench, options):
                    **({"QUEUE_SIZE": str(n // 6)} if small else {}))
     places = server.metrics()["queue_capacity"] + options.workers
     load = bench.launch(burst(options, server), stdout=subprocess.DEVNULL)
-    wait_until(server, lambda page: sum(page["requests_rejected"].values()) +
-               page["queue_depth"] + page["workers_busy"] >= n, "all to be told")
+    wait_until(server, lambda page: page["requests_rejected"].get(
+        "queue-full", 0) >= n - places, "all others to be told")
+    time.sleep(SETTLE_SECONDS)
     page = server.metrics()
     admitted = page["queue_depth"] + page["workers_busy"]
     full = page["requests_rejected"].get("queue-full", 0)
