@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import time
 
+import functions
 import servers
 from servers import Failed, say
 
@@ -67,8 +68,8 @@ def system_calls(bench, subject, requests, options):
     return calls
 
 
-def instructions(bench, subject, requests, options):
-    """User instructions of a whole life with so many requests."""
+def callgrind(bench, subject, requests, options, *more):
+    """The account of a whole life with so many requests."""
     account = bench.path("callgrind.out")
     # valgrind's own descriptors and private tables do not go together; which
     # table the kernel looks in is no user instruction.
@@ -76,10 +77,16 @@ def instructions(bench, subject, requests, options):
         subject.server, cpu=options.server_cpu, patience=PATIENCE,
         environment={"PRIVATE_FD_TABLES": "off"},
         tracer=["valgrind", "--tool=callgrind", "--quiet",
-                f"--callgrind-out-file={account}"])
+                f"--callgrind-out-file={account}", *more])
     bench.ask(server, subject.request, CONNECTIONS, requests,
                options.client_cpu, PATIENCE)
     bench.terminate(server, server.process.pid, PATIENCE)
+    return account
+
+
+def instructions(bench, subject, requests, options):
+    """User instructions of a whole life with so many requests."""
+    account = callgrind(bench, subject, requests, options)
     return callgrind_total(account, subject.label)
 
 
@@ -124,6 +131,17 @@ def count_instructions(bench, subject, options):
     few, many = (instructions(bench, subject, requests, options)
                  for requests in TRACED_REQUESTS)
     return per_request(few, many)
+
+
+def count_functions(bench, subject, options):
+    """User instructions per request, by group and function."""
+    few, many = (
+        functions.read_account(callgrind(
+            bench, subject, requests, options, *functions.CALLGRIND_OPTIONS))
+        for requests in TRACED_REQUESTS)
+    low, high = TRACED_REQUESTS
+    return functions.attribute(
+        options.hcsd, few, many, (high - low) * CONNECTIONS)
 
 
 def count_reading(bench, part, request, options):
@@ -198,6 +216,17 @@ def report_instructions(bench, subjects, options):
     return totals
 
 
+def report_functions(bench, subjects, options):
+    columns = {
+        subject.label.removeprefix("hcsd "):
+            count_functions(bench, subject, options)
+        for subject in subjects if subject.server == "hcsd"}
+    print("\nuser instructions per request, by the function that they were "
+          "written in (callgrind)")
+    for line in functions.table(columns):
+        print(line, flush=True)
+
+
 def report_reading(bench, totals, options):
     """What of it is the header section: all of them the same in each run."""
     rows = (("hcsd GET /health", servers.GET_HEALTH),
@@ -258,6 +287,10 @@ def parse_options():
         "--heads", metavar="FILE",
         default=os.path.join(servers.TOP, "build/bench/heads"),
         help="the reader of header sections (build/bench/heads)")
+    parser.add_argument(
+        "--functions", action="store_true",
+        help="only where hcsd's instructions go, function by function; wants "
+        "a binary with line numbers (cmake --preset profile)")
     return parser.parse_args()
 
 
@@ -268,6 +301,10 @@ def main():
             options, "floor", "load", "heads", "hcsd")
         subjects = [one for one in SUBJECTS if one.server in there]
         say(f"{CONNECTIONS} connections, in lock-step")
+        if options.functions:
+            if "hcsd" in there and servers.need_tool("valgrind"):
+                report_functions(bench, subjects, options)
+            return 0
         if servers.need_tool("strace"):
             report_system_calls(bench, subjects, options)
         if servers.need_tool("valgrind"):
