@@ -220,6 +220,16 @@ static int enter_private_table(
     return hcs_fdtable_make_private(keep, count, server->highest_fd);
 }
 
+/* Nobody cancels a thread here. For those who do, glibc (2.36, for one) marks
+ * the beginning and the end of each read, send and wait with a locked
+ * instruction. A thread that may be cancelled anywhere needs no such marks: so
+ * that is what it says it is, once it has said that it may not be cancelled. */
+static void rule_out_cancellation(void)
+{
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+    (void)pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, NULL);
+}
+
 static void *loop_main(void *argument)
 {
     struct loop_start start = *(struct loop_start *)argument;
@@ -229,6 +239,7 @@ static void *loop_main(void *argument)
     bool go;
 
     free(argument);
+    rule_out_cancellation();
     if (server->config->private_fd_tables) {
         table_error = enter_private_table(server, start.shard);
     }
