@@ -40,32 +40,23 @@ static struct hcs_conn *conn_of_timer(struct hcs_timer *timer)
                                        offsetof(struct hcs_conn, timer));
 }
 
-static enum hcs_gauge_state gauge(enum hcs_conn_state state)
-{
-    switch (state) {
-    case HCS_CONN_IDLE:
-        return HCS_GAUGE_IDLE;
-    case HCS_CONN_READING:
-        return HCS_GAUGE_READING;
-    case HCS_CONN_WORKING:
-        return HCS_GAUGE_QUEUED;
-    case HCS_CONN_WRITING:
-        return HCS_GAUGE_WRITING;
-    case HCS_CONN_LINGERING:
-    case HCS_CONN_CLOSED:
-        break;
-    }
-    return HCS_GAUGE_LINGERING;
-}
+/* How each state is counted. CLOSED is not. */
+static const unsigned char gauges[] = {
+    [HCS_CONN_IDLE] = HCS_GAUGE_IDLE,
+    [HCS_CONN_READING] = HCS_GAUGE_READING,
+    [HCS_CONN_WORKING] = HCS_GAUGE_QUEUED,
+    [HCS_CONN_WRITING] = HCS_GAUGE_WRITING,
+    [HCS_CONN_LINGERING] = HCS_GAUGE_LINGERING,
+};
 
 void hcs_conn_enter(struct hcs_conn *c, enum hcs_conn_state next)
 {
     struct hcs_counter *states = c->shard->counts.states;
 
     assert(may_follow[c->state] & 1u << next);
-    hcs_counter_add(&states[gauge((enum hcs_conn_state)c->state)], UINT64_MAX);
+    hcs_counter_add(&states[gauges[c->state]], UINT64_MAX);
     if (next != HCS_CONN_CLOSED) {
-        hcs_counter_add(&states[gauge(next)], 1);
+        hcs_counter_add(&states[gauges[next]], 1);
     }
     c->state = (unsigned char)next;
     c->timed = false;
@@ -251,7 +242,9 @@ static void settle(struct hcs_conn *c)
     struct hcs_shard *shard = c->shard;
     const struct hcs_limits *limits = &shard->service->limits;
 
-    hcs_conn_flush(c, NULL);
+    if (shard->out_length > 0) {
+        hcs_conn_flush(c, NULL);
+    }
     if (c->state == HCS_CONN_IDLE && c->outbox != NULL) {
         hcs_conn_enter(c, HCS_CONN_WRITING);
     } else if (c->state == HCS_CONN_IDLE && c->last) {

@@ -22,19 +22,25 @@ static bool send_failed(struct hcs_conn *c)
     return false;
 }
 
+static ssize_t send_parts(int fd, struct iovec *parts, size_t count)
+{
+    if (count == 1) {
+        return send(fd, parts[0].iov_base, parts[0].iov_len, MSG_NOSIGNAL);
+    }
+    return sendmsg(fd, &(struct msghdr){.msg_iov = parts, .msg_iovlen = count},
+        MSG_NOSIGNAL);
+}
+
 /* As sendmsg(2) without blocking: bytes sent, 0 when the socket is full. False
  * when the connection was closed for it. */
 static bool send_some(
     struct hcs_conn *c, struct iovec *parts, size_t count, size_t *sent)
 {
-    struct msghdr message = {.msg_iov = parts, .msg_iovlen = count};
     ssize_t n;
 
     *sent = 0;
     do {
-        n = count == 1
-                ? send(c->fd, parts[0].iov_base, parts[0].iov_len, MSG_NOSIGNAL)
-                : sendmsg(c->fd, &message, MSG_NOSIGNAL);
+        n = send_parts(c->fd, parts, count);
     } while (n < 0 && errno == EINTR);
     if (n < 0 && (errno == ENOBUFS || errno == ENOMEM)) {
         c->starved = true;
