@@ -36,6 +36,12 @@ void hcs_work_close(void *self)
     free(self);
 }
 
+/* The white space of RFC 8259, section 2. */
+static bool is_space(char c)
+{
+    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
 enum hcs_outcome hcs_work_check(struct hcs_job *job)
 {
     size_t length;
@@ -45,9 +51,9 @@ enum hcs_outcome hcs_work_check(struct hcs_job *job)
     if (body == NULL) {
         return HCS_OK;
     }
-    /* The body is valid JSON, so its first byte behind the white space of
-     * RFC 8259, section 2, says what it is. */
-    while (i < length && memchr(" \t\n\r", body[i], 4) != NULL) {
+    /* The body is valid JSON, so its first byte behind the white space says
+     * what it is. */
+    while (i < length && is_space(body[i])) {
         i++;
     }
     if (i == length || body[i] != '{') {

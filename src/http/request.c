@@ -103,33 +103,34 @@ bool hcs_request_append(
     return true;
 }
 
-/* The reply begins where the input in the record ends. An input that fills the
- * record to its last byte leaves no place there: one past the end would not be
- * known as inline, and be taken for a block. */
-static void begin_output(struct hcs_request *request)
+/* Makes room behind out_length. The reply begins where the input in the record
+ * ends. An input that fills the record to its last byte leaves no place there:
+ * one past the end would not be known as inline, and be taken for a block. */
+static bool make_room(struct hcs_request *request, size_t length)
 {
-    size_t used = is_inline(request, request->in) ? request->in_length : 0;
+    size_t need = request->out_length + length;
 
-    if (used < inline_capacity()) {
-        request->out = request->inline_bytes + used;
-        request->out_capacity = (uint32_t)(inline_capacity() - used);
+    if (request->out == NULL) {
+        size_t used = is_inline(request, request->in) ? request->in_length : 0;
+
+        if (used < inline_capacity()) {
+            request->out = request->inline_bytes + used;
+            request->out_capacity = (uint32_t)(inline_capacity() - used);
+        }
     }
+    return need <= request->out_capacity ||
+           grow(request, &request->out, &request->out_capacity,
+               request->out_length, need, 0);
 }
 
 bool hcs_request_write(
     struct hcs_request *request, const void *bytes, size_t length)
 {
-    size_t need = request->out_length + length;
-
     if (length == 0) {
         return true;
     }
-    if (request->out == NULL) {
-        begin_output(request);
-    }
-    if (need > request->out_capacity &&
-        !grow(request, &request->out, &request->out_capacity,
-            request->out_length, need, 0)) {
+    if (length > request->out_capacity - request->out_length &&
+        !make_room(request, length)) {
         return false;
     }
     memcpy(request->out + request->out_length, bytes, length);
