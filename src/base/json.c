@@ -19,6 +19,8 @@ struct reader {
     const uint8_t *end;
     const uint8_t *wrong; /* where error was found */
     enum hcs_json_error error;
+    struct hcs_json_members *members; /* to be noted; NULL if not */
+    struct hcs_json_place *open;      /* the one whose value is being passed */
 };
 
 /* Every refusal goes through here. Where the text ends nothing is wrong but
@@ -374,21 +376,55 @@ static const uint8_t *pass_scalar(struct reader *r, const uint8_t *at)
     }
 }
 
-/* A member's name, its colon, and the white space before the value. */
-static const uint8_t *pass_name(struct reader *r, const uint8_t *at)
+/* A name of the outermost object was passed, and what is behind it up to the
+ * value. */
+static void note_name(struct reader *r, const uint8_t *name,
+    const uint8_t *name_end, const uint8_t *value)
 {
+    struct hcs_json_members *members = r->members;
+
+    if (members != NULL && members->count++ < HCS_JSON_MEMBERS_MAX) {
+        r->open = &members->at[members->count - 1];
+        r->open->name = (size_t)(name - r->begin);
+        r->open->name_length = (size_t)(name_end - name);
+        r->open->value = (size_t)(value - r->begin);
+    }
+}
+
+/* A value that has nothing but the outermost array or object around it. */
+static void note_value(struct reader *r, const uint8_t *end)
+{
+    if (r->open != NULL) {
+        r->open->value_length = (size_t)(end - r->begin) - r->open->value;
+        r->open = NULL;
+    }
+}
+
+/* A member's name, its colon, and the white space before the value. */
+static const uint8_t *pass_name(
+    struct reader *r, const uint8_t *at, bool outermost)
+{
+    const uint8_t *name;
+    const uint8_t *name_end;
+
     if (!is_at(at, r->end, '"')) {
         return refuse(r, at, HCS_JSON_SYNTAX);
     }
-    at = pass_string(r, at + 1);
+    name = at + 1;
+    at = pass_string(r, name);
     if (at == NULL) {
         return NULL;
     }
+    name_end = at - 1;
     at = skip_space(at, r->end);
     if (!is_at(at, r->end, ':')) {
         return refuse(r, at, HCS_JSON_SYNTAX);
     }
-    return skip_space(at + 1, r->end);
+    at = skip_space(at + 1, r->end);
+    if (outermost) {
+        note_name(r, name, name_end, at);
+    }
+    return at;
 }
 
 /* A byte that may not follow a value. Directly behind a digit (only numbers
@@ -440,7 +476,7 @@ static const uint8_t *pass_value(struct reader *r, const uint8_t *at)
 
     for (;;) {
         if (closer == '}') {
-            at = pass_name(r, at);
+            at = pass_name(r, at, nest.depth == 1);
             if (at == NULL) {
                 return NULL;
             }
@@ -464,6 +500,9 @@ static const uint8_t *pass_value(struct reader *r, const uint8_t *at)
 
         /* a value ended, and with it whatever is closed behind it */
         while (nest.depth > 0) {
+            if (nest.depth == 1) {
+                note_value(r, at);
+            }
             at = skip_space(at, end);
             if (!is_at(at, end, closer)) {
                 break;
@@ -484,11 +523,22 @@ static const uint8_t *pass_value(struct reader *r, const uint8_t *at)
 
 struct hcs_json_result hcs_json_validate(const char *text, size_t length)
 {
+    return hcs_json_validate_members(text, length, NULL);
+}
+
+struct hcs_json_result hcs_json_validate_members(
+    const char *text, size_t length, struct hcs_json_members *members)
+{
     static const uint8_t order_mark[] = {0xef, 0xbb, 0xbf};
     struct hcs_json_result result = {HCS_JSON_OK, length};
     struct reader r;
     const uint8_t *at;
 
+    r.members = members;
+    r.open = NULL;
+    if (members != NULL) {
+        members->count = 0;
+    }
     if (length == 0) { /* text may be NULL, which has no NULL + 0 */
         result.error = HCS_JSON_EMPTY;
         return result;
@@ -741,6 +791,30 @@ bool hcs_json_member(const char *text, size_t length, const char *name,
         }
         at = skip_space(at, end) + 1; /* the comma, or the last brace */
         at = skip_space(at, end);
+    }
+    return false;
+}
+
+bool hcs_json_noted_member(const struct hcs_json_members *members,
+    const char *text, size_t length, const char *name, const char **value,
+    size_t *value_length)
+{
+    const uint8_t *begin = (const uint8_t *)text;
+    size_t name_length = strlen(name);
+
+    for (size_t i = 0; i < members->count; i++) {
+        const struct hcs_json_place *place = &members->at[i];
+
+        if (i ==
+            HCS_JSON_MEMBERS_MAX) { /* it is none of those that are noted */
+            return hcs_json_member(text, length, name, value, value_length);
+        }
+        if (same_name(begin + place->name,
+                begin + place->name + place->name_length, name, name_length)) {
+            *value = text + place->value;
+            *value_length = place->value_length;
+            return true;
+        }
     }
     return false;
 }

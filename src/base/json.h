@@ -45,6 +45,24 @@ struct hcs_json_result {
  * it. */
 struct hcs_json_result hcs_json_validate(const char *text, size_t length);
 
+/* Where the members of the outermost object are, as validation came across
+ * them; what needs them need not pass over the text again. */
+enum { HCS_JSON_MEMBERS_MAX = 8 }; /* that are noted, the first ones */
+
+struct hcs_json_members {
+    size_t count; /* of all */
+    struct hcs_json_place {
+        size_t name; /* offset of its first byte, behind the quote */
+        size_t name_length;
+        size_t value; /* offset; white space around it left out */
+        size_t value_length;
+    } at[HCS_JSON_MEMBERS_MAX];
+};
+
+/* The same, and notes the members; of no use where the text is not valid. */
+struct hcs_json_result hcs_json_validate_members(
+    const char *text, size_t length, struct hcs_json_members *members);
+
 /* A few words for people, without the offset: "something follows the value".
  * Never NULL. */
 const char *hcs_json_error_text(enum hcs_json_error error);
@@ -55,6 +73,11 @@ const char *hcs_json_error_text(enum hcs_json_error error);
  * False when text is no object or has no such member. */
 bool hcs_json_member(const char *text, size_t length, const char *name,
     const char **value, size_t *value_length);
+
+/* The same, of a text whose members were noted. */
+bool hcs_json_noted_member(const struct hcs_json_members *members,
+    const char *text, size_t length, const char *name, const char **value,
+    size_t *value_length);
 
 /* True when the validated text is an object. */
 bool hcs_json_is_object(const char *text, size_t length);

@@ -15,6 +15,7 @@
 
 struct worker {
     struct hcs_region *region;
+    struct hcs_json_members members; /* of its job's body, if there is one */
 };
 
 struct hcs_job {
@@ -171,7 +172,7 @@ static void run(void *state, struct hcs_task *task)
     atomic_store_explicit(
         &request->started_ns, started_ns, memory_order_relaxed);
     if (length > 0) {
-        valid = hcs_json_validate(body, length);
+        valid = hcs_json_validate_members(body, length, &job.worker->members);
     }
     if (valid.error == HCS_JSON_OK) {
         request->reason = run_handler(&job);
@@ -198,8 +199,8 @@ bool hcs_job_member(const struct hcs_job *job, const char *name,
     size_t body_length;
     const char *body = hcs_request_body(job->request, &body_length);
 
-    return body != NULL &&
-           hcs_json_member(body, body_length, name, value, length);
+    return body != NULL && hcs_json_noted_member(&job->worker->members, body,
+                               body_length, name, value, length);
 }
 
 /* cJSON reads the start of a number that is too long for it, and of a body that

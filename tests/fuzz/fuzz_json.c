@@ -205,8 +205,17 @@ static void check_member(const char *text, size_t length, const char *name)
 {
     const char *value = NULL;
     size_t value_length = 0;
+    bool found = hcs_json_member(text, length, name, &value, &value_length);
+    struct hcs_json_members members;
+    const char *noted = NULL;
+    size_t noted_length = 0;
 
-    if (hcs_json_member(text, length, name, &value, &value_length)) {
+    (void)hcs_json_validate_members(text, length, &members);
+    fuzz_check(hcs_json_noted_member(&members, text, length, name, &noted,
+                   &noted_length) == found &&
+                   noted == value && noted_length == value_length,
+        "what was noted of a member is not what is found");
+    if (found) {
         fuzz_check(hcs_json_is_object(text, length), "a member of no object");
         fuzz_check(value >= text && value_length > 0 &&
                        value + value_length <= text + length,

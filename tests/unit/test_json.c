@@ -887,6 +887,27 @@ static void each_error_has_a_text_of_its_own(void **state)
         hcs_json_error_text((enum hcs_json_error)(HCS_JSON_TRUNCATED + 1)));
 }
 
+/* What is known of a member without its name being looked for in the text: the
+ * same. */
+static void expect_noted(const char *text, size_t length, const char *name,
+    bool wanted, const char *value, size_t value_length)
+{
+    struct hcs_json_members members;
+    struct hcs_json_result result =
+        hcs_json_validate_members(text, length, &members);
+    const char *noted = NULL;
+    size_t noted_length = 0;
+
+    assert_int_equal(result.error, HCS_JSON_OK);
+    assert_int_equal(hcs_json_noted_member(
+                         &members, text, length, name, &noted, &noted_length),
+        wanted);
+    if (wanted) {
+        assert_ptr_equal(noted, value);
+        assert_int_equal(noted_length, value_length);
+    }
+}
+
 /* wanted NULL: there is no such member. */
 static void expect_member(
     const char *text, const char *name, const char *wanted, int line)
@@ -909,6 +930,7 @@ static void expect_member(
     if (found) {
         assert_true(value >= copy && value + value_length < copy + length);
     }
+    expect_noted(copy, length, name, found, value, value_length);
 }
 
 #define MEMBER(text, name, wanted) expect_member(text, name, wanted, __LINE__)
@@ -1007,6 +1029,50 @@ static void member_name_with_a_zero_matches_no_shorter_one(void **state)
     MEMBER("{\"\\u0000\":1}", "", NULL);
 }
 
+static void members_beyond_those_that_are_noted_are_found(void **state)
+{
+    char text[1024] = "";
+    char name[32];
+    char wanted[32];
+
+    (void)state;
+    for (int count = 0; count <= HCS_JSON_MEMBERS_MAX + 2; count++) {
+        char *at = text;
+
+        *at++ = '{';
+        for (int i = 0; i < count; i++) {
+            at += sprintf(
+                at, "%s\"m%d\": [%d, {\"m\": {}}]", i > 0 ? " , " : "", i, i);
+        }
+        (void)sprintf(at, "}");
+        for (int i = 0; i < count; i++) {
+            (void)sprintf(name, "m%d", i);
+            (void)sprintf(wanted, "[%d, {\"m\": {}}]", i);
+            MEMBER(text, name, wanted);
+        }
+        MEMBER(text, "m", NULL);
+        (void)sprintf(name, "m%d", count);
+        MEMBER(text, name, NULL);
+    }
+}
+
+static void members_are_noted_anew_for_each_text(void **state)
+{
+    struct hcs_json_members members;
+    const char *value;
+    size_t length;
+
+    (void)state;
+    (void)hcs_json_validate_members("{\"a\":1}", 7, &members);
+    assert_int_equal(members.count, 1);
+    (void)hcs_json_validate_members("[{\"a\":1}]", 9, &members);
+    assert_int_equal(members.count, 0);
+    assert_false(hcs_json_noted_member(
+        &members, "[{\"a\":1}]", 9, "a", &value, &length));
+    (void)hcs_json_validate_members(NULL, 0, &members);
+    assert_int_equal(members.count, 0);
+}
+
 /* Against cJSON's tree: the first child of each name, printed. */
 static void members_are_those_that_cjson_finds(void **state)
 {
@@ -1043,6 +1109,8 @@ static void members_are_those_that_cjson_finds(void **state)
             }
             assert_true(hcs_json_member(
                 mutant, length, child->string, &value, &value_length));
+            expect_noted(
+                mutant, length, child->string, true, value, value_length);
             copy = parse_all(value, value_length);
             assert_non_null(copy);
             wanted = cJSON_PrintUnformatted(
@@ -1100,6 +1168,8 @@ int main(void)
         cmocka_unit_test(first_member_of_a_name_wins),
         cmocka_unit_test(member_names_are_compared_unescaped),
         cmocka_unit_test(member_name_with_a_zero_matches_no_shorter_one),
+        cmocka_unit_test(members_beyond_those_that_are_noted_are_found),
+        cmocka_unit_test(members_are_noted_anew_for_each_text),
         cmocka_unit_test(members_are_those_that_cjson_finds),
         cmocka_unit_test(objects_are_told_from_other_values),
     };
