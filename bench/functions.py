@@ -13,7 +13,7 @@ from servers import Failed
 
 CALLGRIND_OPTIONS = (
     "--dump-instr=yes", "--compress-strings=no", "--compress-pos=no")
-SHOWN_FROM = 10  # instructions per request, in any column
+SHOWN_FROM = 25  # instructions per request, in any column
 LIBRARIES = "C library"
 
 # The first that a file's path ends with; a folder ends with "/".
@@ -148,10 +148,13 @@ def table(columns):
     def total(sums, group):
         return sum(sums[group, function] for function in groups[group])
 
-    yield f"{'':46}" + "".join(f"{label:>18}" for label in columns)
+    yield f"{'':42}" + "".join(f"{label:>14}" for label in columns)
     yield row("all", [sum(sums.values()) for sums in columns.values()])
     for group in sorted(groups, key=lambda name: -total(last, name)):
-        yield row(group, [total(sums, group) for sums in columns.values()])
+        costs = [total(sums, group) for sums in columns.values()]
+        if max(costs) < 1:
+            continue
+        yield row(group, costs)
         small = [0] * len(columns)
         for function in sorted(
                 groups[group], key=lambda name: -last[group, name]):
@@ -165,4 +168,4 @@ def table(columns):
 
 
 def row(label, costs):
-    return f"{label:46}" + "".join(f"{cost:18.0f}" for cost in costs)
+    return f"{label:42}" + "".join(f"{cost:14.0f}" for cost in costs)
