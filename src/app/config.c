@@ -1086,7 +1086,8 @@ static const struct setting settings[] = {
         .min = 1,
         .max = 16777216,
         .meaning =
-            "How many jobs may wait for a worker. One more is answered 503."},
+            "How many jobs may wait while all workers are busy. One more is "
+            "answered 503."},
     {.name = "MAX_CONNECTIONS",
         .initial = "100000",
         .kind = &NUMBER,

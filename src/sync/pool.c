@@ -34,6 +34,7 @@ struct worker {
 struct hcs_pool {
     struct hcs_pool_work work;
     struct hcs_queue *queue;
+    size_t queue_size;
     struct worker *workers;
     unsigned count;
     unsigned started;
@@ -62,7 +63,11 @@ struct hcs_pool *hcs_pool_create(
     pool->count = workers;
     atomic_init(&pool->stopping, false);
     hcs_parking_init(&pool->parking);
-    pool->queue = hcs_queue_create(queue_size);
+    /* A worker that is free is room for one more, even before it has come to
+     * it: else a burst that fills the queue is refused while workers are still
+     * waking up. */
+    pool->queue = hcs_queue_create(queue_size + workers);
+    pool->queue_size = queue_size;
     pool->workers =
         aligned_alloc(alignof(struct worker), workers * sizeof(struct worker));
     if (pool->queue == NULL || pool->workers == NULL) {
@@ -116,6 +121,8 @@ static void run_task(struct worker *worker, struct hcs_task *task)
     atomic_store_explicit(&worker->busy, true, memory_order_relaxed);
     pool->work.run(worker->state, task);
     atomic_store_explicit(&worker->busy, false, memory_order_relaxed);
+    /* Before its client can know of it, and send the next one. */
+    hcs_queue_release(pool->queue);
     /* The task is its loop's from here on. */
     if (hcs_mailbox_put(home, task)) {
         worker->owe[worker->owed++] = home;
@@ -295,12 +302,15 @@ unsigned hcs_pool_busy(const struct hcs_pool *pool)
 
 size_t hcs_pool_depth(const struct hcs_pool *pool)
 {
-    return hcs_queue_depth(pool->queue);
+    size_t places = hcs_queue_depth(pool->queue);
+    size_t busy = hcs_pool_busy(pool);
+
+    return places > busy ? places - busy : 0;
 }
 
 size_t hcs_pool_capacity(const struct hcs_pool *pool)
 {
-    return hcs_queue_capacity(pool->queue);
+    return pool->queue_size;
 }
 
 size_t hcs_pool_bytes(const struct hcs_pool *pool)

@@ -31,8 +31,9 @@ struct hcs_pool_work {
     void (*close)(void *worker);
 };
 
-/* workers: 1 .. 65535; queue_size: 1 .. HCS_QUEUE_MAX. work is copied. NULL
- * when there is no memory. */
+/* workers: 1 .. 65535; queue_size, the tasks that may wait when all workers are
+ * busy: 1 .. HCS_QUEUE_MAX - workers. work is copied. NULL when there is no
+ * memory. */
 struct hcs_pool *hcs_pool_create(
     unsigned workers, size_t queue_size, const struct hcs_pool_work *work);
 
@@ -45,7 +46,7 @@ int hcs_pool_start(struct hcs_pool *pool);
 bool hcs_pool_stop(struct hcs_pool *pool, unsigned wait_ms);
 void hcs_pool_destroy(struct hcs_pool *pool);
 
-/* Queues a task; false when the queue is full. Whoever submits calls
+/* Queues a task; false when as many wait and run as may. Whoever submits calls
  * hcs_pool_wake afterwards, once for all it submitted in one turn. */
 bool hcs_pool_submit(struct hcs_pool *pool, struct hcs_task *task);
 void hcs_pool_wake(struct hcs_pool *pool);
@@ -55,6 +56,8 @@ bool hcs_pool_cancel(struct hcs_pool *pool, struct hcs_task *task);
 
 unsigned hcs_pool_workers(const struct hcs_pool *pool);
 unsigned hcs_pool_busy(const struct hcs_pool *pool);
+
+/* Tasks that wait, and how many may while all workers are busy. */
 size_t hcs_pool_depth(const struct hcs_pool *pool);
 size_t hcs_pool_capacity(const struct hcs_pool *pool);
 size_t hcs_pool_bytes(const struct hcs_pool *pool);

@@ -268,12 +268,16 @@ struct hcs_task *hcs_queue_pop(struct hcs_queue *queue)
         /* [task.state] The one decision between worker and loop. */
         if (atomic_compare_exchange_strong_explicit(&task->state, &queued,
                 HCS_TASK_TAKEN, memory_order_acq_rel, memory_order_acquire)) {
-            free_place(queue);
             return task;
         }
         send_home(task);
     }
     return NULL;
+}
+
+void hcs_queue_release(struct hcs_queue *queue)
+{
+    free_place(queue);
 }
 
 bool hcs_queue_cancel(struct hcs_queue *queue, struct hcs_task *task)

@@ -3,13 +3,13 @@
  * poppers, whose waiting tasks can be cancelled where they stand.
  *
  * The bound is exact and need be no power of two: a counter of places admits,
- * a ring of at least twice as many cells (Vyukov's bounded MPMC ring) carries.
- * Cancelling gives the place back at once and leaves a dead entry in the ring;
- * whoever pops it sends it home. Should dead entries fill the ring, because no
- * worker pops, a pusher sweeps them out.
+ * a ring of at least twice as many cells (Vyukov's bounded MPMC ring) carries. A
+ * task has its place until it is cancelled or, once popped, released. Cancelling
+ * leaves a dead entry in the ring; whoever pops it sends it home. Should dead
+ * entries fill the ring, because no worker pops, a pusher sweeps them out.
  *
  * Owns:    its cells; never the tasks.
- * Threads: push, pop and depth from any; cancel from the task's own loop;
+ * Threads: push, pop, release and depth from any; cancel from the task's own loop;
  *          create and destroy while no other looks.
  * Waits:   never. Full and empty are answers, and the caller decides. (A sweep
  *          yields the processor to a popper that it meets half-way.)
@@ -22,7 +22,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum { HCS_QUEUE_MAX = 1 << 24 };
+enum { HCS_QUEUE_MAX = (1 << 24) + 65535 }; /* to wait and to be run */
 
 struct hcs_queue; /* opaque */
 
@@ -38,8 +38,13 @@ void hcs_queue_destroy(struct hcs_queue *queue);
 bool hcs_queue_push(struct hcs_queue *queue, struct hcs_task *task);
 
 /* Gives the oldest task that was not cancelled, TAKEN; NULL when there is none.
- * Its place is free from now on. */
+ * It keeps its place until release. */
 struct hcs_task *hcs_queue_pop(struct hcs_queue *queue);
+
+/* Frees the place of a task that was popped. Whoever pops in order to work holds
+ * it as long as the work lasts: then those who are free to work count as room,
+ * and a burst is not refused because they have not come to it yet. */
+void hcs_queue_release(struct hcs_queue *queue);
 
 /* True: the task will not be run, its place is free; the task itself comes
  * home through its mailbox, CANCELLED, when its entry is come across, and must
@@ -47,7 +52,7 @@ struct hcs_task *hcs_queue_pop(struct hcs_queue *queue);
  * worker took it. */
 bool hcs_queue_cancel(struct hcs_queue *queue, struct hcs_task *task);
 
-/* Places taken: waiting tasks. */
+/* Places taken: by tasks that wait, and by those that were popped. */
 size_t hcs_queue_depth(const struct hcs_queue *queue);
 size_t hcs_queue_capacity(const struct hcs_queue *queue);
 

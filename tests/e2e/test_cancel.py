@@ -438,6 +438,18 @@ class Full(CancelTest):
             self.assertFalse(refused[0].readable())
             self.assert_refused(refused[1].post("{}"), "queue-full")
 
+    def test_idle_workers_are_room_too(self):
+        """A burst that comes faster than they wake up."""
+        for _ in range(5):
+            daemon = self.start(WORKERS=20, LOOPS=2, QUEUE_SIZE=1)
+            clients = [self.client(daemon) for _ in range(21)]
+            for client in clients:
+                client.send(post_bytes("{}", "/stuck"))
+            self.eventually(lambda: daemon.metrics()["workers_busy"] == 20, "all workers")
+            self.eventually(lambda: daemon.metrics()["queue_depth"] == 1, "the last one")
+            self.assertEqual(daemon.metrics()["requests_rejected"], {})
+            self.assert_refused(self.client(daemon).post("{}"), "queue-full")
+
     def test_one(self):
         daemon = self.start(WORKERS=1, LOOPS=1, QUEUE_SIZE=1)
         self.check_exact(daemon, 1, 1, 10)

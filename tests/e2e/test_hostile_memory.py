@@ -19,7 +19,7 @@ measured = unittest.skipIf(SLOW, "a sanitizer's memory is not the daemon's")
 def ceiling(settings):
     """What docs/limits.md calls R: the resident set, at most."""
     ring = 2
-    while ring < 2 * settings["QUEUE_SIZE"]:
+    while ring < 2 * (settings["QUEUE_SIZE"] + settings["WORKERS"]):
         ring *= 2
     return (settings["MEMORY_BUDGET"] + settings["MAX_CONNECTIONS"] * 1200 +
             settings["WORKERS"] * MIB + settings["LOOPS"] * 512 * KIB + ring * 16)

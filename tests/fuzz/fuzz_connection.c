@@ -111,6 +111,7 @@ static void put_job(struct hcs_pool *pool, size_t index)
     }
     pool->held[index].task = NULL;
     home = task->home;
+    hcs_queue_release(pool->queue);
     if (hcs_mailbox_put(home, task)) {
         pool->owed = home;
     }
@@ -137,7 +138,7 @@ static bool work_off(struct hcs_pool *pool)
 static void open_pool(
     struct hcs_pool *pool, size_t queue_size, struct hcs_budget *budget)
 {
-    *pool = (struct hcs_pool){.queue = hcs_queue_create(queue_size)};
+    *pool = (struct hcs_pool){.queue = hcs_queue_create(queue_size + WORKERS)};
     fuzz_check(pool->queue != NULL, "no memory");
     for (unsigned i = 0; i < WORKERS; i++) {
         pool->states[i] = HCS_JOB_WORK.open(budget, i);

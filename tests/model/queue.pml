@@ -199,7 +199,8 @@ active proctype worker()
                 atomic {
                     touch(BODY(task));
                     assert(!ran[task]); /* doubled */
-                    ran[task] = true
+                    ran[task] = true;
+                    release_place()
                 };
                 come_home(task);
                 task = 0

@@ -44,14 +44,24 @@ struct pusher {
     unsigned index;
 };
 
+static struct hcs_task *pop(struct hcs_queue *queue)
+{
+    struct hcs_task *task = hcs_queue_pop(queue);
+
+    if (task != NULL) {
+        hcs_queue_release(queue);
+    }
+    return task;
+}
+
 static struct hcs_task *next_task(void)
 {
-    struct hcs_task *task = hcs_queue_pop(lot.queue);
+    struct hcs_task *task = pop(lot.queue);
 
     while (task == NULL) {
         uint32_t epoch = hcs_parking_announce(&lot.parking);
 
-        task = hcs_queue_pop(lot.queue);
+        task = pop(lot.queue);
         if (task != NULL) {
             hcs_parking_leave(&lot.parking);
         } else if (atomic_load(&lot.stopping)) {
@@ -61,7 +71,7 @@ static struct hcs_task *next_task(void)
             storm_set_shelter(true);
             hcs_parking_wait(&lot.parking, epoch);
             storm_set_shelter(false);
-            task = hcs_queue_pop(lot.queue);
+            task = pop(lot.queue);
         }
     }
     return task;
@@ -294,13 +304,13 @@ static void *announce_and_look(void *argument)
             atomic_signal_fence(memory_order_seq_cst);
         }
         duel.epoch = hcs_parking_announce(&duel.parking);
-        duel.seen = hcs_queue_pop(duel.queue);
+        duel.seen = pop(duel.queue);
         meet(&duel.worker_round, &duel.pusher_round, ++step);
         /* The other one looks at what came out of it. */
         meet(&duel.worker_round, &duel.pusher_round, ++step);
         hcs_parking_leave(&duel.parking);
         if (duel.seen == NULL) {
-            CHECK(hcs_queue_pop(duel.queue) == &duel.task);
+            CHECK(pop(duel.queue) == &duel.task);
         }
     }
 }

@@ -219,7 +219,8 @@ static void *turn_round(void *argument)
                 job->cancelled = true;
                 loop->cancelled++;
             }
-            CHECK(hcs_pool_depth(loop->pool) <= hcs_pool_capacity(loop->pool));
+            CHECK(hcs_pool_depth(loop->pool) <=
+                  hcs_pool_capacity(loop->pool) + hcs_pool_workers(loop->pool));
             CHECK(hcs_pool_busy(loop->pool) <= hcs_pool_workers(loop->pool));
         }
         if (submitted) {

@@ -206,6 +206,7 @@ static void *pop_until_finished(void *argument)
         }
         item->pops++;
         atomic_fetch_add(&rig->popped, 1);
+        hcs_queue_release(rig->queue);
         if (hcs_mailbox_put(task->home, task)) {
             hcs_mailbox_ring(task->home);
         }

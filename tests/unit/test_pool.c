@@ -257,6 +257,38 @@ static void busy_and_depth_count_what_runs_and_what_waits(void **state)
     break_plant(&plant);
 }
 
+/* Who is free to work is room, before it has woken up. */
+static void a_burst_finds_the_idle_workers_and_the_whole_queue(void **state)
+{
+    struct plant plant;
+    struct job jobs[6] = {0};
+
+    (void)state;
+    make_plant(&plant, 2, 3);
+    assert_int_equal(hcs_pool_start(plant.pool), 0);
+    for (size_t i = 0; i < 5; i++) {
+        jobs[i].holds = true;
+        assert_true(submit(&plant, &jobs[i]));
+    }
+    assert_false(submit(&plant, &jobs[5])); /* which lets workers look */
+    hcs_pool_wake(plant.pool);
+    wait_until(&plant.begun, 2);
+    assert_int_equal(hcs_pool_depth(plant.pool), 3);
+    assert_false(submit(&plant, &jobs[5])); /* no more for that */
+    sem_post(&plant.go);
+    wait_until(&plant.begun, 3);
+    jobs[5].holds = true;
+    assert_true(submit(&plant, &jobs[5])); /* one has ended */
+    for (int i = 0; i < 5; i++) {
+        sem_post(&plant.go);
+    }
+    hcs_pool_wake(plant.pool);
+    assert_int_equal(count_home(&plant, 6), 6);
+    assert_int_equal(hcs_pool_depth(plant.pool), 0);
+    assert_true(hcs_pool_stop(plant.pool, PATIENCE_MS));
+    break_plant(&plant);
+}
+
 static void a_full_queue_refuses_until_a_waiting_task_is_cancelled(void **state)
 {
     struct plant plant;
@@ -430,6 +462,7 @@ int main(void)
         cmocka_unit_test(a_started_pool_is_open_idle_and_stops),
         cmocka_unit_test(results_come_home_and_the_doorbell_rings),
         cmocka_unit_test(busy_and_depth_count_what_runs_and_what_waits),
+        cmocka_unit_test(a_burst_finds_the_idle_workers_and_the_whole_queue),
         cmocka_unit_test(
             a_full_queue_refuses_until_a_waiting_task_is_cancelled),
         cmocka_unit_test(a_result_is_announced_before_a_task_that_may_block),

@@ -76,13 +76,24 @@ static size_t receive_dead(struct rig *rig)
     return count;
 }
 
+/* As somebody who is done with it at once. */
+static struct hcs_task *pop(struct hcs_queue *queue)
+{
+    struct hcs_task *task = hcs_queue_pop(queue);
+
+    if (task != NULL) {
+        hcs_queue_release(queue);
+    }
+    return task;
+}
+
 static void an_empty_queue_gives_nothing(void **state)
 {
     struct rig rig;
 
     (void)state;
     rig_init(&rig, 3, 1);
-    assert_null(hcs_queue_pop(rig.queue));
+    assert_null(pop(rig.queue));
     assert_int_equal(hcs_queue_depth(rig.queue), 0);
     assert_int_equal(hcs_queue_capacity(rig.queue), 3);
     assert_false(hcs_queue_has_entries(rig.queue));
@@ -102,12 +113,31 @@ static void tasks_come_in_the_order_in_which_they_were_pushed(void **state)
     }
     assert_true(hcs_queue_has_entries(rig.queue));
     for (size_t i = 0; i < 5; i++) {
-        assert_ptr_equal(hcs_queue_pop(rig.queue), &rig.tasks[i]);
+        assert_ptr_equal(pop(rig.queue), &rig.tasks[i]);
         assert_int_equal(state_of(&rig.tasks[i]), HCS_TASK_TAKEN);
         assert_int_equal(hcs_queue_depth(rig.queue), 4 - i);
     }
-    assert_null(hcs_queue_pop(rig.queue));
+    assert_null(pop(rig.queue));
     assert_false(hcs_queue_has_entries(rig.queue));
+    rig_fini(&rig);
+}
+
+static void a_popped_task_keeps_its_place_until_it_is_released(void **state)
+{
+    struct rig rig;
+
+    (void)state;
+    rig_init(&rig, 2, 3);
+    assert_true(hcs_queue_push(rig.queue, &rig.tasks[0]));
+    assert_true(hcs_queue_push(rig.queue, &rig.tasks[1]));
+    assert_ptr_equal(hcs_queue_pop(rig.queue), &rig.tasks[0]);
+    assert_int_equal(hcs_queue_depth(rig.queue), 2);
+    assert_false(hcs_queue_push(rig.queue, &rig.tasks[2]));
+    hcs_queue_release(rig.queue);
+    assert_int_equal(hcs_queue_depth(rig.queue), 1);
+    assert_true(hcs_queue_push(rig.queue, &rig.tasks[2]));
+    assert_ptr_equal(pop(rig.queue), &rig.tasks[1]);
+    assert_ptr_equal(pop(rig.queue), &rig.tasks[2]);
     rig_fini(&rig);
 }
 
@@ -133,7 +163,7 @@ static void queue_when_full_leaves_task_with_caller(void **state)
             assert_false(hcs_queue_push(rig.queue, more));
             assert_int_equal(state_of(more), HCS_TASK_IDLE);
             assert_int_equal(hcs_queue_depth(rig.queue), capacity);
-            assert_ptr_equal(hcs_queue_pop(rig.queue), &rig.tasks[oldest]);
+            assert_ptr_equal(pop(rig.queue), &rig.tasks[oldest]);
             atomic_store(&rig.tasks[oldest].state, HCS_TASK_IDLE);
             assert_int_equal(hcs_queue_depth(rig.queue), capacity - 1);
             assert_true(hcs_queue_push(rig.queue, more));
@@ -156,10 +186,10 @@ static void a_cancelled_task_is_not_run_and_comes_home_when_passed(void **state)
     assert_true(hcs_queue_cancel(rig.queue, &rig.tasks[2]));
     assert_int_equal(hcs_queue_depth(rig.queue), 1);
     assert_null(hcs_mailbox_take(&rig.home)); /* its entry is not passed yet */
-    assert_ptr_equal(hcs_queue_pop(rig.queue), &rig.tasks[1]);
+    assert_ptr_equal(pop(rig.queue), &rig.tasks[1]);
     assert_int_equal(receive_dead(&rig), 1);
     assert_true(hcs_queue_has_entries(rig.queue)); /* a dead one */
-    assert_null(hcs_queue_pop(rig.queue));
+    assert_null(pop(rig.queue));
     assert_int_equal(receive_dead(&rig), 1);
     assert_int_equal(hcs_queue_depth(rig.queue), 0);
     rig_fini(&rig);
@@ -174,7 +204,7 @@ static void cancel_says_no_once_a_worker_has_the_task_or_it_was_cancelled(
     rig_init(&rig, 2, 2);
     assert_true(hcs_queue_push(rig.queue, &rig.tasks[0]));
     assert_true(hcs_queue_push(rig.queue, &rig.tasks[1]));
-    assert_ptr_equal(hcs_queue_pop(rig.queue), &rig.tasks[0]);
+    assert_ptr_equal(pop(rig.queue), &rig.tasks[0]);
     assert_false(hcs_queue_cancel(rig.queue, &rig.tasks[0]));
     assert_int_equal(state_of(&rig.tasks[0]), HCS_TASK_TAKEN);
     assert_true(hcs_queue_cancel(rig.queue, &rig.tasks[1]));
@@ -214,7 +244,7 @@ static void cancelled_places_are_free_at_once_however_often(void **state)
             }
             assert_int_equal(hcs_queue_depth(rig.queue), 0);
         }
-        assert_null(hcs_queue_pop(rig.queue));
+        assert_null(pop(rig.queue));
         home += receive_dead(&rig);
         assert_int_equal(home, pushed);
         rig_fini(&rig);
@@ -238,9 +268,9 @@ static void sweeping_keeps_the_living_in_their_order(void **state)
     assert_true(receive_dead(&rig) >= 37 - 8);
     assert_int_equal(hcs_queue_depth(rig.queue), 3);
     for (size_t i = 0; i < 3; i++) {
-        assert_ptr_equal(hcs_queue_pop(rig.queue), &rig.tasks[i]);
+        assert_ptr_equal(pop(rig.queue), &rig.tasks[i]);
     }
-    assert_null(hcs_queue_pop(rig.queue));
+    assert_null(pop(rig.queue));
     rig_fini(&rig);
 }
 
@@ -272,7 +302,7 @@ static void the_largest_queue_touches_no_memory_in_advance(void **state)
     }
     assert_int_equal(hcs_queue_capacity(queue), HCS_QUEUE_MAX);
     assert_true(hcs_queue_push(queue, &task));
-    assert_ptr_equal(hcs_queue_pop(queue), &task);
+    assert_ptr_equal(pop(queue), &task);
     hcs_queue_destroy(queue);
 }
 
@@ -293,6 +323,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_empty_queue_gives_nothing),
         cmocka_unit_test(tasks_come_in_the_order_in_which_they_were_pushed),
+        cmocka_unit_test(a_popped_task_keeps_its_place_until_it_is_released),
         cmocka_unit_test(queue_when_full_leaves_task_with_caller),
         cmocka_unit_test(
             a_cancelled_task_is_not_run_and_comes_home_when_passed),
