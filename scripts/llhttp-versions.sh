@@ -115,8 +115,11 @@ compile() {
 # Builds and runs the tests in one mode; silent when they pass.
 run_tests() {
     mode=$1
-    objects=$work/head.o
-    compile -c -o "$work/head.o" "$root/src/http/head.c" || return 1
+    objects=
+    for name in head syntax; do
+        compile -c -o "$work/$name.o" "$root/src/http/$name.c" || return 1
+        objects="$objects $work/$name.o"
+    done
     for file in $code; do
         case $file in
         *.a) objects="$objects $file" ;;

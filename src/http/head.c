@@ -1,5 +1,7 @@
 #include "http/head.h"
 
+#include "http/syntax.h"
+
 #include <arpa/inet.h>
 #include <assert.h>
 #include <string.h>
@@ -956,21 +958,14 @@ static bool read_length(const char *p, const char *end, uint64_t *length)
     return true;
 }
 
-/* What is wrong with a transfer coding that is not "chunked" alone. */
+/* What is wrong with transfer codings that are not "chunked" alone. Where that is
+ * not the last of them, the end of the body cannot be known: 400 (RFC 9112,
+ * 6.3). Else it could be, and what is in it could not. */
 static enum hcs_reason coding_reason(const char *p, const char *end)
 {
-    const char *coding, *past;
-    bool chunked = false;
-
-    while (next_element(&p, end, &coding, &past)) {
-        /* No coding at all, or one applied after "chunked": then the end of the
-         * body cannot be known (RFC 9112, 6.3). */
-        if (coding == past || chunked) {
-            return HCS_REASON_BAD_TRANSFER_ENCODING;
-        }
-        chunked = same_word(coding, past, "chunked");
-    }
-    return HCS_REASON_BAD_CODING;
+    return hcs_syntax_ends_in_chunked(p, end)
+               ? HCS_REASON_BAD_CODING
+               : HCS_REASON_BAD_TRANSFER_ENCODING;
 }
 
 /* A host is checked once, not again in each request that repeats it. */

@@ -25,8 +25,8 @@ static const char *const ADVICE[HCS_REASON_COUNT] = {
         "Content-Length must stand once and be a plain decimal number (RFC "
         "9112, section 6.3).",
     [HCS_REASON_BAD_TRANSFER_ENCODING] =
-        "Transfer-Encoding must stand once, in HTTP/1.1 only, and never beside "
-        "Content-Length (RFC 9112, section 6.1).",
+        "Transfer-Encoding must stand once, in HTTP/1.1 only, never beside "
+        "Content-Length, and end in chunked (RFC 9112, section 6).",
     [HCS_REASON_BAD_CHUNK] =
         "The chunked body is not framed as RFC 9112, section 7.1 says.",
     [HCS_REASON_BAD_JSON] =
@@ -65,7 +65,7 @@ static const char *const ADVICE[HCS_REASON_COUNT] = {
     [HCS_REASON_NOT_IMPLEMENTED] =
         "The method is none that HTTP knows; methods are case-sensitive.",
     [HCS_REASON_BAD_CODING] =
-        "The only transfer coding that is understood is chunked.",
+        "The only transfer coding that is understood is chunked, alone.",
     [HCS_REASON_BAD_VERSION] = "Speak HTTP/1.1 or HTTP/1.0.",
     [HCS_REASON_QUEUE_FULL] =
         "More jobs wait than QUEUE_SIZE allows. Try again after Retry-After.",

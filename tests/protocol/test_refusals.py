@@ -63,6 +63,7 @@ class Refusals(wire.TestCase):
                 request(*job, "Content-Length: 2", "Transfer-Encoding: chunked", body=b"{}"),
                 request(*chunked, "Transfer-Encoding: chunked", body=b"0\r\n\r\n"),
                 request(*job, "Transfer-Encoding:", body=b"0\r\n\r\n"),
+                request(*job, "Transfer-Encoding: gzip", body=b"0\r\n\r\n"),
                 request(*job, "Transfer-Encoding: chunked, gzip", body=b"0\r\n\r\n"),
                 request(*job, "Transfer-Encoding: chunked, chunked", body=b"0\r\n\r\n"),
                 request("POST / HTTP/1.0", "Transfer-Encoding: chunked", body=b"0\r\n\r\n")],
@@ -93,7 +94,7 @@ class Refusals(wire.TestCase):
                                      request("PRI / HTTP/1.1", host)]),
             (501, "unknown-transfer-coding",
              [request("POST / HTTP/1.1", host, "Transfer-Encoding: " + coding, body=b"0\r\n\r\n")
-              for coding in ("gzip", "gzip, chunked", "identity", "xchunked")]),
+              for coding in ("gzip, chunked", "identity, chunked", "x, y;z=1, Chunked")]),
             (505, "unsupported-version", [request("GET / HTTP/2.0", host),
                                           request("GET / HTTP/3.1", host),
                                           request("GET / HTTP/0.9"),

@@ -400,20 +400,61 @@ static const struct head_case content_length_is_one_plain_number_cases[] = {
         ROW(reason,                                                            \
             "PUT / HTTP/1.1\r\n" HOST "Transfer-Encoding:" value "\r\n" END)
 
+/* Unknown is what stands before a "chunked" that ends the body. */
+static const struct head_case unknown_codings_end_in_chunked_cases[] = {
+    CODING(BAD_CODING, " gzip, chunked"), CODING(BAD_CODING, "gzip,chunked"),
+    CODING(BAD_CODING, " GZIP , CHUNKED"),
+    CODING(BAD_CODING, " gzip\t,\tChunked"),
+    CODING(BAD_CODING, " identity, chunked"),
+    CODING(BAD_CODING, " xchunked, chunked"),
+    CODING(BAD_CODING, " a, b, c, chunked"),
+    CODING(BAD_CODING, " !#$%&'*+-.^_`|~09AZaz, chunked"),
+    CODING(BAD_CODING, " a;b=c, chunked"),
+    CODING(BAD_CODING, " a ; b = c\t;d=\"e\", chunked"),
+    CODING(BAD_CODING, " a;b=\", chunked\", chunked"),
+    CODING(BAD_CODING, " a;b=\"\\\"\\\\ \t\xe9\", chunked"),
+    CODING(BAD_TRANSFER_ENCODING, " gzip chunked"),
+    CODING(BAD_TRANSFER_ENCODING, " gzip; chunked"),
+    CODING(BAD_TRANSFER_ENCODING, " gzip, xchunked"),
+    CODING(BAD_TRANSFER_ENCODING, " gzip, chunked;q=1"),
+    CODING(BAD_TRANSFER_ENCODING, " gzip, chunked;"),
+    CODING(BAD_TRANSFER_ENCODING, " gzip, \"chunked\""),
+    CODING(BAD_TRANSFER_ENCODING, " gzip,, chunked"),
+    CODING(BAD_TRANSFER_ENCODING, " , gzip, chunked"),
+    CODING(BAD_TRANSFER_ENCODING, " gzip, chunked,"),
+    CODING(BAD_TRANSFER_ENCODING, " gzip, chunked, chunked"),
+    CODING(BAD_TRANSFER_ENCODING, " chunked, gzip, chunked"),
+    CODING(BAD_TRANSFER_ENCODING, " chunked;q=1, chunked"),
+    CODING(BAD_TRANSFER_ENCODING, " \"gzip\", chunked"),
+    CODING(BAD_TRANSFER_ENCODING, " g zip, chunked"),
+    CODING(BAD_TRANSFER_ENCODING, " gz(ip), chunked"),
+    CODING(BAD_TRANSFER_ENCODING, " gz\xef\xfc, chunked"),
+    CODING(BAD_TRANSFER_ENCODING, " a;, chunked"),
+    CODING(BAD_TRANSFER_ENCODING, " a;b, chunked"),
+    CODING(BAD_TRANSFER_ENCODING, " a;b=, chunked"),
+    CODING(BAD_TRANSFER_ENCODING, " a;=c, chunked"),
+    CODING(BAD_TRANSFER_ENCODING, " a;b=\"c, chunked"),
+    CODING(BAD_TRANSFER_ENCODING, " a;b=\"c\\, chunked"),
+    CODING(BAD_TRANSFER_ENCODING, " a;b=\"c\\"),
+    CODING(BAD_TRANSFER_ENCODING, " a;b=\"c\"d, chunked")};
+
 static const struct head_case transfer_encoding_is_chunked_alone_cases[] = {
     CODING(NONE, " chunked"), CODING(NONE, "chunked"), CODING(NONE, " Chunked"),
     CODING(NONE, "  CHUNKED  "), CODING(BAD_TRANSFER_ENCODING, "\tchunked"),
     CODING(BAD_TRANSFER_ENCODING, " \t chunked"),
     CODING(BAD_TRANSFER_ENCODING, " chunked\t"),
-    CODING(BAD_TRANSFER_ENCODING, " chunked \t "), CODING(BAD_CODING, " gzip"),
-    CODING(BAD_CODING, " identity"), CODING(BAD_CODING, " gzip, chunked"),
-    CODING(BAD_CODING, " identity, chunked"), CODING(BAD_CODING, " xchunked"),
-    CODING(BAD_CODING, " chunkedx"), CODING(BAD_CODING, " chunke"),
-    CODING(BAD_CODING, " chunked;q=1"), CODING(BAD_CODING, " \"chunked\""),
-    CODING(BAD_CODING, " chunked foo"),
-    CODING(BAD_CODING, " chun\xeb"
-                       "ed"),
-    CODING(BAD_CODING, " 5"), CODING(BAD_TRANSFER_ENCODING, ""),
+    CODING(BAD_TRANSFER_ENCODING, " chunked \t "),
+    CODING(BAD_TRANSFER_ENCODING, " gzip"),
+    CODING(BAD_TRANSFER_ENCODING, " identity"),
+    CODING(BAD_TRANSFER_ENCODING, " xchunked"),
+    CODING(BAD_TRANSFER_ENCODING, " chunkedx"),
+    CODING(BAD_TRANSFER_ENCODING, " chunke"),
+    CODING(BAD_TRANSFER_ENCODING, " chunked;q=1"),
+    CODING(BAD_TRANSFER_ENCODING, " \"chunked\""),
+    CODING(BAD_TRANSFER_ENCODING, " chunked foo"),
+    CODING(BAD_TRANSFER_ENCODING, " chun\xeb"
+                                  "ed"),
+    CODING(BAD_TRANSFER_ENCODING, " 5"), CODING(BAD_TRANSFER_ENCODING, ""),
     CODING(BAD_TRANSFER_ENCODING, " "), CODING(BAD_TRANSFER_ENCODING, " ,"),
     CODING(BAD_TRANSFER_ENCODING, " chunked,"),
     CODING(BAD_TRANSFER_ENCODING, " ,chunked"),
@@ -498,11 +539,15 @@ static const struct head_case repeated_fields_keep_one_meaning_cases[] = {
     ROW(BAD_FIELD, LINE HOST "Content-Type: a/b\r\ncontent-type: a/b\r\n" END)};
 
 static const struct head_case malformed_comes_before_not_offered_cases[] = {
-    ROW(BAD_HOST, LINE "Transfer-Encoding: gzip\r\nExpect: x\r\n" END),
+    ROW(BAD_HOST, LINE "Transfer-Encoding: a, chunked\r\nExpect: x\r\n" END),
     ROW(BAD_HOST, LINE "Expect: x\r\n" END),
     ROW(BAD_FIELD,
-        LINE HOST "Transfer-Encoding: gzip\r\nConnection: (\r\n" END),
-    ROW(BAD_CODING, LINE HOST "Transfer-Encoding: gzip\r\nExpect: x\r\n" END),
+        LINE HOST "Transfer-Encoding: a, chunked\r\nConnection: (\r\n" END),
+    ROW(BAD_CODING,
+        LINE HOST "Transfer-Encoding: a, chunked\r\nExpect: x\r\n" END),
+    ROW(BAD_TRANSFER_ENCODING, LINE "Transfer-Encoding: a\r\n" END),
+    ROW(BAD_TRANSFER_ENCODING,
+        LINE HOST "Transfer-Encoding: a\r\nExpect: x\r\n" END),
     ROW(BAD_CONTENT_LENGTH, LINE "Content-Length: x\r\nExpect: x\r\n" END)};
 
 #undef L
@@ -584,6 +629,7 @@ static const struct {
     LIST(host_seen_before_is_no_excuse_for_another),
     LIST(content_length_is_one_plain_number),
     LIST(transfer_encoding_is_chunked_alone),
+    LIST(unknown_codings_end_in_chunked),
     LIST(length_and_coding_together_are_refused),
     LIST(smuggling_classics_are_refused),
     LIST(expectation_is_100_continue_or_refused), LIST(connection_holds_tokens),

@@ -702,6 +702,13 @@ static void transfer_encoding_is_chunked_alone(void **state)
     CHECK(transfer_encoding_is_chunked_alone);
 }
 
+/* RFC 9112, 6.3: where "chunked" is not last, nobody can tell the end. */
+static void unknown_codings_end_in_chunked(void **state)
+{
+    (void)state;
+    CHECK(unknown_codings_end_in_chunked);
+}
+
 static void chunked_is_told(void **state)
 {
     struct hcs_head head =
@@ -929,7 +936,7 @@ static void refused_section_still_tells_method_and_version(void **state)
         {"POST / HTTP/1.1\r\nContent-Length: x\r\nConnection: close\r\n"
          "\r\n",
             HCS_REASON_BAD_CONTENT_LENGTH, HCS_POST, 1, false},
-        {"OPTIONS * HTTP/1.5\r\nTransfer-Encoding: a\r\n" HOST END,
+        {"OPTIONS * HTTP/1.5\r\nTransfer-Encoding: a,chunked\r\n" HOST END,
             HCS_REASON_BAD_CODING, HCS_OPTIONS, 1, true},
         {"PUT / HTTP/1.0\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
             HCS_REASON_BAD_CONTENT_LENGTH, HCS_METHOD_OTHER, 0, false},
@@ -964,6 +971,7 @@ static void verdict_does_not_depend_on_field_order(void **state)
         "Content-Length:\r\n",
         "Transfer-Encoding: chunked\r\n",
         "Transfer-Encoding: gzip\r\n",
+        "Transfer-Encoding: gzip, chunked\r\n",
         "Transfer-Encoding: chunked, gzip\r\n",
         "Transfer-Encoding:\r\n",
         "Connection: close\r\n",
@@ -1232,7 +1240,8 @@ static void readers_that_differ_are_a_refusal(void **state)
     static const char text[] =
         "POST /ab HTTP/1.1\r\nHost: ab\r\nZz: ab\r\n\r\n";
     static const char coded[] = "POST /ab HTTP/1.1\r\nHost: ab\r\n"
-                                "Transfer-Encoding: ab\r\nZz: ab\r\n\r\n";
+                                "Transfer-Encoding: ab, chunked\r\n"
+                                "Zz: ab\r\n\r\n";
     llhttp_settings_t settings[9];
 
     (void)state;
@@ -1456,6 +1465,7 @@ int main(void)
         cmocka_unit_test(content_length_is_one_plain_number),
         cmocka_unit_test(content_length_is_read),
         cmocka_unit_test(transfer_encoding_is_chunked_alone),
+        cmocka_unit_test(unknown_codings_end_in_chunked),
         cmocka_unit_test(chunked_is_told),
         cmocka_unit_test(length_and_coding_together_are_refused),
         cmocka_unit_test(smuggling_classics_are_refused),

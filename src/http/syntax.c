@@ -1,0 +1,142 @@
+#include "http/syntax.h"
+
+#include <stddef.h>
+#include <string.h>
+
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
+static char lower_case(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;
+}
+
+/* tchar (RFC 9110, 5.6.2) */
+static bool is_token_byte(char c)
+{
+    char lower = lower_case(c);
+
+    return (lower >= 'a' && lower <= 'z') || (c >= '0' && c <= '9') ||
+           (c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL);
+}
+
+/* What a quoted string may hold behind a backslash: and without one, but for
+ * the quote and the backslash (RFC 9110, 5.6.4). */
+static bool is_text(char c)
+{
+    unsigned char byte = (unsigned char)c;
+
+    return c == '\t' || (byte >= 0x20 && byte != 0x7f);
+}
+
+static const char *skip_blank(const char *p, const char *end)
+{
+    while (p < end && is_blank(*p)) {
+        p++;
+    }
+    return p;
+}
+
+/* Each of the next three gives what is behind the element that starts at p, or
+ * NULL where none does. p may be NULL: so they can be put in a row. */
+static const char *skip_token(const char *p, const char *end)
+{
+    const char *start = p;
+
+    while (p != NULL && p < end && is_token_byte(*p)) {
+        p++;
+    }
+    return p == start ? NULL : p;
+}
+
+static const char *skip_byte(const char *p, const char *end, char c)
+{
+    return p != NULL && p < end && *p == c ? p + 1 : NULL;
+}
+
+static const char *skip_quoted(const char *p, const char *end)
+{
+    for (p = skip_byte(p, end, '"'); p != NULL && p < end; p++) {
+        if (*p == '"') {
+            return p + 1;
+        }
+        if (*p == '\\' && ++p == end) {
+            return NULL;
+        }
+        if (!is_text(*p)) {
+            return NULL;
+        }
+    }
+    return NULL;
+}
+
+/* name "=" value, the value a token or a quoted string. spaced: white space may
+ * stand beside the "=", as in old senders' transfer codings. */
+static const char *skip_parameter(const char *p, const char *end, bool spaced)
+{
+    p = skip_token(p, end);
+    if (p != NULL && spaced) {
+        p = skip_blank(p, end);
+    }
+    p = skip_byte(p, end, '=');
+    if (p != NULL && spaced) {
+        p = skip_blank(p, end);
+    }
+    return p != NULL && p < end && *p == '"' ? skip_quoted(p, end)
+                                             : skip_token(p, end);
+}
+
+static bool is_word(const char *p, const char *end, const char *lower)
+{
+    size_t length = strlen(lower);
+
+    if ((size_t)(end - p) != length) {
+        return false;
+    }
+    for (size_t i = 0; i < length; i++) {
+        if (lower_case(p[i]) != lower[i]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* One coding with its parameters, and the white space behind it. */
+static const char *skip_coding(const char *p, const char *end)
+{
+    for (;;) {
+        p = skip_blank(p, end);
+        if (p == end || *p != ';') {
+            return p;
+        }
+        p = skip_parameter(skip_blank(p + 1, end), end, true);
+        if (p == NULL) {
+            return NULL;
+        }
+    }
+}
+
+bool hcs_syntax_ends_in_chunked(const char *p, const char *end)
+{
+    for (;;) {
+        const char *past = skip_token(p, end);
+        bool chunked;
+
+        if (past == NULL) {
+            return false;
+        }
+        chunked = is_word(p, past, "chunked");
+        p = skip_coding(past, end);
+        if (p == end) {
+            /* The coding has no parameters (RFC 9112, 7.1). */
+            return chunked && past == end;
+        }
+        p = skip_byte(p, end, ',');
+        if (p == NULL || chunked) {
+            return false;
+        }
+        p = skip_blank(p, end);
+    }
+}
