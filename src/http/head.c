@@ -775,12 +775,12 @@ size_t hcs_head_skip_empty(const char *bytes, size_t length)
 /* The fields that mean something here. */
 enum field {
     OTHER,
+    CONNECTION, /* from here, */
+    EXPECT,     /* to here: lists, taken element by element */
     ACCEPT,
-    CONNECTION,
     CONTENT_ENCODING,
     CONTENT_LENGTH,
     CONTENT_TYPE,
-    EXPECT,
     HOST,
     REQUEST_ID,
     TRANSFER_ENCODING,
@@ -895,6 +895,31 @@ static void take_connection(
     }
 }
 
+/* A list may have empty elements, and be empty (RFC 9110, 5.6.1.2). */
+static void take_expect(
+    struct hcs_head_reading *reading, const char *p, const char *end)
+{
+    const char *expectation, *past;
+
+    while (next_element(&p, end, &expectation, &past)) {
+        if (same_word(expectation, past, "100-continue")) {
+            reading->expects_continue = true;
+        } else if (expectation != past) {
+            reading->expects_else = true;
+        }
+    }
+}
+
+static void take_list(struct hcs_head_reading *reading, enum field field,
+    const char *value, const char *end)
+{
+    if (field == CONNECTION) {
+        take_connection(reading, value, end);
+    } else {
+        take_expect(reading, value, end);
+    }
+}
+
 /* Notes one field that means something. Nothing is judged before all have been
  * seen: so the verdict does not depend on their order, or on where llhttp
  * stopped. */
@@ -904,8 +929,8 @@ static inline void take_field(struct hcs_head_reading *reading,
     struct hcs_span *known = &reading->values[field];
     unsigned bit = 1U << field;
 
-    if (field == CONNECTION) {
-        take_connection(reading, value, end);
+    if (field <= EXPECT) {
+        take_list(reading, field, value, end);
         return;
     }
     if ((reading->seen & bit) != 0) {
@@ -1054,15 +1079,6 @@ static void collect(
     }
 }
 
-static bool expects_continue(const struct hcs_head_reading *reading)
-{
-    struct hcs_span span = reading->values[EXPECT];
-    const char *value = reading->base + span.offset;
-
-    return !was_repeated(reading, EXPECT) &&
-           same_word(value, value + span.length, "100-continue");
-}
-
 /* The verdict on all fields together: what is malformed before what is merely
  * not offered here. */
 static inline enum hcs_reason judge(struct hcs_parser *parser)
@@ -1093,12 +1109,11 @@ static inline enum hcs_reason judge(struct hcs_parser *parser)
     if (reading->bad_connection || was_repeated(reading, CONTENT_TYPE)) {
         return HCS_REASON_BAD_FIELD;
     }
-    if (reason == HCS_REASON_NONE && was_seen(reading, EXPECT)) {
-        if (!expects_continue(reading)) {
-            return HCS_REASON_BAD_EXPECTATION;
-        }
-        head->expect_continue = head->minor != 0; /* RFC 9110, 10.1.1 */
+    if (reason == HCS_REASON_NONE && reading->expects_else) {
+        return HCS_REASON_BAD_EXPECTATION;
     }
+    /* RFC 9110, 10.1.1: from 1.0 it is ignored. */
+    head->expect_continue = reading->expects_continue && head->minor != 0;
     return reason;
 }
 
@@ -1151,6 +1166,8 @@ static inline void start_reading(
     reading->close = false;
     reading->keep = false;
     reading->bad_connection = false;
+    reading->expects_continue = false;
+    reading->expects_else = false;
     parser->llhttp = parser->fresh; /* llhttp_reset, only quicker */
 }
 

@@ -105,6 +105,8 @@ struct hcs_head_reading {
     bool stand_in;                    /* llhttp is given another request line */
     bool complete;                    /* llhttp has seen the end */
     bool close, keep, bad_connection; /* Connection */
+    bool expects_continue;            /* Expect: 100-continue */
+    bool expects_else;                /* something other than that */
 };
 
 struct hcs_parser {

@@ -2,7 +2,7 @@
 "use strict";
 const http = require("http");
 
-const server = http.createServer((request, response) => {
+function answer(request, response) {
   const pieces = [];
 
   request.on("data", (piece) => pieces.push(piece));
@@ -11,6 +11,10 @@ const server = http.createServer((request, response) => {
     response.setHeader("X-Line", encodeURI(request.method + " " + request.url));
     response.end(Buffer.concat(pieces).toString("hex"));
   });
-});
+}
+
+const server = http.createServer(answer);
+// Its own 417 would not say which request it answers.
+server.on("checkExpectation", answer);
 server.keepAliveTimeout = 60000;
 server.listen(process.argv[2]);

@@ -492,7 +492,7 @@ def connection(rnd, ids, request):
 def expect(rnd, ids, request):
     request.add(b"Expect", rnd.choice([
         b"100-continue", b"100-continue", b"100-Continue", b"100-continue, x", b"x", b"", b"200-ok",
-        b"100", b"100-continue;a", b"\"100-continue\""]))
+        b"100", b"100-continue;a", b"\"100-continue\"", b",", b"100-continue, 100-continue"]))
     if rnd.random() < 0.1:
         request.add(b"Expect", b"100-continue")
 

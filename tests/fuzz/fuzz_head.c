@@ -228,6 +228,36 @@ static void check_framing(
     }
 }
 
+/* A list over all lines of that name; each element is 100-continue, or the
+ * section was refused. */
+static void check_expectation(
+    const struct hcs_head *head, const struct line *lines, size_t count)
+{
+    bool expects = false;
+
+    for (size_t i = 0; i < count; i++) {
+        const char *at = lines[i].value;
+        const char *end = at + lines[i].value_length;
+
+        while (is_named(&lines[i], "Expect") && at < end) {
+            if (*at == ',' || *at == ' ' || *at == '\t') {
+                at++;
+                continue;
+            }
+            fuzz_check(
+                end - at >= 12 && strncasecmp(at, "100-continue", 12) == 0,
+                "an expectation of something else");
+            expects = true;
+            for (at += 12; at < end && *at != ','; at++) {
+                fuzz_check(
+                    *at == ' ' || *at == '\t', "an expectation and more");
+            }
+        }
+    }
+    fuzz_check(head->expect_continue == (expects && head->minor == 1),
+        "an expectation from nowhere, or lost");
+}
+
 static void check_meaning(const char *bytes, size_t length,
     const struct hcs_head *head, const struct line *lines, size_t count)
 {
@@ -254,10 +284,7 @@ static void check_meaning(const char *bytes, size_t length,
     fuzz_check(head->minor == (version[-1] != '0'), "wrong version");
     fuzz_check(hosts == 1 || (hosts == 0 && head->minor == 0),
         "%zu Host fields under HTTP/1.%u", hosts, head->minor);
-    fuzz_check(
-        !head->expect_continue ||
-            (head->minor == 1 && count_named(lines, count, "Expect") == 1),
-        "an expectation from nowhere");
+    check_expectation(head, lines, count);
     fuzz_check(head->path.length == 0 || bytes[head->path.offset] == '/',
         "a path that does not start with /");
     fuzz_check(!head->asterisk || head->method == HCS_OPTIONS, "an asterisk");

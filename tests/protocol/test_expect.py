@@ -75,15 +75,18 @@ class Expectations(wire.TestCase):
 
     def test_an_expectation_of_something_else_is_417(self):
         daemon = self.start()
-        values = ("200-ok", "", "100-continue, x", "x, 100-continue", "100-continue;a=b",
+        values = ("200-ok", "100-continue, x", "x, 100-continue", "100-continue;a=b",
                   "100-continue=1", "100 continue", '"100-continue"', "100-continuex",
-                  "100-continu", "100-continue,",
-                  "x=y")
+                  "100-continu", "x=y", ",x", 'x=", 100-continue"')
         job = ("POST / HTTP/1.1", HOST, "Content-Length: 2")
         self.check_refused(daemon, [(value, request(*job, "Expect: " + value, body=b"{}"), 417,
                                      "bad-expectation") for value in values] + [
-            ("twice", request(*job, "Expect: 100-continue", "Expect: 100-continue", body=b"{}"),
-             417, "bad-expectation"),
+            ("in two", request(*job, "Expect: 100-continue", "Expect: x", body=b"{}"), 417,
+             "bad-expectation"),
+            ("in two", request(*job, "Expect: x", "Expect: 100-continue", body=b"{}"), 417,
+             "bad-expectation"),
+            ("in 1.0 too", request("POST / HTTP/1.0", "Expect: 100-continue, x",
+                                   "Content-Length: 2", body=b"{}"), 417, "bad-expectation"),
             ("in 1.0", request("POST / HTTP/1.0", "Expect: x", "Content-Length: 2", body=b"{}"),
              417, "bad-expectation")])
 
@@ -97,6 +100,33 @@ class Expectations(wire.TestCase):
                     self.assertEqual(client.read_reply().status, 100)
                     client.send(b"{}")
                     self.assertEqual(client.read_reply().status, 200)
+
+    def test_it_may_be_said_twice(self):
+        """A list of which each member is met: one 100, and none in 1.0."""
+        daemon = self.start()
+        for fields in (("Expect: 100-continue, 100-continue",), ("Expect: ,100-CONTINUE,",),
+                       ("Expect: 100-continue", "Expect: 100-continue"),
+                       ("Expect:", "Expect: 100-continue")):
+            with self.subTest(fields=fields), Client(daemon) as client:
+                client.send(request("POST / HTTP/1.1", HOST, *fields, "Content-Length: 2"))
+                self.assertEqual(client.read_reply().status, 100)
+                client.send(b"{}")
+                self.assertEqual(client.read_reply().status, 200)
+                client.send(request("POST / HTTP/1.0", HOST, *fields, "Content-Length: 2"))
+                self.assertFalse(client.readable(0.05))
+                client.send(b"{}")
+                reply = client.read_reply()
+                self.assertEqual((reply.status, reply.closes()), (200, True))
+
+    def test_nothing_is_expected_by_an_empty_list(self):
+        daemon = self.start()
+        for value in ("", ",", " ,\t, "):
+            with self.subTest(value=value), Client(daemon) as client:
+                client.send(request("POST / HTTP/1.1", HOST, "Expect:" + value,
+                                    "Content-Length: 2"))
+                self.assertFalse(client.readable(0.05))
+                client.send(b"{}")
+                self.assertEqual(client.read_reply().status, 200)
 
     def test_no_interim_reply_without_a_body_to_come(self):
         daemon = self.start()

@@ -519,7 +519,18 @@ static const struct head_case smuggling_classics_are_refused_cases[] = {
 /* ---- Expect, Connection, and what is handed on ---- */
 
 static const struct head_case expectation_is_100_continue_or_refused_cases[] = {
-    ROW(BAD_EXPECTATION, LINE HOST "Expect:\r\n" END),
+    /* A list may be empty, and say a thing twice. */
+    ROW(NONE, LINE HOST "Expect:\r\n" END),
+    ROW(NONE, LINE HOST "Expect: ,\t,\r\n" END),
+    ROW(NONE, LINE HOST "Expect: ,100-continue , 100-CONTINUE\r\n" END),
+    ROW(NONE, LINE HOST "Expect: 100-continue\r\nExpect:100-continue\r\n" END),
+    ROW(NONE, "GET / HTTP/1.0\r\nExpect: 100-continue, 100-continue\r\n" END),
+    ROW(NONE, "GET / HTTP/1.0\r\nExpect: 100-continue\r\n"
+              "Expect: 100-continue\r\n" END),
+    ROW(BAD_EXPECTATION, LINE HOST "Expect: 100-continue;a=b\r\n" END),
+    ROW(BAD_EXPECTATION, LINE HOST "Expect: \"100-continue\"\r\n" END),
+    ROW(BAD_EXPECTATION, LINE HOST "Expect: x=\", 100-continue\"\r\n" END),
+    ROW(BAD_EXPECTATION, "GET / HTTP/1.0\r\nExpect: 100-continue, x\r\n" END),
     ROW(BAD_EXPECTATION, LINE HOST "Expect: 100\r\n" END),
     ROW(BAD_EXPECTATION, LINE HOST "Expect: 100-continues\r\n" END),
     ROW(BAD_EXPECTATION, LINE HOST "Expect: 100-continue, x\r\n" END),

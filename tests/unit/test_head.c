@@ -753,7 +753,15 @@ static void expectation_is_100_continue_or_refused(void **state)
     assert_true(head.expect_continue);
     head = read_head(LINE HOST "EXPECT:100-Continue \r\n" END);
     assert_true(head.expect_continue);
+    head = read_head(LINE HOST "Expect: ,\r\nExpect:100-continue,\r\n"
+                               "Expect: \t100-Continue\r\n" END);
+    assert_true(head.expect_continue);
+    head = read_head(LINE HOST "Expect:\r\n" END);
+    assert_false(head.expect_continue);
     head = read_head("GET / HTTP/1.0\r\nExpect: 100-continue\r\n" END);
+    assert_false(head.expect_continue);
+    head = read_head(
+        "GET / HTTP/1.0\r\nExpect: 100-continue, 100-continue\r\n" END);
     assert_false(head.expect_continue);
     head = read_head(LINE HOST "Expects: 100-continue\r\n" END);
     assert_false(head.expect_continue);
