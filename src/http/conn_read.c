@@ -201,7 +201,8 @@ static size_t begin(struct hcs_conn *c, const struct hcs_head_scan *scan,
         refusal.reason = HCS_REASON_MISDIRECTED;
     }
     if (refusal.reason == HCS_REASON_NONE && route != NULL &&
-        route->resource == HCS_RESOURCE_JOB && head.method != HCS_OPTIONS) {
+        route->resource == HCS_RESOURCE_JOB && head.method != HCS_OPTIONS &&
+        head.precondition == HCS_PRECONDITION_HOLDS) {
         begin_job(c, bytes, head_length, &head, route, available);
         return 0;
     }
@@ -221,8 +222,9 @@ static size_t begin(struct hcs_conn *c, const struct hcs_head_scan *scan,
         hcs_conn_refuse_request(c, &asked, &refusal);
     } else if (head.method == HCS_OPTIONS) {
         hcs_conn_answer_options(c, &asked, allow, refusal.more);
+    } else if (route->resource == HCS_RESOURCE_JOB) {
+        hcs_conn_answer_precondition(c, &asked, refusal.more);
     } else {
-        assert(route != NULL); /* else it was refused */
         hcs_conn_answer_page(c, &asked, bytes, &head, route, refusal.more);
     }
     return whole ? (size_t)head.content_length : available;

@@ -88,8 +88,8 @@ struct hcs_asked {
     const char *id;
     size_t id_length;
     char made_id[HCS_REQUEST_ID_MADE];
+    const struct hcs_head *head; /* NULL: cannot be trusted */
     /* for the log alone */
-    const struct hcs_head *head;   /* NULL: cannot be trusted */
     const struct hcs_route *route; /* NULL: none */
     uint64_t bytes_in;             /* of the body */
     uint64_t began_ns;             /* 0: in this turn */
@@ -177,6 +177,10 @@ void hcs_conn_refuse_first(struct hcs_conn *c, const char *bytes, size_t length,
 void hcs_conn_answer_page(struct hcs_conn *c, struct hcs_asked *asked,
     const char *bytes, const struct hcs_head *head,
     const struct hcs_route *route, bool more);
+
+/* Answers where a precondition fails, in place of a 2xx. */
+void hcs_conn_answer_precondition(
+    struct hcs_conn *c, const struct hcs_asked *asked, bool more);
 void hcs_conn_answer_options(struct hcs_conn *c, const struct hcs_asked *asked,
     const char *allow, bool more);
 

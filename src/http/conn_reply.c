@@ -315,6 +315,30 @@ void hcs_conn_refuse_reading(struct hcs_conn *c, enum hcs_reason reason)
 
 /* --- What is answered on the loop. */
 
+void hcs_conn_answer_precondition(
+    struct hcs_conn *c, const struct hcs_asked *asked, bool more)
+{
+    const struct hcs_head *head = asked->head;
+    struct hcs_asked copy = *asked;
+    struct hcs_refusal refusal = {
+        .reason = HCS_REASON_PRECONDITION_FAILED, .more = more};
+
+    assert(head->precondition != HCS_PRECONDITION_HOLDS);
+    if (head->precondition == HCS_PRECONDITION_EXISTS &&
+        (head->method == HCS_GET || head->method == HCS_HEAD)) {
+        struct hcs_reply reply = {.status = 304,
+            .no_store = asked->route->resource != HCS_RESOURCE_JOB};
+
+        hcs_conn_compose(c, &reply, asked, HCS_REASON_NONE, NULL, NULL, more);
+        return;
+    }
+    if (head->precondition == HCS_PRECONDITION_BAD) {
+        refusal.reason = HCS_REASON_BAD_FIELD;
+        refusal.close = true;
+    }
+    hcs_conn_refuse_request(c, &copy, &refusal);
+}
+
 static void answer_metrics(struct hcs_conn *c, const struct hcs_asked *asked,
     const char *bytes, const struct hcs_head *head, bool more)
 {
@@ -382,17 +406,24 @@ static void answer_health(
     }
 }
 
-static void answer_ready(struct hcs_conn *c, struct hcs_asked *asked, bool more)
+static enum hcs_reason why_not_ready(const struct hcs_service *service)
 {
-    struct hcs_service *service = c->shard->service;
-    struct hcs_refusal refusal = {.reason = HCS_REASON_NONE, .more = more};
     size_t capacity = hcs_pool_capacity(service->pool);
 
     if (atomic_load_explicit(&service->draining, memory_order_relaxed)) {
-        refusal.reason = HCS_REASON_DRAINING;
-    } else if (hcs_pool_depth(service->pool) >= capacity - capacity / 10) {
-        refusal.reason = HCS_REASON_QUEUE_FULL; /* or nearly */
+        return HCS_REASON_DRAINING;
     }
+    if (hcs_pool_depth(service->pool) >= capacity - capacity / 10) {
+        return HCS_REASON_QUEUE_FULL; /* or nearly */
+    }
+    return HCS_REASON_NONE;
+}
+
+static void answer_ready(struct hcs_conn *c, struct hcs_asked *asked, bool more)
+{
+    struct hcs_refusal refusal = {
+        .reason = why_not_ready(c->shard->service), .more = more};
+
     if (refusal.reason == HCS_REASON_NONE) {
         answer_text(c, asked, "{\"status\":\"ready\"}", 18, more);
     } else {
@@ -400,20 +431,28 @@ static void answer_ready(struct hcs_conn *c, struct hcs_asked *asked, bool more)
     }
 }
 
+/* 0: there is no such problem. */
+static size_t write_problem(char page[HCS_PROBLEM_MAX], const char *bytes,
+    const struct hcs_head *head, const struct hcs_route *route)
+{
+    char path[HCS_PROBLEM_MAX];
+    size_t path_length;
+
+    if (!hcs_router_decode(bytes + head->path.offset, head->path.length, path,
+            sizeof(path), &path_length)) {
+        return 0;
+    }
+    return hcs_problem_page(
+        page, path + route->path_length, path_length - route->path_length);
+}
+
 static void answer_problem(struct hcs_conn *c, struct hcs_asked *asked,
     const char *bytes, const struct hcs_head *head,
     const struct hcs_route *route, bool more)
 {
     char page[HCS_PROBLEM_MAX];
-    char path[HCS_PROBLEM_MAX];
-    size_t path_length;
-    size_t length = 0;
+    size_t length = write_problem(page, bytes, head, route);
 
-    if (hcs_router_decode(bytes + head->path.offset, head->path.length, path,
-            sizeof(path), &path_length)) {
-        length = hcs_problem_page(
-            page, path + route->path_length, path_length - route->path_length);
-    }
     if (length > 0) {
         answer_text(c, asked, page, length, more);
     } else {
@@ -431,10 +470,28 @@ void hcs_conn_answer_options(struct hcs_conn *c, const struct hcs_asked *asked,
     hcs_conn_compose(c, &reply, asked, HCS_REASON_NONE, NULL, NULL, more);
 }
 
+/* Whether the page would come with a 2xx; else a precondition means nothing. */
+static bool is_there(const struct hcs_conn *c, const char *bytes,
+    const struct hcs_head *head, const struct hcs_route *route)
+{
+    char page[HCS_PROBLEM_MAX];
+
+    if (route->resource == HCS_RESOURCE_READY) {
+        return why_not_ready(c->shard->service) == HCS_REASON_NONE;
+    }
+    return route->resource != HCS_RESOURCE_PROBLEM ||
+           write_problem(page, bytes, head, route) > 0;
+}
+
 void hcs_conn_answer_page(struct hcs_conn *c, struct hcs_asked *asked,
     const char *bytes, const struct hcs_head *head,
     const struct hcs_route *route, bool more)
 {
+    if (head->precondition != HCS_PRECONDITION_HOLDS &&
+        is_there(c, bytes, head, route)) {
+        hcs_conn_answer_precondition(c, asked, more);
+        return;
+    }
     switch (route->resource) {
     case HCS_RESOURCE_HEALTH:
         answer_health(c, asked, more);

@@ -775,8 +775,11 @@ size_t hcs_head_skip_empty(const char *bytes, size_t length)
 /* The fields that mean something here. */
 enum field {
     OTHER,
-    CONNECTION, /* from here, */
-    EXPECT,     /* to here: lists, taken element by element */
+    CONNECTION, /* from here to LISTS: taken element by element */
+    EXPECT,
+    IF_MATCH,
+    IF_NONE_MATCH,
+    LISTS = IF_NONE_MATCH,
     ACCEPT,
     CONTENT_ENCODING,
     CONTENT_LENGTH,
@@ -816,6 +819,8 @@ static inline enum field field_of(const char *name, size_t length)
             return ACCEPT;
         }
         return same4(name, "expe") && same4(name + 2, "pect") ? EXPECT : OTHER;
+    case 8:
+        return same8(name, "if-match") ? IF_MATCH : OTHER;
     case 10:
         return same8(name, "connecti") && same4(name + 6, "tion") ? CONNECTION
                                                                   : OTHER;
@@ -825,6 +830,10 @@ static inline enum field field_of(const char *name, size_t length)
         }
         return same8(name, "x-reques") && same4(name + 8, "t-id") ? REQUEST_ID
                                                                   : OTHER;
+    case 13:
+        return same8(name, "if-none-") && same8(name + 5, "ne-match")
+                   ? IF_NONE_MATCH
+                   : OTHER;
     case 14:
         return same8(name, "content-") && same8(name + 6, "t-length")
                    ? CONTENT_LENGTH
@@ -910,13 +919,29 @@ static void take_expect(
     }
 }
 
+/* Lines are joined (RFC 9110, 5.3): a "*" beside another one is none. */
+static void take_tags(uint8_t *tags, const char *p, const char *end)
+{
+    enum hcs_tags here = hcs_syntax_tags(p, end);
+
+    if (*tags == HCS_TAGS_ABSENT ||
+        (*tags == HCS_TAGS_LIST && here == HCS_TAGS_LIST)) {
+        *tags = (uint8_t)here;
+    } else {
+        *tags = HCS_TAGS_BAD;
+    }
+}
+
 static void take_list(struct hcs_head_reading *reading, enum field field,
     const char *value, const char *end)
 {
     if (field == CONNECTION) {
         take_connection(reading, value, end);
-    } else {
+    } else if (field == EXPECT) {
         take_expect(reading, value, end);
+    } else {
+        take_tags(field == IF_MATCH ? &reading->match : &reading->none_match,
+            value, end);
     }
 }
 
@@ -929,7 +954,7 @@ static inline void take_field(struct hcs_head_reading *reading,
     struct hcs_span *known = &reading->values[field];
     unsigned bit = 1U << field;
 
-    if (field <= EXPECT) {
+    if (field <= LISTS) {
         take_list(reading, field, value, end);
         return;
     }
@@ -1079,6 +1104,19 @@ static void collect(
     }
 }
 
+static enum hcs_precondition precondition_of(
+    const struct hcs_head_reading *reading)
+{
+    if (reading->match == HCS_TAGS_BAD || reading->none_match == HCS_TAGS_BAD) {
+        return HCS_PRECONDITION_BAD;
+    }
+    if (reading->match == HCS_TAGS_LIST) {
+        return HCS_PRECONDITION_NO_MATCH;
+    }
+    return reading->none_match == HCS_TAGS_ANY ? HCS_PRECONDITION_EXISTS
+                                               : HCS_PRECONDITION_HOLDS;
+}
+
 /* The verdict on all fields together: what is malformed before what is merely
  * not offered here. */
 static inline enum hcs_reason judge(struct hcs_parser *parser)
@@ -1114,6 +1152,9 @@ static inline enum hcs_reason judge(struct hcs_parser *parser)
     }
     /* RFC 9110, 10.1.1: from 1.0 it is ignored. */
     head->expect_continue = reading->expects_continue && head->minor != 0;
+    if ((reading->match | reading->none_match) != HCS_TAGS_ABSENT) {
+        head->precondition = (uint8_t)precondition_of(reading);
+    }
     return reason;
 }
 
@@ -1168,6 +1209,8 @@ static inline void start_reading(
     reading->bad_connection = false;
     reading->expects_continue = false;
     reading->expects_else = false;
+    reading->match = HCS_TAGS_ABSENT;
+    reading->none_match = HCS_TAGS_ABSENT;
     parser->llhttp = parser->fresh; /* llhttp_reset, only quicker */
 }
 

@@ -67,6 +67,15 @@ enum hcs_scan hcs_head_scan(struct hcs_head_scan *scan, const char *bytes,
  * one. */
 size_t hcs_head_skip_empty(const char *bytes, size_t length);
 
+/* What If-Match and If-None-Match come to where there is a representation, and
+ * none has an entity tag (RFC 9110, 13.1.1, 13.1.2 and 13.2.2). */
+enum hcs_precondition {
+    HCS_PRECONDITION_HOLDS,    /* or there is none */
+    HCS_PRECONDITION_NO_MATCH, /* If-Match: no tag is the one that is asked for */
+    HCS_PRECONDITION_EXISTS,   /* If-None-Match: there is something */
+    HCS_PRECONDITION_BAD,      /* a value that is no list of tags */
+};
+
 struct hcs_head {
     enum hcs_method method;
     uint8_t minor;   /* of HTTP/1.minor: 0; or 1, also for all above */
@@ -76,6 +85,7 @@ struct hcs_head {
     bool expect_continue; /* Expect: 100-continue, under 1.1 */
     bool asterisk;        /* OPTIONS * */
     bool secure;          /* absolute form, and its scheme is https */
+    uint8_t precondition; /* enum hcs_precondition */
     uint64_t content_length;
     struct hcs_span path;  /* of the target in origin or absolute form ("/",
                               where that has none), percent-encoding as sent;
@@ -96,7 +106,7 @@ struct hcs_head_reading {
     const char *next;                 /* where the next line must start */
     const char *target;               /* where it must start */
     const char *colon;                /* of the field whose value comes next */
-    struct hcs_span values[10];       /* of the fields that mean something */
+    struct hcs_span values[12];       /* of the fields that mean something */
     unsigned seen, repeated;          /* a bit for each of them */
     uint32_t names;                   /* as in the scan */
     uint32_t fields;                  /* so far */
@@ -107,6 +117,7 @@ struct hcs_head_reading {
     bool close, keep, bad_connection; /* Connection */
     bool expects_continue;            /* Expect: 100-continue */
     bool expects_else;                /* something other than that */
+    uint8_t match, none_match;        /* enum hcs_tags: of If-(None-)Match */
 };
 
 struct hcs_parser {

@@ -41,6 +41,9 @@ static const char *const ADVICE[HCS_REASON_COUNT] = {
     [HCS_REASON_BODY_TIMEOUT] = "The body did not arrive within READ_TIMEOUT.",
     [HCS_REASON_UPLOAD_TOO_SLOW] =
         "The request arrived more slowly than MIN_UPLOAD_RATE.",
+    [HCS_REASON_PRECONDITION_FAILED] =
+        "The resource exists and has no entity tag: If-Match holds only with "
+        "*, and If-None-Match only without (RFC 9110, section 13.1).",
     [HCS_REASON_BODY_TOO_LARGE] =
         "The body is larger than MAX_BODY_SIZE. Send less, or split the job.",
     [HCS_REASON_TARGET_TOO_LONG] =

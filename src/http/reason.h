@@ -26,6 +26,7 @@
     X(HEADER_TIMEOUT, "header-timeout", 408, "Header too slow")                \
     X(BODY_TIMEOUT, "body-timeout", 408, "Body too slow")                      \
     X(UPLOAD_TOO_SLOW, "upload-too-slow", 408, "Upload too slow")              \
+    X(PRECONDITION_FAILED, "precondition-failed", 412, "Precondition failed")  \
     X(BODY_TOO_LARGE, "body-too-large", 413, "Body too large")                 \
     X(TARGET_TOO_LONG, "target-too-long", 414, "Request target too long")      \
     X(BAD_MEDIA_TYPE, "unsupported-media-type", 415, "Unsupported media type") \

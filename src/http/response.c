@@ -88,8 +88,9 @@ size_t hcs_response_head(
 
     assert(reply->request_id_length <= HCS_REQUEST_ID_MAX);
     at = put(at, date, HCS_HTTP_DATE_LENGTH);
-    /* RFC 9110, 8.6: no Content-Length in a 204. */
-    if (reply->status != 204) {
+    /* RFC 9110, 8.6: no Content-Length in a 204, nor, where it is not that of the
+     * 200, in a 304. */
+    if (reply->status != 204 && reply->status != 304) {
         at = PUT(at, "\r\nContent-Type: ");
         at = put(at, reply->content_type,
             strnlen(reply->content_type, HCS_CONTENT_TYPE_MAX));

@@ -140,3 +140,40 @@ bool hcs_syntax_ends_in_chunked(const char *p, const char *end)
         p = skip_blank(p, end);
     }
 }
+
+/* RFC 9110, 8.8.3: no white space, and no escapes. */
+static const char *skip_tag(const char *p, const char *end)
+{
+    if (end - p >= 2 && p[0] == 'W' && p[1] == '/') {
+        p += 2;
+    }
+    p = skip_byte(p, end, '"');
+    while (p != NULL && p < end && *p != '"' && !is_blank(*p) && is_text(*p)) {
+        p++;
+    }
+    return skip_byte(p, end, '"');
+}
+
+enum hcs_tags hcs_syntax_tags(const char *p, const char *end)
+{
+    if (end - p == 1 && *p == '*') {
+        return HCS_TAGS_ANY;
+    }
+    for (;;) {
+        p = skip_blank(p, end);
+        if (p < end && *p != ',') { /* else an empty element */
+            p = skip_tag(p, end);
+            if (p == NULL) {
+                return HCS_TAGS_BAD;
+            }
+            p = skip_blank(p, end);
+        }
+        if (p == end) {
+            return HCS_TAGS_LIST;
+        }
+        p = skip_byte(p, end, ',');
+        if (p == NULL) {
+            return HCS_TAGS_BAD;
+        }
+    }
+}

@@ -18,4 +18,14 @@
  * all recipients read them alike. */
 bool hcs_syntax_ends_in_chunked(const char *p, const char *end);
 
+enum hcs_tags {
+    HCS_TAGS_ABSENT, /* no field of that name */
+    HCS_TAGS_LIST,   /* of entity tags, or of none */
+    HCS_TAGS_ANY,    /* "*" */
+    HCS_TAGS_BAD,    /* neither */
+};
+
+/* What If-Match and If-None-Match hold (RFC 9110, 8.8.3 and 13.1). */
+enum hcs_tags hcs_syntax_tags(const char *p, const char *end);
+
 #endif

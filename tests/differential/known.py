@@ -160,6 +160,9 @@ KNOWN = [
     fewer(BOTH, "bad-field", rb"\nContent-Type:.*\nContent-Type:",
           b"GET / HTTP/1.1\r\n@Content-Type: a/b\r\nContent-Type: a/b\r\n\r\n",
           "Two Content-Type fields", "Which of them counts is anybody's guess"),
+    fewer(BOTH, "bad-field", rb"\nIf-(None-)?Match:", b"GET / HTTP/1.1\r\n@If-Match: x\r\n\r\n",
+          "An If-Match or If-None-Match that is no list of entity tags",
+          "RFC 9110, 13.1: what the client asked for is not known"),
     fewer(["haproxy"], "bad-host", rb"", b"GET / HTTP/1.1\r\nX-Request-ID: i0.1\r\n\r\n",
           "No Host, several, or one that is no host and port",
           "RFC 9112, 3.2 asks for a 400"),
@@ -216,7 +219,7 @@ KNOWN = [
           "417, as RFC 9110, 10.1.1 provides; others ignore it"),
     fewer(BOTH, "unread", rb"", b"PUT / HTTP/1.1\r\n@Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
           "A chunked body of a request that is answered from its header section alone",
-          "405, 404, 415, and what answers OPTIONS: the last reply, since the body is not read"),
+          "405, 404, 412, 415, 304, and what answers OPTIONS: the last reply, since the body is not read"),
 
     # --- Others refuse what hcsd takes. In each they lose nothing but the requests
     # behind it, for they close.

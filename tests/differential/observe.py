@@ -172,7 +172,7 @@ def view_of_hcsd(replies):
         if word in FRAMING or (
                 not word and reply.status in FRAMING_STATUS and reply.closes()):
             view.end = word or str(reply.status)
-        elif reply.closes() and (reply.status >= 400 or reply.status == 204):
+        elif reply.closes() and (reply.status >= 400 or reply.status in (204, 304)):
             # Perhaps without its body, which may have been cut or broken.
             view.maybe.append(seen)
             view.end = "unread"

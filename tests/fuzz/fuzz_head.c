@@ -258,6 +258,92 @@ static void check_expectation(
         "an expectation from nowhere, or lost");
 }
 
+static bool is_list_of_tags(const char *text, size_t length)
+{
+    enum { BEFORE, SLASH, QUOTE, INSIDE, BEHIND } state = BEFORE;
+
+    for (size_t i = 0; i < length; i++) {
+        char c = text[i];
+
+        switch (state) {
+        case BEFORE:
+            state = c == 'W' ? SLASH : c == '"' ? INSIDE : BEFORE;
+            if (state == BEFORE && c != ' ' && c != '\t' && c != ',') {
+                return false;
+            }
+            break;
+        case SLASH:
+            if (c != '/') {
+                return false;
+            }
+            state = QUOTE;
+            break;
+        case QUOTE:
+            if (c != '"') {
+                return false;
+            }
+            state = INSIDE;
+            break;
+        case INSIDE:
+            if (c == ' ' || c == '\t') {
+                return false;
+            }
+            state = c == '"' ? BEHIND : INSIDE;
+            break;
+        case BEHIND:
+            if (c != ' ' && c != '\t' && c != ',') {
+                return false;
+            }
+            state = c == ',' ? BEFORE : BEHIND;
+            break;
+        }
+    }
+    return state == BEFORE || state == BEHIND;
+}
+
+/* What all lines of that name say: none, a list of tags, "*" alone, or neither. */
+enum said { NOTHING, TAGS, ANY, NONSENSE };
+
+static enum said said_by(
+    const struct line *lines, size_t count, const char *name)
+{
+    enum said said = NOTHING;
+
+    for (size_t i = 0; i < count; i++) {
+        const struct line *line = &lines[i];
+        bool any = line->value_length == 1 && line->value[0] == '*';
+
+        if (!is_named(line, name)) {
+            continue;
+        }
+        if ((any && said != NOTHING) || said == ANY || said == NONSENSE ||
+            (!any && !is_list_of_tags(line->value, line->value_length))) {
+            said = NONSENSE;
+        } else {
+            said = any ? ANY : TAGS;
+        }
+    }
+    return said;
+}
+
+static void check_precondition(
+    const struct hcs_head *head, const struct line *lines, size_t count)
+{
+    enum said match = said_by(lines, count, "If-Match");
+    enum said none = said_by(lines, count, "If-None-Match");
+    enum hcs_precondition wanted = HCS_PRECONDITION_HOLDS;
+
+    if (match == NONSENSE || none == NONSENSE) {
+        wanted = HCS_PRECONDITION_BAD;
+    } else if (match == TAGS) {
+        wanted = HCS_PRECONDITION_NO_MATCH;
+    } else if (none == ANY) {
+        wanted = HCS_PRECONDITION_EXISTS;
+    }
+    fuzz_check(head->precondition == wanted, "precondition %u, and not %u",
+        (unsigned)head->precondition, (unsigned)wanted);
+}
+
 static void check_meaning(const char *bytes, size_t length,
     const struct hcs_head *head, const struct line *lines, size_t count)
 {
@@ -285,6 +371,7 @@ static void check_meaning(const char *bytes, size_t length,
     fuzz_check(hosts == 1 || (hosts == 0 && head->minor == 0),
         "%zu Host fields under HTTP/1.%u", hosts, head->minor);
     check_expectation(head, lines, count);
+    check_precondition(head, lines, count);
     fuzz_check(head->path.length == 0 || bytes[head->path.offset] == '/',
         "a path that does not start with /");
     fuzz_check(!head->asterisk || head->method == HCS_OPTIONS, "an asterisk");
@@ -331,6 +418,7 @@ static void check_same_meaning(const char *a_bytes, const struct hcs_head *a,
                    a->has_length == b->has_length &&
                    a->expect_continue == b->expect_continue &&
                    a->asterisk == b->asterisk &&
+                   a->precondition == b->precondition &&
                    a->content_length == b->content_length,
         "%s, it means something else", how);
     fuzz_check(

@@ -165,7 +165,7 @@ class Refusals(wire.TestCase):
                  "header-too-large", "unknown-method", "unknown-transfer-coding",
                  "unsupported-version", "queue-full", "queue-timeout", "memory-pressure",
                  "too-many-connections", "no-descriptors", "draining", "handler-failed",
-                 "deadline-exceeded", "misdirected", "upload-too-slow"}
+                 "deadline-exceeded", "misdirected", "upload-too-slow", "precondition-failed"}
         with Client(daemon) as client:
             for name in sorted(names):
                 with self.subTest(name=name):

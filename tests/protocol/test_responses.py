@@ -274,17 +274,6 @@ class Unused(wire.TestCase):
                    "If-Modified-Since: Fri, 01 Jan 2999 00:00:00 GMT", "If-Modified-Since: x",
                    "If-Unmodified-Since: Mon, 01 Jan 1990 00:00:00 GMT", "If-Unmodified-Since: x")
 
-    def test_no_entity_tag_is_one_of_ours(self):
-        """Nothing has one, so none that the client holds is still good."""
-        self.check('If-None-Match: "x"', 'If-None-Match: W/"x"', 'If-None-Match: "a", W/"b", ""')
-        self.check('If-None-Match: "x"', path="/", method="POST")
-
-    def test_preconditions_mean_nothing_where_the_answer_is_another(self):
-        conditions = ('If-Match: "x"', "If-None-Match: *", 'If-None-Match: "x"', "If-Match: *")
-        self.check(*conditions, path="/none", status=404)
-        self.check(*conditions, path="/health", method="PUT", status=405)
-        self.check(*conditions, path="/", method="OPTIONS", status=204)
-
 
 if __name__ == "__main__":
     harness.main()

@@ -744,6 +744,62 @@ static void versions_of_llhttp_decide_nothing(void **state)
 
 /* ---- Expect, Connection, and what is handed on ---- */
 
+static void preconditions_are_read_together(void **state)
+{
+    static const struct {
+        const char *fields;
+        enum hcs_precondition precondition;
+    } rows[] = {
+        {"", HCS_PRECONDITION_HOLDS},
+        {"If-Match: *\r\n", HCS_PRECONDITION_HOLDS},
+        {"If-Match:*\r\n", HCS_PRECONDITION_HOLDS},
+        {"If-Match: \"a\"\r\n", HCS_PRECONDITION_NO_MATCH},
+        {"IF-MATCH:\t\"a\"\t,W/\"\" \r\n", HCS_PRECONDITION_NO_MATCH},
+        {"If-Match:\r\n", HCS_PRECONDITION_NO_MATCH},
+        {"If-Match: ,, ,\r\n", HCS_PRECONDITION_NO_MATCH},
+        {"If-Match: \"*\"\r\n", HCS_PRECONDITION_NO_MATCH},
+        {"If-Match: \"!#,\\~\x80\xff\"\r\n", HCS_PRECONDITION_NO_MATCH},
+        {"If-None-Match: *\r\n", HCS_PRECONDITION_EXISTS},
+        {"if-none-match: \"a\"\r\n", HCS_PRECONDITION_HOLDS},
+        {"If-None-Match:\r\n", HCS_PRECONDITION_HOLDS},
+        {"If-None-Match: W/\"a\",\"b\"\r\n", HCS_PRECONDITION_HOLDS},
+        {"If-Match: *\r\nIf-None-Match: *\r\n", HCS_PRECONDITION_EXISTS},
+        {"If-None-Match: *\r\nIf-Match: \"a\"\r\n", HCS_PRECONDITION_NO_MATCH},
+        {"If-Match: \"a\"\r\nIf-Match: \"b\"\r\n", HCS_PRECONDITION_NO_MATCH},
+        {"If-Match: *\r\nIf-Match: *\r\n", HCS_PRECONDITION_BAD},
+        {"If-Match: *\r\nIf-Match:\r\n", HCS_PRECONDITION_BAD},
+        {"If-None-Match: \"a\"\r\nIf-None-Match: *\r\n", HCS_PRECONDITION_BAD},
+        {"If-None-Match: a\r\nIf-None-Match: \"a\"\r\n", HCS_PRECONDITION_BAD},
+        {"If-Match: *\r\nIf-None-Match: *, *\r\n", HCS_PRECONDITION_BAD},
+        {"If-Match: a\r\n", HCS_PRECONDITION_BAD},
+        {"If-Match: \"a\r\n", HCS_PRECONDITION_BAD},
+        {"If-Match: \"\r\n", HCS_PRECONDITION_BAD},
+        {"If-Match: W/\r\n", HCS_PRECONDITION_BAD},
+        {"If-Match: W\r\n", HCS_PRECONDITION_BAD},
+        {"If-Match: w/\"a\"\r\n", HCS_PRECONDITION_BAD},
+        {"If-Match: \"a\"\"b\"\r\n", HCS_PRECONDITION_BAD},
+        {"If-Match: \"a b\"\r\n", HCS_PRECONDITION_BAD},
+        {"If-Match: \"a\tb\"\r\n", HCS_PRECONDITION_BAD},
+        /* Only like them. */
+        {"If-Matchs: \"a\"\r\n", HCS_PRECONDITION_HOLDS},
+        {"If_Match: \"a\"\r\n", HCS_PRECONDITION_HOLDS},
+        {"If-None-Matsh: *\r\n", HCS_PRECONDITION_HOLDS},
+        {"If-Nune-Match: *\r\n", HCS_PRECONDITION_HOLDS},
+        {"If-Range: *\r\n", HCS_PRECONDITION_HOLDS},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char text[256];
+
+        snprintf(text, sizeof text, LINE HOST "%s\r\n", rows[i].fields);
+        assert_int_equal(read_head(text).precondition, rows[i].precondition);
+        snprintf(text, sizeof text, "TRACE / HTTP/1.0\r\n%s" HOST "\r\n",
+            rows[i].fields);
+        assert_int_equal(read_head(text).precondition, rows[i].precondition);
+    }
+}
+
 static void expectation_is_100_continue_or_refused(void **state)
 {
     struct hcs_head head;
@@ -1478,6 +1534,7 @@ int main(void)
         cmocka_unit_test(length_and_coding_together_are_refused),
         cmocka_unit_test(smuggling_classics_are_refused),
         cmocka_unit_test(versions_of_llhttp_decide_nothing),
+        cmocka_unit_test(preconditions_are_read_together),
         cmocka_unit_test(expectation_is_100_continue_or_refused),
         cmocka_unit_test(connection_says_whether_to_stay),
         cmocka_unit_test(connection_holds_tokens),

@@ -282,7 +282,9 @@ static bool same_meaning(
            one->chunked == other->chunked &&
            one->has_length == other->has_length &&
            one->expect_continue == other->expect_continue &&
-           one->asterisk == other->asterisk && one->secure == other->secure &&
+           one->asterisk == other->asterisk &&
+           one->precondition == other->precondition &&
+           one->secure == other->secure &&
            one->content_length == other->content_length &&
            same_span(one->path, other->path) &&
            same_span(one->query, other->query) &&
@@ -430,6 +432,7 @@ static void no_pair_of_fields_is_left_to_llhttp(void **state)
         "Connection: upgrade\r\n", "Upgrade: h2c\r\n",
         "Proxy-Connection: close\r\n", "Expect: 100-continue\r\n",
         "Content-Encoding: gzip\r\n", "Accept:\r\n", "A: \t b \t \r\n",
+        "If-Match: \"a\" \t\r\n", "If-Match: *\r\n", "If-None-Match:*\t\r\n",
         "A: \x80\xff\r\n", "A: b\r\n c\r\n", ": b\r\n", "A : b\r\n"};
     const size_t count = sizeof fields / sizeof fields[0];
     size_t accepted = 0;
