@@ -1,5 +1,7 @@
 #include "http/conn_record.h"
 
+#include "http/syntax.h"
+
 #include <assert.h>
 #include <string.h>
 #include <strings.h>
@@ -19,29 +21,13 @@ static bool has_body(const struct hcs_head *head)
     return head->chunked || head->content_length > 0;
 }
 
-static bool ends_with_json(const char *type, size_t length)
-{
-    return length >= 5 && strncasecmp(type + length - 5, "+json", 5) == 0;
-}
-
 /* Content-Type: application/json or anything +json, with any parameters. */
 static bool is_json(const char *type, size_t length)
 {
-    const char *end;
-
     if (length == 16 && memcmp(type, "application/json", 16) == 0) {
         return true; /* as nearly all send it */
     }
-    end = memchr(type, ';', length);
-    if (end != NULL) {
-        length = (size_t)(end - type);
-    }
-    while (
-        length > 0 && (type[length - 1] == ' ' || type[length - 1] == '\t')) {
-        length--;
-    }
-    return (length == 16 && strncasecmp(type, "application/json", 16) == 0) ||
-           ends_with_json(type, length);
+    return hcs_syntax_is_json(type, type + length);
 }
 
 /* Why the header alone refuses the job; NONE when it does not. */
@@ -54,7 +40,7 @@ static enum hcs_reason check_job(const struct hcs_shard *shard,
     if (!has_body(head)) {
         return HCS_REASON_NONE;
     }
-    if (type.length > 0 && !is_json(bytes + type.offset, type.length)) {
+    if (type.offset > 0 && !is_json(bytes + type.offset, type.length)) {
         return HCS_REASON_BAD_MEDIA_TYPE;
     }
     if (encoding.length > 0 &&

@@ -92,7 +92,7 @@ struct hcs_head {
                               absent with "*" and CONNECT */
     struct hcs_span query; /* behind the "?" */
     struct hcs_span host;  /* of the target, where it holds one, else Host */
-    struct hcs_span content_type;
+    struct hcs_span content_type; /* offset 0: absent, and not only empty */
     struct hcs_span content_encoding;
     struct hcs_span request_id; /* X-Request-ID, if it is 1-128 safe bytes
                                    ([A-Za-z0-9] and -._~+/=:@), else absent */

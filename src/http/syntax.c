@@ -141,6 +141,46 @@ bool hcs_syntax_ends_in_chunked(const char *p, const char *end)
     }
 }
 
+/* parameters = *( OWS ";" OWS [ parameter ] ) */
+static bool are_parameters(const char *p, const char *end)
+{
+    for (;;) {
+        p = skip_blank(p, end);
+        if (p == end) {
+            return true;
+        }
+        p = skip_byte(p, end, ';');
+        if (p == NULL) {
+            return false;
+        }
+        p = skip_blank(p, end);
+        if (p < end && *p != ';') {
+            p = skip_parameter(p, end, false);
+            if (p == NULL) {
+                return false;
+            }
+        }
+    }
+}
+
+bool hcs_syntax_is_json(const char *p, const char *end)
+{
+    static const char suffix[] = "+json";
+    const char *slash = skip_token(p, end);
+    const char *subtype = skip_byte(slash, end, '/');
+    const char *past = skip_token(subtype, end);
+
+    if (past == NULL || !are_parameters(past, end)) {
+        return false;
+    }
+    if (is_word(p, slash, "application") && is_word(subtype, past, "json")) {
+        return true;
+    }
+    /* The suffix is one of something. */
+    return (size_t)(past - subtype) >= sizeof suffix &&
+           is_word(past - (sizeof suffix - 1), past, suffix);
+}
+
 /* RFC 9110, 8.8.3: no white space, and no escapes. */
 static const char *skip_tag(const char *p, const char *end)
 {

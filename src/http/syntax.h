@@ -18,6 +18,11 @@
  * all recipients read them alike. */
 bool hcs_syntax_ends_in_chunked(const char *p, const char *end);
 
+/* Whether [p, end) is a media type (RFC 9110, 8.3.1) that stands for JSON:
+ * application/json, or one whose subtype ends in "+json" (RFC 6839), with any
+ * parameters. */
+bool hcs_syntax_is_json(const char *p, const char *end);
+
 enum hcs_tags {
     HCS_TAGS_ABSENT, /* no field of that name */
     HCS_TAGS_LIST,   /* of entity tags, or of none */

@@ -517,8 +517,10 @@ def other_field(rnd, ids, request):
         (b"X-HTTP-Method-Override", b"DELETE"), (b"X-Forwarded-Host", b"y"),
         (b"Max-Forwards", b"0"), (b"Via", b"1.1 x"), (b"X-Request-ID", b"again"),
         (b"If-Match", b"*"), (b"If-Match", b'"x"'), (b"If-None-Match", b"*"),
-        (b"If-None-Match", b'W/"x", "y"'), (b"If-Match", b"x"), (b"HTTP2-Settings", b"AAMAAABkAAQAAP__"), (b"Content-Length", b"0"),
+        (b"If-None-Match", b'W/"x", "y"'), (b"If-Match", b"x"),
+        (b"HTTP2-Settings", b"AAMAAABkAAQAAP__"), (b"Content-Length", b"0"),
         (b"Forwarded", b"for=x"), (b"TE", b"chunked"), (b"Content-Type", b""),
+        (b"Content-Type", b"text/plain, a/b+json"), (b"Content-Type", b"a/b+json;c=\""),
         (b"Content-Type", b"application/json")]))
     if rnd.random() < 0.2:
         many = rnd.choice([60, 120])

@@ -51,7 +51,8 @@ class MediaType(harness.TestCase):
         daemon = self.start()
         for value, status in (
                 ("application/json ;charset=utf-8", 200), ("application/json\t ; a=b", 200),
-                ("Application/JSON", 200), ("application/problem+json", 200), ("x+JSON", 200),
+                ("Application/JSON", 200), ("application/problem+json", 200), ("x/y+JSON", 200),
+                ("x+JSON", 415),
                 ("application/jso", 415), ("application/jsonx", 415), ("application/xson", 415),
                 ("+jso", 415), (";application/json", 415), ("text/plain;+json", 415)):
             with daemon.client() as client:

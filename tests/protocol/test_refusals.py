@@ -130,7 +130,19 @@ class Refusals(wire.TestCase):
                 ("application/json", 200), ("application/json; charset=utf-8", 200),
                 ("Application/JSON", 200), ("application/vnd.x+json;v=1", 200),
                 ("application/x-www-form-urlencoded", 415), ("text/plain", 415),
-                ("application/jsonx", 415), ("text/json-not", 415)):
+                ("application/jsonx", 415), ("text/json-not", 415),
+                ("a/b+JSON", 200), ("!#$%&'*+-.^_`|~/x+json", 200), ("application/json ;a=b", 200),
+                ('application/json;\ta="b;, \\"c\\\\";d=e ; ;', 200), ("application/json;", 200),
+                ("text/plain, application/x+json", 415), ("application/json, application/json", 415),
+                ("foo bar+json", 415), ("application /json", 415), ("application/ json", 415),
+                ("text/html/x+json", 415), ("+json", 415), ("json", 415), ("application/", 415),
+                ("/json", 415), ("/x+json", 415), ("application/+json", 415), ("text/json", 415),
+                ("\xff\xff+json", 415), ("\xff/x+json", 415), ('application/json;;;x="', 415),
+                ("application/json;x", 415), ("application/json;x=", 415),
+                ("application/json;=x", 415), ("application/json; x =y", 415),
+                ("application/json;x= y", 415), ('application/json;x="y"z', 415),
+                ("application/json x", 415), ("text/plain;a=x+json", 415),
+                ('"application/json"', 415), ("", 415), (" \t", 415), (",", 415)):
             with self.subTest(content_type=content_type), Client(daemon) as client:
                 client.send(request("POST / HTTP/1.1", "Host: x", "Content-Length: 2",
                                     "Content-Type: " + content_type, body=b"{}"))
