@@ -160,11 +160,9 @@ static size_t begin(struct hcs_conn *c, const struct hcs_head_scan *scan,
         hcs_conn_refuse_request(c, &asked, &refusal);
         return available;
     }
-    if (!head.asterisk) {
-        route = head.path.length == 0
-                    ? hcs_router_find(shard->service->router, "/", 1)
-                    : hcs_router_find(shard->service->router,
-                          bytes + head.path.offset, head.path.length);
+    if (head.path.length != 0) {
+        route = hcs_router_find(
+            shard->service->router, bytes + head.path.offset, head.path.length);
         if (route == NULL) {
             refusal.reason = HCS_REASON_NOT_FOUND;
         } else if (route->resource == HCS_RESOURCE_JOB) {
@@ -177,11 +175,15 @@ static size_t begin(struct hcs_conn *c, const struct hcs_head_scan *scan,
             refusal.reason = HCS_REASON_METHOD_NOT_ALLOWED;
             refusal.allow = allow;
         }
-        /* What follows a CONNECT may be meant for the tunnel that it did not
-         * get (RFC 9931). */
-        refusal.close = head.path.length == 0;
-    } else {
+    } else { /* of all that is here */
         allow = ALLOW_JOB;
+        if (!head.asterisk) { /* CONNECT */
+            refusal.reason = HCS_REASON_METHOD_NOT_ALLOWED;
+            refusal.allow = allow;
+            /* What follows may be meant for the tunnel that it did not get
+             * (RFC 9931). */
+            refusal.close = true;
+        }
     }
     if (head.secure) { /* RFC 9110, 7.4 */
         refusal.reason = HCS_REASON_MISDIRECTED;

@@ -198,9 +198,8 @@ class Methods(wire.TestCase):
                     self.assert_ended(client, reply)
 
     def test_a_connect_is_refused_and_what_follows_is_not_read(self):
-        """It may be meant for the tunnel."""
-        daemon = self.start()
-        self.check_refused(daemon, [
+        """It may be meant for the tunnel. Which paths there are does not matter."""
+        rows = [
             (target, request("CONNECT %s HTTP/1.1" % target, HOST), 405, "method-not-allowed")
             for target in ("example.org:443", "example.org:80", "[::1]:443", "127.0.0.1:1",
                            "x:65535")] + [
@@ -208,7 +207,13 @@ class Methods(wire.TestCase):
              "method-not-allowed"),
             ("a tunnel at once", request("CONNECT x:443 HTTP/1.1", HOST,
                                          body=b"\x16\x03\x01\2\0\1\0\1\xfc\3\3"),
-             405, "method-not-allowed")])
+             405, "method-not-allowed")]
+        for handlers, ways in (("/=echo", wire.WAYS), ("/job=echo", wire.WAYS[:2])):
+            daemon = self.start(HANDLERS=handlers)
+            self.check_refused(daemon, rows, ways=ways)
+            with Client(daemon) as client:
+                client.send(rows[0][1])
+                self.assertEqual(client.read_reply().headers["allow"], "GET, HEAD, POST, OPTIONS")
 
     def test_a_connect_to_no_valid_port_is_malformed(self):
         daemon = self.start()
