@@ -19,9 +19,9 @@ enum {
      * its end (RFC 9112, 3). */
     METHOD_MAX = 32,
     VERSION_LINE = sizeof "HTTP/1.1\r\n" - 1,
-    /* A line that grows in small pieces is checked from its start while it is
-     * no longer than this. */
-    SHORT_LINE = 64,
+    /* From so far before the end of an unfinished request line on it is checked
+     * again: there a "%" may have lacked its digits, or the version an octet. */
+    UNFINISHED = VERSION_LINE + 2,
     PORT_MAX = 65535,
     REQUEST_ID_MAX = 128,
 };
@@ -595,11 +595,12 @@ static enum hcs_scan check_version(
 
 /* A request line of whatever length from its start on; DONE: *next is behind
  * it. Syntax comes first, from left to right, then what it means: in a version
- * that is not ours the method means nothing. */
-static inline enum hcs_scan check_request_line(const char *line,
+ * that is not ours the method means nothing. Of a line that grows, checked bytes
+ * were found right before. */
+static inline enum hcs_scan check_request_line(const char *line, size_t checked,
     const char *end, const char **next, enum hcs_reason *reason)
 {
-    const char *p, *target, *space;
+    const char *p, *target, *start, *space;
     enum hcs_method method = HCS_METHOD_OTHER;
     unsigned method_length = 0;
 
@@ -619,11 +620,15 @@ static inline enum hcs_scan check_request_line(const char *line,
     }
 
     target = line + method_length + 1;
-    p = target_end(target, end);
+    start = target;
+    if (checked > method_length + 1 + UNFINISHED) {
+        start = line + checked - UNFINISHED;
+    }
+    p = target_end(start, end);
     if (p == end || *p != ' ' || *target != '/') {
         bool origin = target < end && *target == '/';
 
-        p = skip_encoded(target, end, origin ? TARGET : TARGET | BRACKET);
+        p = skip_encoded(start, end, origin ? TARGET : TARGET | BRACKET);
         if (p == target && p < end && *p == ' ') {
             *reason = HCS_REASON_BAD_REQUEST_LINE; /* two spaces */
             return HCS_SCAN_BAD;
@@ -670,13 +675,28 @@ static inline enum hcs_scan check_request_line(const char *line,
 
 /* ---- header section ---- */
 
-/* A field line (RFC 9112, 5) of whatever length from its start on; DONE: *next
- * is behind it, and *names grew by the length of its name. */
-static inline enum hcs_scan check_field_line(const char *line, const char *end,
-    const char **next, uint32_t *names, enum hcs_reason *reason)
+/* A field's value, from any byte of it on; DONE: *next is behind its line. */
+static inline enum hcs_scan check_value(
+    const char *p, const char *end, const char **next, enum hcs_reason *reason)
 {
-    const char *p = name_end(line, end);
-    unsigned name_length;
+    p = find_control(p, end);
+    if (end - p < 2 || !at_crlf(p)) {
+        return refuse(
+            p, end, HCS_REASON_BAD_FIELD, HCS_REASON_BAD_FIELD, reason);
+    }
+    *next = p + 2;
+    return HCS_SCAN_DONE;
+}
+
+/* A field line (RFC 9112, 5) of whatever length, of which checked bytes of its
+ * name were found right before; DONE: *next is behind it. With the name whole,
+ * *names grew by its length; then MORE leaves *in_value true. */
+static inline enum hcs_scan check_field_line(const char *line, size_t checked,
+    const char *end, const char **next, uint32_t *names, bool *in_value,
+    enum hcs_reason *reason)
+{
+    const char *p = name_end(line + checked, end);
+    enum hcs_scan result;
 
     if (p == end || *p != ':') {
         p = skip(p, end, TOKEN);
@@ -685,28 +705,32 @@ static inline enum hcs_scan check_field_line(const char *line, const char *end,
         return refuse(
             p, end, HCS_REASON_BAD_FIELD, HCS_REASON_BAD_FIELD, reason);
     }
-    name_length = (unsigned)(p - line);
-    p = find_control(p + 1, end);
-    if (end - p < 2 || !at_crlf(p)) {
-        return refuse(
-            p, end, HCS_REASON_BAD_FIELD, HCS_REASON_BAD_FIELD, reason);
+    *names += (uint32_t)(p - line);
+    result = check_value(p + 1, end, next, reason);
+    if (result == HCS_SCAN_MORE) {
+        *in_value = true;
     }
-    *names += name_length;
-    *next = p + 2;
-    return HCS_SCAN_DONE;
+    return result;
 }
 
 static enum hcs_scan check_lines(struct hcs_head_scan *scan, const char *bytes,
     const char *end, size_t *head_length, enum hcs_reason *reason)
 {
     const char *line = bytes + scan->line;
+    size_t checked = scan->seek - scan->line; /* of a line that grows */
     unsigned lines = scan->lines;
     uint32_t names = scan->names;
     enum hcs_scan result = HCS_SCAN_DONE;
 
     if (lines == 0) {
-        result = check_request_line(line, end, &line, reason);
+        result = check_request_line(line, checked, end, &line, reason);
         lines = result == HCS_SCAN_DONE;
+        checked = 0;
+    } else if (scan->in_value) {
+        result = check_value(line + checked, end, &line, reason);
+        scan->in_value = result == HCS_SCAN_MORE;
+        lines += result == HCS_SCAN_DONE;
+        checked = 0;
     }
     while (result == HCS_SCAN_DONE) {
         if (end - line >= 2 && at_crlf(line)) {
@@ -717,8 +741,10 @@ static enum hcs_scan check_lines(struct hcs_head_scan *scan, const char *bytes,
             *reason = HCS_REASON_HEADER_TOO_LARGE;
             return HCS_SCAN_BAD;
         }
-        result = check_field_line(line, end, &line, &names, reason);
+        result = check_field_line(
+            line, checked, end, &line, &names, &scan->in_value, reason);
         lines += result == HCS_SCAN_DONE;
+        checked = 0;
     }
     scan->line = (uint32_t)(line - bytes);
     scan->names = names;
@@ -735,12 +761,7 @@ enum hcs_scan hcs_head_scan(struct hcs_head_scan *scan, const char *bytes,
 
     assert(max_bytes <= UINT32_MAX && scan->seek <= length);
 
-    /* A long line that comes in many small pieces is not checked anew for each
-     * of them, only when it ends or a byte came that no line holds. Not at all,
-     * when the limit was lowered below what was checked. */
-    if (scan->seek <= limit &&
-        (limit == max_bytes || scan->seek <= scan->line + SHORT_LINE ||
-            find_control(bytes + scan->seek, end) != end)) {
+    if (scan->seek <= limit) { /* else the limit was lowered meanwhile */
         enum hcs_scan result =
             check_lines(scan, bytes, end, head_length, reason);
 

@@ -41,9 +41,10 @@ enum { HCS_HEAD_FIELDS_MAX = 256 }; /* field lines in one section */
  * start. */
 struct hcs_head_scan {
     uint32_t line;  /* offset of the first byte of the line not yet checked */
-    uint32_t seek;  /* no line ends before this offset */
+    uint32_t seek;  /* what lies before it was found right, so far */
     uint32_t names; /* how long all field names are that were checked so far */
     uint16_t lines; /* checked so far; 0: the request line is next */
+    bool in_value;  /* that line is a field, and its name checked */
 };
 
 enum hcs_scan { HCS_SCAN_MORE, HCS_SCAN_DONE, HCS_SCAN_BAD };
@@ -51,13 +52,14 @@ enum hcs_scan { HCS_SCAN_MORE, HCS_SCAN_DONE, HCS_SCAN_BAD };
 /* Checks the lines of bytes[0..length) that are complete and were not checked
  * before. bytes starts at the request line: the caller has skipped empty lines
  * before it (hcs_head_skip_empty). DONE: *head_length is the section's length,
- * its empty line included. BAD: *reason says why. MORE also checks what can be
- * said of the incomplete line already (a control byte, a method that is no
- * token: a TLS hello is refused at its first bytes). No end within max_bytes, or
+ * its empty line included. BAD: *reason says why. A line is judged by its first
+ * wrong byte, and as soon as that is there (a TLS hello is refused at its first
+ * bytes): so the verdict is the same, at the same byte, however the bytes were
+ * cut on their way. What was checked is not checked again for each of many
+ * small pieces. No end within max_bytes, or
  * more than HCS_HEAD_FIELDS_MAX fields: BAD with HEADER_TOO_LARGE, or
- * TARGET_TOO_LONG while in the request line. A line is judged by its first
- * wrong byte, so the reason is the same however the bytes were cut on their
- * way. From call to call, length does not shrink. */
+ * TARGET_TOO_LONG while in the request line. From call to call, length does not
+ * shrink. */
 enum hcs_scan hcs_head_scan(struct hcs_head_scan *scan, const char *bytes,
     size_t length, size_t max_bytes, size_t *head_length,
     enum hcs_reason *reason);

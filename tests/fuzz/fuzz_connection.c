@@ -983,16 +983,6 @@ static void compare_pair(size_t client, size_t index, const struct reply *ours,
         theirs->status, (int)theirs->id.length, theirs->id.at);
 }
 
-/* A long line that came in pieces is judged when it ends (hcs_head_scan), and
- * one that came at once as soon as it is wrong. */
-static bool waits_for_line_end(const char *in, size_t in_length)
-{
-    const char *feed = in_length > 0 ? memrchr(in, '\n', in_length) : NULL;
-    size_t before = feed != NULL ? (size_t)(feed + 1 - in) : 0;
-
-    return in_length - before >= 64;
-}
-
 /* The replies that both have are the same; if one has more, there is a reason.
  */
 static void compare(size_t client, const struct replies *ours,
@@ -1000,7 +990,6 @@ static void compare(size_t client, const struct replies *ours,
     size_t in_length)
 {
     size_t both = ours->count < theirs->count ? ours->count : theirs->count;
-    const struct replies *more = ours->count > both ? ours : theirs;
 
     for (size_t i = 0; i < both; i++) {
         compare_pair(client, i, &ours->list[i], &theirs->list[i], disturbed);
@@ -1008,10 +997,6 @@ static void compare(size_t client, const struct replies *ours,
     /* Where a body that nobody wants is not at hand, the reply is the last. */
     if (both > 0 && count_word(in, in_length, "Content-Length") > 0 &&
         ours->list[both - 1].last != theirs->list[both - 1].last) {
-        return;
-    }
-    if (more->count == both + 1 && more->list[both].last &&
-        more->list[both].status >= 400 && waits_for_line_end(in, in_length)) {
         return;
     }
     if (disturbed && ours->count == both + 1) {

@@ -20,38 +20,33 @@ struct verdict {
     enum hcs_scan scan;
     enum hcs_reason reason;
     size_t head_length;
+    size_t at; /* so many bytes were there */
 };
 
 /* --- However it was cut, the verdict is one. */
 
 /* Reads bytes that come in steps of next_step; what is not there yet may not
- * be looked at. When they are all there and no verdict is, a line end follows:
- * a long line that comes in small pieces is judged at its end only. */
+ * be looked at. */
 static struct verdict scan_in_steps(const char *bytes, size_t length,
     size_t max_bytes, size_t (*next_step)(uint64_t *), uint64_t seed)
 {
-    static const char line_end[] = "\r\n";
     struct verdict verdict = {.scan = HCS_SCAN_MORE};
     struct hcs_head_scan scan = {0};
-    size_t here = 0;
-    size_t whole = length + 2;
-    char *arrived = malloc(whole);
+    char *arrived = malloc(length > 0 ? length : 1);
 
     fuzz_check(arrived != NULL, "no memory");
-    fuzz_forbid(arrived, whole);
-    while (verdict.scan == HCS_SCAN_MORE && here < whole) {
-        size_t end = here < length ? length : whole;
+    fuzz_forbid(arrived, length);
+    while (verdict.scan == HCS_SCAN_MORE && verdict.at < length) {
         size_t step = next_step(&seed);
 
-        step = step < end - here ? step : end - here;
-        fuzz_allow(arrived, here + step);
-        memcpy(arrived + here,
-            here < length ? bytes + here : line_end + (here - length), step);
-        here += step;
-        verdict.scan = hcs_head_scan(&scan, arrived, here, max_bytes,
+        step = step < length - verdict.at ? step : length - verdict.at;
+        fuzz_allow(arrived, verdict.at + step);
+        memcpy(arrived + verdict.at, bytes + verdict.at, step);
+        verdict.at += step;
+        verdict.scan = hcs_head_scan(&scan, arrived, verdict.at, max_bytes,
             &verdict.head_length, &verdict.reason);
     }
-    fuzz_allow(arrived, whole);
+    fuzz_allow(arrived, length);
     free(arrived);
     return verdict;
 }
@@ -87,6 +82,25 @@ static void check_same(struct verdict a, struct verdict b, const char *cut)
             "whole: section of %zu bytes; %s: %zu", a.head_length, cut,
             b.head_length);
     }
+}
+
+/* Byte by byte it falls at the first byte that allows it: with all bytes up to
+ * there at once it is the same, and with one less there is none. */
+static void check_first_byte(
+    const char *bytes, size_t max_bytes, struct verdict verdict)
+{
+    struct verdict before;
+
+    if (verdict.scan == HCS_SCAN_MORE) {
+        return;
+    }
+    check_same(verdict,
+        scan_in_steps(bytes, verdict.at, max_bytes, all_at_once, 0),
+        "up to there");
+    before = scan_in_steps(bytes, verdict.at - 1, max_bytes, all_at_once, 0);
+    fuzz_check(before.scan == HCS_SCAN_MORE,
+        "verdict %d at byte %zu, and %d before it", (int)verdict.scan,
+        verdict.at, (int)before.scan);
 }
 
 /* --- A second reading of what was accepted, as plainly as can be. */
@@ -526,7 +540,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static char decoded[2 * INPUT_MAX];
     uint64_t seed = fuzz_hash(data, size);
-    struct verdict whole;
+    struct verdict whole, slow;
     size_t length, empty, max_bytes;
     char *bytes;
 
@@ -544,18 +558,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     max_bytes = seed % 8 == 0 ? 256 : SECTION_MAX;
 
     whole = scan_in_steps(bytes, length, max_bytes, all_at_once, 0);
-    check_same(whole, scan_in_steps(bytes, length, max_bytes, one_by_one, 0),
-        "byte by byte");
+    slow = scan_in_steps(bytes, length, max_bytes, one_by_one, 0);
+    check_same(whole, slow, "byte by byte");
+    check_first_byte(bytes, max_bytes, slow);
     check_same(whole, scan_in_steps(bytes, length, max_bytes, anyhow, seed),
         "in pieces");
     if (whole.scan == HCS_SCAN_DONE) {
         fuzz_check(
-            whole.head_length <= length + 2 && whole.head_length <= max_bytes,
+            whole.head_length <= length && whole.head_length <= max_bytes,
             "a section longer than what came, or than allowed");
-        if (whole.head_length > length) {
-            free(bytes);
-            return 0; /* it was ended by our line end */
-        }
         /* What follows the section is none of its business. */
         fuzz_forbid(bytes + whole.head_length, length - whole.head_length);
         check_section(bytes, whole.head_length);

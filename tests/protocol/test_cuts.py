@@ -104,6 +104,43 @@ class Cuts(wire.TestCase):
             self.assert_ended(client, reply)
             client.close()
 
+    # A line that has no end yet, up to the byte that is wrong in it, and why.
+    LONG = (
+        (b"GET /" + b"a" * 80 + b"{", 400, "bad-target"),
+        (b"GET /?" + b"%41" * 30 + b"%4x", 400, "bad-target"),
+        (b"POST /" + b"a" * 80 + b"  ", 400, "bad-request-line"),
+        (b"GET /" + b"a" * 80 + b" HTTP/1.x", 400, "bad-request-line"),
+        (b"PROPFIND http://x/" + b"a" * 80 + b"\n", 400, "bad-line-end"),
+        (b"GET / HTTP/1.1\r\n" + b"a" * 80 + b" ", 400, "bad-field"),
+        (b"GET / HTTP/1.1\r\n" + b"a" * 80 + b"\xff", 400, "bad-field"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"b" * 80 + b"\0", 400, "bad-field"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"b" * 80 + b"\r ", 400, "bad-line-end"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"a" * 80 + b"\r\n", 400, "bad-field"),
+    )
+
+    def test_an_unfinished_line_is_refused_at_its_first_wrong_byte(self):
+        """Wherever it is cut, also right before that byte, and whether or not more
+        bytes come with it; and not one byte earlier."""
+        daemon = self.start()
+        meter = harness.Meter(daemon)
+        self.addCleanup(meter.close)
+        for line, status, word in self.LONG:
+            # What comes first, then the rest up to the wrong byte or beyond it.
+            clients = [(cut, more, self.client(daemon)) for more in (b"", b"b" * 10)
+                       for cut in (0, 1, 20, 70, len(line) - 3, len(line) - 2, len(line) - 1)]
+            sent = meter.read() + sum(cut for cut, _, _ in clients)
+            for cut, _, client in clients:
+                client.send(line[:cut])
+            self.eventually(lambda: meter.read() >= sent, "the first parts to be read")
+            for cut, more, client in clients:
+                with self.subTest(line=line, cut=cut, more=more):
+                    self.assertFalse(client.readable())
+                    client.send(line[cut:] + more)
+                    reply = client.read_reply()
+                    self.assert_problem(reply, status, word)
+                    self.assert_ended(client, reply)
+                client.close()
+
     def test_one_byte_at_a_time(self):
         stream = b"\r\n" + PLAIN + COUNTED_JOB + CHUNKED_JOB
         daemon = self.start(READ_TIMEOUT="10m")

@@ -1,7 +1,8 @@
 /*
  * The header section, from bytes to meaning or to the reason of its refusal.
  * Each section is checked whole, growing byte by byte, and cut in two at every
- * position, always in memory of exactly its size: the verdict must be one.
+ * position, always in memory of exactly its size: the verdict must be one, and
+ * fall at the same byte.
  */
 #include "http/head.h"
 
@@ -62,6 +63,10 @@ static void same_in_pieces(const char *bytes, size_t length, size_t max_bytes,
         struct hcs_head_scan scan = {0};
         struct verdict piece = look(&scan, bytes, cut, max_bytes);
 
+        if (verdict.scan == HCS_SCAN_MORE) {
+            verdict = look(&growing, bytes, cut, max_bytes);
+        }
+        assert_int_equal(verdict.scan, piece.scan);
         if (piece.scan == HCS_SCAN_MORE) {
             piece = look(&scan, bytes, length, max_bytes);
         } else if (piece.scan == HCS_SCAN_DONE) {
@@ -70,9 +75,6 @@ static void same_in_pieces(const char *bytes, size_t length, size_t max_bytes,
         assert_int_equal(piece.scan, whole->scan);
         assert_int_equal(piece.reason, whole->reason);
         assert_int_equal(piece.head_length, whole->head_length);
-        if (verdict.scan == HCS_SCAN_MORE) {
-            verdict = look(&growing, bytes, cut, max_bytes);
-        }
     }
     assert_int_equal(verdict.scan, whole->scan);
     assert_int_equal(verdict.reason, whole->reason);
@@ -631,6 +633,126 @@ static void long_line_in_pieces_is_refused_at_a_bare_cr(void **state)
     verdict = look(&scan, bytes, 1001, LIMIT);
     assert_int_equal(verdict.scan, HCS_SCAN_BAD);
     assert_int_equal(verdict.reason, HCS_REASON_BAD_LINE_END);
+}
+
+/* Wherever its pieces end, and whatever comes behind the wrong byte. */
+static void long_line_is_refused_at_its_first_wrong_byte(void **state)
+{
+    static const struct {
+        const char *start; /* then as many of fill as the line is long, */
+        const char *fill;
+        const char *wrong; /* of which the last byte is what is wrong */
+        enum hcs_reason reason;
+    } rows[] = {
+        {"GET /", "a", "{", HCS_REASON_BAD_TARGET},
+        {"GET /", "a", "#", HCS_REASON_BAD_TARGET},
+        {"GET /", "a", "[", HCS_REASON_BAD_TARGET},
+        {"GET /", "a", "\x80", HCS_REASON_BAD_TARGET},
+        {"GET /", "a", "\rx", HCS_REASON_BAD_LINE_END},
+        {"GET /", "a", "\n", HCS_REASON_BAD_LINE_END},
+        {"GET /", "%41", "%4x", HCS_REASON_BAD_TARGET},
+        {"GET /", "%41", "%x", HCS_REASON_BAD_TARGET},
+        {"GET /?", "a=%41&", "{", HCS_REASON_BAD_TARGET},
+        {"GET /", "a", "  ", HCS_REASON_BAD_REQUEST_LINE},
+        {"GET /", "a", " HTTP/1.x", HCS_REASON_BAD_REQUEST_LINE},
+        {"GET /", "%41", " HTTP/1.1 ", HCS_REASON_BAD_REQUEST_LINE},
+        {"GET /", "a", " HTTP/1.1\rx", HCS_REASON_BAD_LINE_END},
+        {"GET /", "a", " HTTP/2.0\r\n", HCS_REASON_BAD_VERSION},
+        {"PROPFIND /", "a", "{", HCS_REASON_BAD_TARGET},
+        {"GET http://[::1]/", "a", "{", HCS_REASON_BAD_TARGET},
+        {"GET http://a/", "[", " HTTP/1.1\r\n", HCS_REASON_BAD_TARGET},
+        {LINE, "a", " ", HCS_REASON_BAD_FIELD},
+        {LINE, "a", "\x80", HCS_REASON_BAD_FIELD},
+        {LINE, "a", "\r\n", HCS_REASON_BAD_FIELD},
+        {LINE, "a", "\rx", HCS_REASON_BAD_LINE_END},
+        {LINE HOST "A:", "b", "\x01", HCS_REASON_BAD_FIELD},
+        {LINE HOST "A:", ":", "\x7f", HCS_REASON_BAD_FIELD},
+        {LINE HOST "A:", " ", "\n", HCS_REASON_BAD_LINE_END},
+        {LINE HOST "A:", "\x80", "\rx", HCS_REASON_BAD_LINE_END},
+        {LINE HOST "A: b\r\n", "a", "\t", HCS_REASON_BAD_FIELD},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char bytes[512];
+        size_t length = 0, wrong_at;
+        struct hcs_head_scan scan = {0};
+        struct verdict verdict;
+
+        for (const char *p = rows[i].start; *p != '\0'; p++) {
+            bytes[length++] = *p;
+        }
+        for (int k = 0; k < 150; k += (int)strlen(rows[i].fill)) {
+            for (const char *p = rows[i].fill; *p != '\0'; p++) {
+                bytes[length++] = *p;
+            }
+        }
+        wrong_at = length;
+        for (const char *p = rows[i].wrong; *p != '\0'; p++) {
+            bytes[length++] = *p;
+        }
+        memset(bytes + length, 'a', 40);
+        verdict = look(&scan, bytes, length + 40, LIMIT);
+        assert_int_equal(verdict.scan, HCS_SCAN_BAD);
+        assert_int_equal(verdict.reason, rows[i].reason);
+        same_in_pieces(bytes, length + 40, LIMIT, &verdict);
+        for (size_t end = length - 1; end <= length; end++) {
+            /* In steps of all sizes to the byte before it, and to it. */
+            for (size_t step = 1; step < 70; step++) {
+                scan = (struct hcs_head_scan){0};
+                for (size_t at = step; at < end; at += step) {
+                    assert_int_equal(
+                        look(&scan, bytes, at, LIMIT).scan, HCS_SCAN_MORE);
+                }
+                verdict = look(&scan, bytes, end, LIMIT);
+                assert_int_equal(
+                    verdict.scan, end == length ? HCS_SCAN_BAD : HCS_SCAN_MORE);
+            }
+        }
+        assert_true(wrong_at < length);
+        assert_int_equal(verdict.reason, rows[i].reason);
+    }
+}
+
+/* What the scan keeps of a line from call to call is all it needs. */
+static void long_lines_in_steps_of_any_size_are_taken(void **state)
+{
+    static char bytes[2048];
+    size_t length = 0;
+
+    (void)state;
+    length += (size_t)snprintf(bytes, sizeof bytes, "OPTIONS http://[::1]:80/");
+    for (int i = 0; i < 40; i++) {
+        length += (size_t)snprintf(
+            bytes + length, sizeof bytes - length, "%%4%dab;c=[d", i % 10);
+        length -= 2; /* a bracket is not for a path */
+    }
+    length += (size_t)snprintf(
+        bytes + length, sizeof bytes - length, " HTTP/1.1\r\nHost: a\r\n");
+    for (int i = 0; i < 5; i++) {
+        memset(bytes + length, 'N', 90);
+        bytes[length + 90] = ':';
+        memset(bytes + length + 91, ':', 90);
+        memcpy(bytes + length + 181, "\r\n", 2);
+        length += 183;
+    }
+    memcpy(bytes + length, "\r\n", 2);
+    length += 2;
+    for (size_t step = 1; step < length; step++) {
+        struct hcs_head_scan scan = {0};
+        struct verdict verdict;
+        struct hcs_head head;
+
+        for (size_t at = step; at < length; at += step) {
+            assert_int_equal(look(&scan, bytes, at, LIMIT).scan, HCS_SCAN_MORE);
+        }
+        verdict = look(&scan, bytes, length, LIMIT);
+        assert_int_equal(verdict.scan, HCS_SCAN_DONE);
+        assert_int_equal(verdict.head_length, length);
+        assert_int_equal(scan.names, 5 * 90 + 4);
+        assert_int_equal(hcs_head_parse(&parser, &scan, bytes, length, &head),
+            HCS_REASON_NONE);
+    }
 }
 
 static void empty_lines_before_a_request_are_counted(void **state)
@@ -1522,6 +1644,8 @@ int main(void)
         cmocka_unit_test(tls_hello_is_refused_at_its_first_byte),
         cmocka_unit_test(long_line_in_pieces_is_refused_at_a_control_byte),
         cmocka_unit_test(long_line_in_pieces_is_refused_at_a_bare_cr),
+        cmocka_unit_test(long_line_is_refused_at_its_first_wrong_byte),
+        cmocka_unit_test(long_lines_in_steps_of_any_size_are_taken),
         cmocka_unit_test(empty_lines_before_a_request_are_counted),
         cmocka_unit_test(host_is_there_once),
         cmocka_unit_test(host_is_a_name_or_address_with_an_optional_port),
