@@ -38,9 +38,10 @@ PATIENCE = 30.0 * (3 if FEW else 1)
 class Daemon:
     """One hcsd. Settings are keyword arguments: Daemon(QUEUE_SIZE=3).
 
-    max_fds: the limit on open files that it starts with, soft and hard."""
+    max_fds: the limit on open files that it starts with, soft and hard. program:
+    another one than $HCSD."""
 
-    def __init__(self, args=(), env=None, max_fds=None, **settings):
+    def __init__(self, args=(), env=None, max_fds=None, program=HCSD, **settings):
         self.settings = {"PORT": "0", "ADDRESS": "127.0.0.1", "LOG_FORMAT": "json"}
         self.settings.update({name: str(value) for name, value in settings.items()})
         environment = {k: v for k, v in os.environ.items() if k not in SETTING_NAMES}
@@ -50,7 +51,7 @@ class Daemon:
         environment.update(env or {})
         self.log = tempfile.TemporaryFile(mode="w+")
         self.process = subprocess.Popen(
-            [HCSD, *args], env=environment, stdin=subprocess.DEVNULL, stderr=self.log,
+            [program, *args], env=environment, stdin=subprocess.DEVNULL, stderr=self.log,
             preexec_fn=max_fds and (lambda: resource.setrlimit(
                 resource.RLIMIT_NOFILE, (max_fds, max_fds))))
         self.pid = self.process.pid

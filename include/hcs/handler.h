@@ -83,7 +83,9 @@ const char *hcs_job_path(const struct hcs_job *job, size_t *length);
 const char *hcs_job_query(const struct hcs_job *job, size_t *length);
 const char *hcs_job_request_id(const struct hcs_job *job, size_t *length);
 
-/* The first request field of that name; NULL when there is none. */
+/* The first request field of that name; NULL when there is none. Host is the
+ * authority of the request's target where that holds one, whatever the field
+ * says (RFC 9112, section 3.2.2). */
 const char *hcs_job_field(
     const struct hcs_job *job, const char *name, size_t *length);
 

@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 struct worker {
     struct hcs_region *region;
@@ -274,6 +275,10 @@ const char *hcs_job_field(
     const struct hcs_request *request = job->request;
     struct hcs_span value;
 
+    if (strcasecmp(name, "Host") == 0) {
+        /* RFC 9112, 3.2.2: the target's, where it holds one. */
+        return lend(request, request->head.host, length);
+    }
     if (!hcs_head_field(request->in, request->head_length, name, &value)) {
         *length = 0;
         return NULL;

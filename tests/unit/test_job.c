@@ -86,6 +86,7 @@ static void run_bytes(enum hcs_outcome (*run)(void *, struct hcs_job *),
     request->head.path = span_of("/a%20b");
     request->head.query = span_of("x=1&y");
     request->head.request_id = span_of("id-7");
+    request->head.host = span_of("here");
     assert_true(hcs_request_append(request, body, length));
     handler.run = run;
     route.handler = &handler;
@@ -141,6 +142,13 @@ static enum hcs_outcome look(void *self, struct hcs_job *job)
     is_text(hcs_job_request_id(job, &length), &length, "id-7");
     is_text(hcs_job_field(job, "x-mine", &length), &length, "one two");
     is_text(hcs_job_field(job, "HOST", &length), &length, "here");
+    is_text(hcs_job_field(job, "x-request-id", &length), &length, "id-7");
+    /* As the head has it, which may be from the target. */
+    request->head.host = span_of("/a%20b");
+    is_text(hcs_job_field(job, "Host", &length), &length, "/a%20b");
+    request->head.host = (struct hcs_span){0};
+    assert_null(hcs_job_field(job, "Host", &length));
+    assert_int_equal(length, 0);
     assert_non_null(hcs_job_field(job, "X-Empty", &length));
     assert_int_equal(length, 0);
     length = 1;
