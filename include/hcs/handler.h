@@ -102,8 +102,11 @@ bool hcs_job_write(struct hcs_job *job, const void *bytes, size_t length);
 /* Appends a tree as JSON text; the tree stays the caller's. */
 bool hcs_job_write_json(struct hcs_job *job, const struct cJSON *tree);
 
-/* 200..599. */
-void hcs_job_set_status(struct hcs_job *job, unsigned status);
+/* False, and the status stays as it was, when it is not 200..599, or is one that
+ * RFC 9110 ties to what a handler cannot say, a field or the end of the
+ * connection: 205, 206, 226, all 3xx, 401, 405, 407, 408, 416, 426 and 511.
+ * With 204 what is written is not sent. */
+bool hcs_job_set_status(struct hcs_job *job, unsigned status);
 
 /* text: borrowed for good (a literal). */
 void hcs_job_set_content_type(struct hcs_job *job, const char *text);

@@ -596,12 +596,6 @@ static void refuse_working(struct hcs_conn *c, enum hcs_reason reason)
     go_on(c);
 }
 
-/* RFC 9110, section 6.4.1. */
-static bool has_no_body(unsigned status)
-{
-    return status == 204 || status == 304;
-}
-
 /* How the job ended, as a reply. The request is freed, or lent to the reply
  * until it is sent. */
 static void reply_result(struct hcs_conn *c, struct hcs_request *request)
@@ -631,8 +625,8 @@ static void reply_result(struct hcs_conn *c, struct hcs_request *request)
         struct hcs_reply reply = {
             .status = request->status,
             .content_type = request->content_type,
-            .body_length =
-                has_no_body(request->status) ? 0 : request->out_length,
+            /* RFC 9110, section 6.4.1; no job is answered with a 304. */
+            .body_length = request->status == 204 ? 0 : request->out_length,
             .timed = true,
             .queue_ns = queue_ns,
             .run_ns = request->run_ns,

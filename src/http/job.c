@@ -316,11 +316,36 @@ bool hcs_job_write_json(struct hcs_job *job, const struct cJSON *tree)
     return written;
 }
 
-void hcs_job_set_status(struct hcs_job *job, unsigned status)
+/* Whether a reply may have the status without more fields than a handler can
+ * set (RFC 9110, section 15). */
+static bool is_complete_status(unsigned status)
 {
-    if (status >= 200 && status <= 599) {
-        job->request->status = (uint16_t)status;
+    switch (status) {
+    case 205: /* its content is empty by definition */
+    case 206: /* Content-Range */
+    case 226: /* IM (RFC 3229) */
+    case 401: /* WWW-Authenticate */
+    case 405: /* Allow */
+    case 407: /* Proxy-Authenticate */
+    case 408: /* the end of the connection */
+    case 416: /* Content-Range */
+    case 426: /* Upgrade */
+    case 511: /* not of an origin server (RFC 6585) */
+        return false;
+    default:
+        /* 3xx: Location; or, 304, a validator. */
+        return (status >= 200 && status <= 299) ||
+               (status >= 400 && status <= 599);
     }
+}
+
+bool hcs_job_set_status(struct hcs_job *job, unsigned status)
+{
+    if (!is_complete_status(status)) {
+        return false;
+    }
+    job->request->status = (uint16_t)status;
+    return true;
 }
 
 void hcs_job_set_content_type(struct hcs_job *job, const char *text)

@@ -56,7 +56,7 @@ struct hcs_request {
     uint32_t out_length;
     uint32_t out_capacity;
     const char *content_type;
-    uint16_t status; /* 200..599, when reason is NONE */
+    uint16_t status; /* when reason is NONE */
     bool no_memory;  /* the worker's: a reply could not be written */
     enum hcs_reason reason;
 

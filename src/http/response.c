@@ -6,8 +6,8 @@
 #include <assert.h>
 #include <string.h>
 
-/* RFC 9110, section 15: those that hcsd sends, and those a handler is likely
- * to. */
+/* Those that hcsd sends, and of the registry (RFC 9110, section 16.2.1) all that
+ * a handler may set. */
 static const struct {
     unsigned status;
     const char *text;
@@ -17,14 +17,11 @@ static const struct {
     {202, "Accepted"},
     {203, "Non-Authoritative Information"},
     {204, "No Content"},
-    {301, "Moved Permanently"},
-    {302, "Found"},
-    {303, "See Other"},
+    {207, "Multi-Status"},
+    {208, "Already Reported"},
     {304, "Not Modified"},
-    {307, "Temporary Redirect"},
-    {308, "Permanent Redirect"},
     {400, "Bad Request"},
-    {401, "Unauthorized"},
+    {402, "Payment Required"},
     {403, "Forbidden"},
     {404, "Not Found"},
     {405, "Method Not Allowed"},
@@ -32,6 +29,7 @@ static const struct {
     {408, "Request Timeout"},
     {409, "Conflict"},
     {410, "Gone"},
+    {411, "Length Required"},
     {412, "Precondition Failed"},
     {413, "Content Too Large"},
     {414, "URI Too Long"},
@@ -39,14 +37,22 @@ static const struct {
     {417, "Expectation Failed"},
     {421, "Misdirected Request"},
     {422, "Unprocessable Content"},
+    {423, "Locked"},
+    {424, "Failed Dependency"},
+    {425, "Too Early"},
+    {428, "Precondition Required"},
     {429, "Too Many Requests"},
     {431, "Request Header Fields Too Large"},
+    {451, "Unavailable For Legal Reasons"},
     {500, "Internal Server Error"},
     {501, "Not Implemented"},
     {502, "Bad Gateway"},
     {503, "Service Unavailable"},
     {504, "Gateway Timeout"},
     {505, "HTTP Version Not Supported"},
+    {506, "Variant Also Negotiates"},
+    {507, "Insufficient Storage"},
+    {508, "Loop Detected"},
 };
 
 const char *hcs_status_text(unsigned status)

@@ -45,7 +45,7 @@ struct hcs_reply {
 size_t hcs_response_head(
     char *out, const struct hcs_reply *reply, const char *date);
 
-/* "OK"; "" for a status that is not registered. */
+/* "OK"; "" for a status that is not registered, or that is never sent. */
 const char *hcs_status_text(unsigned status);
 
 #endif

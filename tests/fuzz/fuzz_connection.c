@@ -252,7 +252,7 @@ static enum hcs_outcome act_on_number(struct hcs_job *job, size_t number)
                                "abcdef0123456789abcdef\n";
 
     if (number < 600) {
-        hcs_job_set_status(job, (unsigned)number);
+        (void)hcs_job_set_status(job, (unsigned)number);
         return hcs_job_write(job, "{}", 2) ? HCS_OK : HCS_NO_MEMORY;
     }
     hcs_job_set_content_type(job, "text/plain");

@@ -37,7 +37,7 @@ static bool starts(struct text text, const char *word)
 /* What one head says. */
 struct head {
     struct reply *reply;
-    unsigned dates, lengths, ids, types, connections;
+    unsigned dates, lengths, ids, types, connections, allows;
     size_t length;
 };
 
@@ -90,9 +90,11 @@ static void read_field(struct head *head, const char *line, const char *end)
         head->connections++;
     } else if (is(name, "Server-Timing")) {
         head->reply->job = true;
+    } else if (is(name, "Allow")) {
+        head->allows++;
     } else {
-        fuzz_check(is(name, "Cache-Control") || is(name, "Allow") ||
-                       is(name, "Accept") || is(name, "Retry-After"),
+        fuzz_check(is(name, "Cache-Control") || is(name, "Accept") ||
+                       is(name, "Retry-After"),
             "a field that is not ours: %.*s", (int)name.length, name.at);
     }
 }
@@ -136,6 +138,16 @@ static void check_head(const struct head *head)
     unsigned bodies = status == 204 || status == 304 ? 0 : 1;
 
     fuzz_check(status >= 200 && status <= 599, "status %u", status);
+    /* What needs more than hcsd ever says (RFC 9110, 15). */
+    fuzz_check(status != 205 && status != 206 && status != 226 &&
+                   (status / 100 != 3 || (status == 304 && !head->reply->job)),
+        "status %u", status);
+    fuzz_check(status != 401 && status != 407 && status != 416 &&
+                   status != 426 && status != 511,
+        "status %u", status);
+    fuzz_check(status != 405 || (head->allows == 1 && !head->reply->job),
+        "405 with %u Allow", head->allows);
+    fuzz_check(status != 408 || head->reply->last, "408, and no end");
     fuzz_check(head->dates == 1 && head->ids == 1 && head->connections <= 1 &&
                    head->lengths == bodies && head->types == bodies,
         "status %u with %u dates, %u ids, %u connections, %u lengths, %u types",

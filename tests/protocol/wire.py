@@ -60,6 +60,10 @@ def check_head(head):
         assert b"content-type" in fields, fields
     assert fields.get(b"connection", b"close") in (b"close", b"keep-alive"), fields
     assert status != 405 or b"allow" in fields, fields
+    # RFC 9110, 15: what needs more than hcsd says.
+    assert status not in (205, 206, 226, 401, 407, 416, 426, 511), head
+    assert status // 100 != 3 or status == 304, head
+    assert status != 408 or fields.get(b"connection") == b"close", fields
     assert TOKENS.fullmatch(fields.get(b"allow", b"x")), fields
 
 

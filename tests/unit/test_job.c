@@ -615,11 +615,11 @@ static void long_detail_is_cut(void **state)
 static enum hcs_outcome set_all(void *self, struct hcs_job *job)
 {
     (void)self;
-    hcs_job_set_status(job, 201);
+    assert_true(hcs_job_set_status(job, 201));
     hcs_job_set_content_type(job, "text/csv");
-    hcs_job_set_status(job, 199);
-    hcs_job_set_status(job, 600);
-    hcs_job_set_status(job, 65736); /* 200 in 16 bits */
+    assert_false(hcs_job_set_status(job, 199));
+    assert_false(hcs_job_set_status(job, 600));
+    assert_false(hcs_job_set_status(job, 65736)); /* 200 in 16 bits */
     return HCS_OK;
 }
 
@@ -629,6 +629,34 @@ static void status_outside_of_its_range_is_not_set(void **state)
     run_job(set_all, "1");
     assert_int_equal(request->status, 201);
     assert_string_equal(request->content_type, "text/csv");
+    drop();
+}
+
+/* RFC 9110, 15: each of these needs what no function here can give. */
+static enum hcs_outcome set_each(void *self, struct hcs_job *job)
+{
+    static const unsigned refused[] = {
+        205, 206, 226, 401, 405, 407, 408, 416, 426, 511};
+
+    (void)self;
+    for (unsigned status = 0; status < 1000; status++) {
+        bool allowed =
+            (status >= 200 && status < 300) || (status >= 400 && status < 600);
+
+        for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
+            allowed = allowed && status != refused[i];
+        }
+        assert_true(hcs_job_set_status(job, 299));
+        assert_int_equal(hcs_job_set_status(job, status), allowed);
+        assert_int_equal(request->status, allowed ? status : 299);
+    }
+    return HCS_OK;
+}
+
+static void status_that_needs_more_is_not_set(void **state)
+{
+    (void)state;
+    run_job(set_each, "1");
     drop();
 }
 
@@ -709,6 +737,7 @@ int main(void)
         TEST(detail_is_what_was_set_and_nothing_written),
         TEST(long_detail_is_cut),
         TEST(status_outside_of_its_range_is_not_set),
+        TEST(status_that_needs_more_is_not_set),
         TEST(reply_beyond_the_budget_is_memory_pressure),
         TEST(tree_made_outside_may_be_deleted_inside),
     };

@@ -123,6 +123,12 @@ static void phrases_are_those_of_the_registry(void **state)
     assert_string_equal(
         hcs_status_text(431), "Request Header Fields Too Large");
     assert_string_equal(hcs_status_text(504), "Gateway Timeout");
+    assert_string_equal(hcs_status_text(304), "Not Modified");
+    /* Registered, but not for those who send them here. */
+    for (unsigned status = 300; status < 400; status++) {
+        assert_int_equal(hcs_status_text(status)[0] != '\0', status == 304);
+    }
+    assert_string_equal(hcs_status_text(401), "");
     assert_string_equal(hcs_status_text(0), "");
 }
 
