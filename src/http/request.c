@@ -42,6 +42,7 @@ void hcs_request_fini(struct hcs_request *request)
 enum {
     DOUBLING_MAX = 64 * 1024, /* beyond it the budget is worth a few copies */
     SLACK = 64,               /* for the few bytes behind a large piece */
+    PAGE_MIN = 4096,          /* no page is smaller */
 };
 
 /* A block of at least need bytes that holds the first length of *bytes; larger
@@ -82,14 +83,33 @@ static bool grow(struct hcs_request *request, char **bytes, uint32_t *capacity,
     return true;
 }
 
+/* Makes room resident as soon as it counts. The budget compares what it gave
+ * with what is resident, and room that nobody has written would hide as many
+ * bytes that were freed and are resident still; who holds much of it could let
+ * the rest of the budget be taken first, and write it then. Its pages are made
+ * anyway when the body arrives, only later. */
+static void touch(char *bytes, size_t from, size_t to)
+{
+    for (; from < to; from += PAGE_MIN) {
+        *(volatile char *)(bytes + from) = 0;
+    }
+    *(volatile char *)(bytes + to - 1) = 0;
+}
+
 bool hcs_request_reserve(struct hcs_request *request, size_t more)
 {
     size_t need = request->in_length + more;
     size_t whole = request->head_length + (size_t)request->head.content_length;
 
-    return need <= request->in_capacity ||
-           grow(request, &request->in, &request->in_capacity,
-               request->in_length, need, whole);
+    if (need <= request->in_capacity) {
+        return true;
+    }
+    if (!grow(request, &request->in, &request->in_capacity, request->in_length,
+            need, whole)) {
+        return false;
+    }
+    touch(request->in, request->in_length, request->in_capacity);
+    return true;
 }
 
 bool hcs_request_append(

@@ -146,6 +146,55 @@ class Bound(hostile.HostileCase):
             with self.subTest(large=large, small=small):
                 self.fragment(large, small)
 
+    def wait_for_uploads(self, daemon, count):
+        self.eventually(lambda: daemon.metrics()["connections"]["reading"] >= count,
+                        "uploads to wait")
+
+    def test_room_that_is_not_written_hides_nothing(self):
+        """Uploads get room for what they announce and write none of it, while as
+        much lies free and resident between blocks that stay: to who compares the
+        sum of both with what was asked for, nothing is amiss. Then all the rest
+        of the budget is taken, and at last the room is written."""
+        daemon = self.begin(READ_TIMEOUT="60s", MIN_UPLOAD_RATE="0")
+        part = self.SETTINGS["MEMORY_BUDGET"] * 4 // 10
+        room, large, small = 65000, 30000, 1500
+        opening = upload(room)[:200]
+        holding, leaving, staying, coming = [], [], [], []
+        for _ in range(part // room):
+            client = self.client(daemon)
+            client.send(opening)
+            holding.append(client)
+        self.wait_for_uploads(daemon, len(holding))
+        for client in holding:
+            client.send(b"u")  # the header section was read; now room is made
+        for _ in range(part // (large + small)):
+            for crowd, size in ((leaving, large), (staying, small)):
+                client = self.client(daemon)
+                client.send(upload(size))
+                crowd.append(client)
+        self.wait_for_uploads(daemon, (len(holding) + 2 * len(leaving)) * 9 // 10)
+        for client in leaving:
+            client.close()
+        self.eventually(lambda: daemon.metrics()["connections"]["reading"] <=
+                        len(holding) + len(staying), "some to leave")
+        request = upload(MIB - KIB)
+        for _ in range(self.SETTINGS["MEMORY_BUDGET"] // MIB + 5):
+            client = self.client(daemon)
+            coming.append(client)
+            with contextlib.suppress(OSError):  # refused in the middle of it
+                client.send(request)
+        self.eventually(lambda: daemon.metrics()["requests_rejected"].get("memory-pressure", 0),
+                        "the budget to be spent")
+        rest = upload(room)[len(opening) + 1:]
+        for client in holding:  # their room was given: none is refused now
+            client.send(rest)
+        time.sleep(0.5)
+        self.assertGreaterEqual(daemon.metrics()["connections"]["reading"], len(holding))
+        for client in holding + staying + coming:
+            client.close()
+        self.assert_bounded(daemon)
+        self.check_after(daemon)
+
 
 if __name__ == "__main__":
     harness.main()

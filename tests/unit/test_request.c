@@ -8,6 +8,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -173,6 +175,42 @@ static void input_that_grows_by_little_keeps_every_byte(void **state)
     }
     check(f->request->in, f->request->in_length);
     assert_true(moves < 40); /* not a copy each time */
+}
+
+/* Pages of [at, at + bytes) that the kernel has memory for, and all of them. */
+static void count_resident(
+    const char *at, size_t bytes, size_t *resident, size_t *all)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    uintptr_t first = (uintptr_t)at / page * page;
+    unsigned char seen[1024];
+
+    *all = ((uintptr_t)at + bytes - first + page - 1) / page;
+    assert_true(*all <= sizeof seen);
+    assert_int_equal(mincore((void *)first, *all * page, seen), 0);
+    *resident = 0;
+    for (size_t i = 0; i < *all; i++) {
+        *resident += seen[i] & 1;
+    }
+}
+
+/* Or it would hide from the budget what else is resident. */
+static void room_is_resident_as_soon_as_it_counts(void **state)
+{
+    struct fixture *f = *state;
+    size_t resident, all;
+
+    f->request->head_length = 1;
+    f->request->head.content_length = 4000000;
+    assert_true(hcs_request_append(f->request, "x", 1));
+    for (size_t room = 200000; room < 2000000; room += 600000) {
+        assert_true(hcs_request_reserve(f->request, room));
+        count_resident(
+            f->request->in, f->request->in_capacity, &resident, &all);
+        assert_true(all > room / 65536);
+        assert_int_equal(resident, all);
+        assert_memory_equal(f->request->in, "x", 1);
+    }
 }
 
 static void reserve_gives_room_and_counts_nothing_as_input(void **state)
@@ -425,6 +463,7 @@ int main(void)
         TEST(input_stays_in_the_record_while_it_fits),
         TEST(input_moves_to_a_block_with_its_next_byte),
         TEST(input_that_grows_by_little_keeps_every_byte),
+        TEST(room_is_resident_as_soon_as_it_counts),
         TEST(reserve_gives_room_and_counts_nothing_as_input),
         TEST(block_is_no_larger_than_a_body_of_known_length),
         TEST(body_stands_behind_the_head),
