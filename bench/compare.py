@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import fnmatch
+import json
 import math
 import os
 import random
@@ -16,6 +17,7 @@ from servers import Failed, say
 WRK_SCRIPTS = os.path.join(servers.HERE, "wrk")
 WARM_UP_REQUESTS = 200  # on each connection; no part of the measure
 QUIET_CORES = 0.05  # what others may use before a table is called doubtful
+FEW = 6  # rounds, with less of which no interval holds the median with 95 %
 KIB16 = 16 * 1024
 
 
@@ -55,6 +57,7 @@ def main_cases():
         job_case("main", "hcsd"),
         Case("main", "hcsd-pipelined", "hcsd", script="pipeline.lua"),
         Case("main", "nginx", "nginx"),
+        Case("main", "haproxy", "haproxy"),
         Case("main", "go-health", "go"),
         job_case("main", "go"),
     ]
@@ -286,40 +289,80 @@ def print_group(group, cases, runs):
         print(f"{line}{len(good):8}")
 
 
-def print_bars(runs):
-    noises = {field: noise_of(runs, field) for field in ("cpu_us", "rate")}
-    if noises["cpu_us"] is not None:
-        print("\nfloor against floor: CPU within "
-              f"{noises['cpu_us'] * 100:.1f} %, throughput within "
-              f"{noises['rate'] * 100:.1f} %")
-    lines = []
+def noise_line(runs):
+    """In words; None without a pair of floors."""
+    if noise_of(runs, "cpu_us") is None:
+        return None
+    return (f"floor against floor: CPU within "
+            f"{noise_of(runs, 'cpu_us') * 100:.1f} %, throughput within "
+            f"{noise_of(runs, 'rate') * 100:.1f} %")
+
+
+def verdict_on(ratio, limit, at_most, noise):
+    """Met or missed, where it is farther from the limit than the noise."""
+    margin = abs(ratio / limit - 1)
+    if noise is None or noise > margin:
+        return f"inconclusive (by {margin * 100:.1f} %)"
+    met = (ratio <= limit) == at_most
+    return f"{'met' if met else 'missed'} (by {margin * 100:.1f} %)"
+
+
+def judge(runs):
+    """Title, ratio, what was asked, and the verdict, of each bar."""
     for bar in BARS:
         values = ratios(runs, bar.case, bar.reference, bar.field)
-        if not values:
-            continue
-        ratio = statistics.median(values)
-        margin = abs(ratio / bar.limit - 1)
-        noise = noises[bar.field]
-        if noise is None or noise > margin:
-            verdict = "inconclusive"
-        elif (ratio <= bar.limit) == bar.at_most:
-            verdict = "met"
-        else:
-            verdict = "missed"
-        sign = "<=" if bar.at_most else ">="
-        lines.append(f"{bar.title:46}{ratio:8.3f}   {sign} {bar.limit:<6}"
-                     f"{verdict} (by {margin * 100:.1f} %)")
+        if values:
+            ratio = statistics.median(values)
+            yield (bar.title, ratio,
+                   f"{'<=' if bar.at_most else '>='} {bar.limit}",
+                   verdict_on(ratio, bar.limit, bar.at_most,
+                              noise_of(runs, bar.field)))
+
+
+def print_bars(runs):
+    line = noise_line(runs)
+    if line is not None:
+        print(f"\n{line}")
+    lines = [f"{title:46}{ratio:8.3f}   {asked:<9}{verdict}"
+             for title, ratio, asked, verdict in judge(runs)]
     if lines:
         print(f"\n{'bar':46}{'ratio':>8}   asked")
         print("\n".join(lines))
 
 
+def others_line(others):
+    """A warning, when other programs used the machine meanwhile; or None."""
+    if not others or statistics.mean(others) <= QUIET_CORES:
+        return None
+    return (f"other programs kept {statistics.mean(others):.2f} cores busy "
+            "meanwhile: measure again when the machine is quiet")
+
+
 def print_others(runs):
-    others = [run.others for row in runs.values() for run in row
-              if run is not None]
-    if others and statistics.mean(others) > QUIET_CORES:
-        print(f"\nother programs kept {statistics.mean(others):.2f} cores busy "
-              "meanwhile: measure again when the machine is quiet")
+    line = others_line([run.others for row in runs.values() for run in row
+                        if run is not None])
+    if line is not None:
+        print(f"\n{line}")
+
+
+def raw_of(cases, runs, failures, options):
+    """All that was measured, as JSON can hold it."""
+    return {
+        "rounds": options.rounds,
+        "seconds": options.seconds,
+        "cases": [{
+            "label": case.label, "group": case.group, "server": case.server,
+            "runs": [run and dataclasses.asdict(run)
+                     for run in runs[case.label]],
+        } for case in cases],
+        "failures": failures,
+    }
+
+
+def runs_of(raw):
+    """The runs back from what raw_of made of them."""
+    return {case["label"]: [run and Run(**run) for run in case["runs"]]
+            for case in raw["cases"]}
 
 
 def choose(cases, patterns):
@@ -344,9 +387,7 @@ def parse_options():
         "per second, and the server's CPU time per request as a ratio to the "
         "floor's.")
     servers.add_program_options(parser)
-    parser.add_argument(
-        "--go", metavar="FOLDER",
-        help="a Go server to compare with: its sources, for Debian's fasthttp")
+    servers.add_peer_options(parser)
     parser.add_argument("-r", "--rounds", type=int, default=9)
     parser.add_argument("-s", "--seconds", type=int, default=2,
                         help="of each run (2)")
@@ -356,6 +397,8 @@ def parse_options():
         "--cases", metavar="PATTERN", nargs="+", default=[],
         help="only these, as --list names them, e.g. 'hcsd-*' 'one/*'")
     parser.add_argument("--list", action="store_true", help="name the cases")
+    parser.add_argument("--json", metavar="FILE",
+                        help="write what each run measured there, too")
     parser.add_argument("--server-cpu", type=int, default=first,
                         help=f"the server's core ({first})")
     parser.add_argument("--client-cpu", type=int, default=second,
@@ -380,14 +423,7 @@ def main():
         return 1
     with servers.Bench(options) as bench:
         there = servers.check_programs(options, "floor", "load", "hcsd")
-        needed = {case.server for case in cases}
-        if "nginx" in needed and servers.need_tool("nginx"):
-            there.append("nginx")
-        if "go" in needed:
-            if options.go is None:
-                say("no --go FOLDER, the Go cases are skipped")
-            elif bench.build_go(options.go):
-                there.append("go")
+        there += bench.find_peers({case.server for case in cases})
         cases = [case for case in cases if case.server in there]
         if options.server_cpu == options.client_cpu:
             say("server and client share a core: the ratios say little")
@@ -395,6 +431,9 @@ def main():
             f"{len(cases) * options.rounds * (options.seconds + 1) / 60:.0f} "
             "minutes")
         runs, failures = measure_all(bench, cases, options, wrk)
+    if options.json is not None:
+        with open(options.json, "w") as file:
+            json.dump(raw_of(cases, runs, failures, options), file, indent=1)
     for group in GROUP_TITLES:
         if any(case.group == group for case in cases):
             print_group(group, cases, runs)

@@ -22,6 +22,7 @@ SUBJECTS = (
     ("hcsd, GET /health", "hcsd", servers.GET_HEALTH),
     ("hcsd, POST / job", "hcsd", servers.POST_JOB),
     ("nginx, one worker", "nginx", servers.GET_HEALTH),
+    ("HAProxy, one thread", "haproxy", servers.GET_HEALTH),
     ("Go, POST / job", "go", servers.POST_JOB),
 )
 
@@ -30,6 +31,8 @@ def start(bench, kind, connections):
     if kind == "nginx":
         # It closes idle connections once a sixteenth is all that is free.
         return bench.start(kind, connections=connections * 5 // 4)
+    if kind == "haproxy":
+        return bench.start(kind, connections=connections + SPARE_DESCRIPTORS)
     return bench.start(kind, loops=None)
 
 
@@ -53,8 +56,8 @@ class Holder:
         if not line or json.loads(line)["status"] != {"200": connections}:
             raise Failed(f"{server.name}: {line.strip() or 'no answer'}")
 
-    def release(self):
-        output, _ = self.process.communicate(timeout=CLOSE_SECONDS)
+    def release(self, patience=CLOSE_SECONDS):
+        output, _ = self.process.communicate(timeout=patience)
         self.bench.end(self.process)
         if json.loads(output)["connections"]["closed_by_server"] != 0:
             raise Failed(f"connections closed while held: {output.strip()}")
@@ -71,15 +74,16 @@ def settle(server, connections):
     time.sleep(SETTLE_SECONDS)
 
 
-def weigh(bench, label, kind, request, connections):
+def weigh(bench, subject, connections, cycles=CYCLES):
     """Bytes per connection: the highest of the cycles, over what the server
     had before anybody came."""
+    label, kind, request = subject
     server = start(bench, kind, connections)
     settle(server, 0)
     none = server.private_dirty_bytes()
     held = []
     after = []
-    for _ in range(CYCLES):
+    for _ in range(cycles):
         holder = Holder(bench, server, request, connections)
         settle(server, connections)
         held.append(server.private_dirty_bytes())
@@ -87,12 +91,16 @@ def weigh(bench, label, kind, request, connections):
         settle(server, 0)
         after.append(server.private_dirty_bytes())
     bench.stop(server)
-    each = (max(held) - none) / connections
-    cycles = " ".join(mib(high) for high in held)
-    left = " ".join(mib(low) for low in after)
-    print(f"{label:22}{each:9.0f}{mib(none):>11}   {cycles:26}{left}",
-          flush=True)
-    return each, none
+    return {"label": label, "server": kind, "connections": connections,
+            "bytes_each": (max(held) - none) / connections,
+            "start_bytes": none, "held_bytes": held, "after_bytes": after}
+
+
+def print_weight(weight):
+    cycles = " ".join(mib(high) for high in weight["held_bytes"])
+    left = " ".join(mib(low) for low in weight["after_bytes"])
+    print(f"{weight['label']:22}{weight['bytes_each']:9.0f}"
+          f"{mib(weight['start_bytes']):>11}   {cycles:26}{left}", flush=True)
 
 
 def peak(bench, options):
@@ -133,9 +141,9 @@ def parse_options():
     parser.add_argument("--peak", type=int, default=200000, metavar="N",
                         help="connections after which hcsd is to be as it "
                         "was (200000; 0: leave it out)")
-    parser.add_argument(
-        "--go", metavar="FOLDER",
-        help="a Go server to compare with: its sources, for Debian's fasthttp")
+    servers.add_peer_options(parser)
+    parser.add_argument("--json", metavar="FILE",
+                        help="write what was weighed there, too")
     return parser.parse_args()
 
 
@@ -153,36 +161,36 @@ def main():
     connections = most_connections(options.connections)
     with servers.Bench(options) as bench:
         there = servers.check_programs(options, "load", "hcsd")
-        if servers.need_tool("nginx"):
-            there.append("nginx")
-        if options.go is not None and bench.build_go(options.go):
-            there.append("go")
+        there += bench.find_peers()
         print(f"{connections} connections, held idle after one request each, "
               f"{CYCLES} cycles; Private_Dirty")
         print(f"{'':22}{'B each':>9}{'start MiB':>11}   "
               f"{'held MiB':26}after MiB")
         found = []
-        status = 0
-        for label, kind, request in SUBJECTS:
+        failures = []
+        for subject in SUBJECTS:
+            label, kind, _ = subject
             if kind in there:
                 try:
-                    each, none = weigh(bench, label, kind, request,
-                                       connections)
-                    found.append((kind, each, none))
+                    found.append(weigh(bench, subject, connections))
+                    print_weight(found[-1])
                 except Failed as error:
-                    say(f"{label}: {error}")
-                    status = 1
+                    failures.append(f"{label}: {error}")
+                    say(failures[-1])
         if "hcsd" in there and options.peak > 0:
             peak(bench, options)
-    ours = [row for row in found if row[0] == "hcsd"]
+    if options.json is not None:
+        with open(options.json, "w") as file:
+            json.dump({"weights": found, "failures": failures}, file, indent=1)
+    ours = [weight for weight in found if weight["server"] == "hcsd"]
     if ours:
-        each = max(row[1] for row in ours)
-        begin = max(row[2] for row in ours)
+        each = max(weight["bytes_each"] for weight in ours)
+        begin = max(weight["start_bytes"] for weight in ours)
         print_bar(f"idle connection <= {IDLE_BYTES_MOST} B", f"{each:.0f} B",
                   each <= IDLE_BYTES_MOST)
         print_bar(f"start <= {mib(START_BYTES_MOST)} MiB", f"{mib(begin)} MiB",
                   begin <= START_BYTES_MOST)
-    return status
+    return 1 if failures else 0
 
 
 def print_bar(asked, found, met):

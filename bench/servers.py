@@ -30,7 +30,9 @@ POST_JOB = (
 )
 
 PACKAGES = {
+    "gnuplot": "gnuplot-nox",
     "go": "golang-go",
+    "haproxy": "haproxy",
     "nginx": "nginx",
     "strace": "strace",
     "valgrind": "valgrind",
@@ -65,6 +67,27 @@ http {{
     }}
 }}
 """
+# No limit on what the process may open but the kernel's, and none of the checks
+# that would have it reserve two descriptors for each connection.
+HAPROXY_CONFIG = """\
+global
+    nbthread {loops}
+    maxconn {connections}
+    ulimit-n {descriptors}
+    no strict-limits
+defaults
+    mode http
+    timeout client 600s
+    timeout http-keep-alive 600s
+    timeout http-request 600s
+frontend constant
+    bind 127.0.0.1:{port} backlog 4096
+    http-request return status 200 content-type application/json \
+string '{{"status":"ok"}}'
+"""
+# How a request may end, in the words of hcsd-load.
+OUTCOMES = ("answered", "refused", "failed", "lost")
+PEERS = ("nginx", "haproxy", "go")
 
 
 class Failed(Exception):
@@ -101,6 +124,12 @@ def add_program_options(parser):
         "--load", metavar="FILE",
         default=os.path.join(built, "bench/hcsd-load"),
         help="the counting client (build/bench/hcsd-load)")
+
+
+def add_peer_options(parser):
+    parser.add_argument(
+        "--go", metavar="FOLDER",
+        help="a Go server to compare with: its sources, for Debian's fasthttp")
 
 
 def two_cpus():
@@ -231,19 +260,20 @@ class Server:
             return json.load(page)
 
     def connections(self):
-        """Connections that the server still has to close."""
+        """Connections that the server still has to close. By their ends, since
+        the kernel shows some twice while others come and go."""
         port = f":{self.port:04X}"
-        count = 0
+        found = set()
         for path in ("/proc/net/tcp", "/proc/net/tcp6"):
             try:
                 with open(path) as file:
                     for line in file:
                         field = line.split()
                         if field[1].endswith(port) and field[3] in OPEN:
-                            count += 1
+                            found.add((field[1], field[2]))
             except OSError:
                 continue
-        return count
+        return len(found)
 
     def last_words(self):
         with open(self.log_path, errors="replace") as file:
@@ -322,7 +352,7 @@ class Bench:
 
     def start(self, kind, loops=1, cpu=None, tracer=(), environment=None,
               connections=1024, patience=READY_SECONDS):
-        """Starts a server: floor, hcsd, nginx or go. Without a number of loops
+        """Starts a server: floor, hcsd or a peer. Without a number of loops
         it has its default; with a cpu it is pinned there; a tracer is what is
         put before its command."""
         port = free_port()
@@ -354,13 +384,19 @@ class Bench:
             if loops is not None:
                 settings["GOMAXPROCS"] = str(loops)
             return [self.path("peer-go")], settings
-        config = self.path(f"nginx-{port}.conf")
+        config = self.path(f"{kind}-{port}.conf")
+        written = {"nginx": NGINX_CONFIG, "haproxy": HAPROXY_CONFIG}[kind]
         with open(config, "w") as file:
-            file.write(NGINX_CONFIG.format(
-                folder=self.folder, port=port, loops=loops or "auto",
+            file.write(written.format(
+                folder=self.folder, port=port,
+                loops=loops or ("auto" if kind == "nginx"
+                                else len(os.sched_getaffinity(0))),
                 descriptors=descriptor_limit(), connections=connections,
                 reuseport="" if loops == 1 else " reuseport"))
-        return [find_tool("nginx"), "-p", self.folder, "-c", config], {}
+        program = find_tool(kind)
+        if kind == "haproxy":
+            return [program, "-db", "-q", "-f", config], {}
+        return [program, "-p", self.folder, "-c", config], {}
 
     def await_ready(self, server, patience):
         end = time.monotonic() + patience
@@ -413,12 +449,43 @@ class Bench:
         if statuses != {"200": connections * requests}:
             raise Failed(f"{server.name}: replies by status: {statuses}")
 
+    def offer(self, server, shape, path, *arguments, cpu=None, timeout=120):
+        """What hcsd-load says of a load. What a server could not do is a
+        result; Failed when requests are not accounted for."""
+        argv = [self.options.load, shape, *arguments, "--json", "--quiet",
+                server.url(path)]
+        if cpu is not None:
+            argv = ["taskset", "-c", str(cpu), *argv]
+        output, status = self.run(argv, timeout=timeout)
+        lines = output.strip().splitlines()
+        if status not in (0, 1) or not lines or not lines[-1].startswith("{"):
+            raise Failed(f"{server.name}: {output.strip() or 'hcsd-load died'}")
+        said = json.loads(lines[-1])
+        requests = said["requests"]
+        if requests["due"] == 0 or requests["due"] != sum(
+                requests[word] for word in OUTCOMES):
+            raise Failed(f"{server.name}: not every request is accounted for: "
+                         f"{requests}")
+        return said
+
     def request_file(self, request):
         path = self.path(f"request-{hash(request) & 0xffffffff:08x}")
         if not os.path.exists(path):
             with open(path, "wb") as file:
                 file.write(request)
         return path
+
+    def find_peers(self, wanted=PEERS):
+        """Those of the servers that are here; of the others is said what they
+        lack."""
+        found = [name for name in wanted if name != "go" and name in PEERS
+                 and need_tool(name)]
+        if "go" in wanted:
+            if self.options.go is None:
+                say("no --go FOLDER, the Go cases are skipped")
+            elif self.build_go(self.options.go):
+                found.append("go")
+        return found
 
     def build_go(self, folder):
         """Builds a Go server with Debian's fasthttp. False when it cannot."""

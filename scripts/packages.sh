@@ -51,6 +51,11 @@ cross  libcmocka-dev:arm64       file    /usr/lib/aarch64-linux-gnu/pkgconfig/cm
 bench  wrk                       command wrk
 bench  apache2-utils             command ab
 bench  nginx                     command nginx
+bench  haproxy                   command haproxy
+bench  golang-go                 command go
+bench  golang-github-valyala-fasthttp-dev file /usr/share/gocode/src/github.com/valyala/fasthttp/server.go
+bench  libck-dev                 library ck
+bench  gnuplot-nox               command gnuplot
 bench  strace                    command strace
 bench  valgrind                  command valgrind
 bench  python3                   command python3
