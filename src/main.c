@@ -1,5 +1,6 @@
 #include "app/config.h"
 #include "app/server.h"
+#include "app/systemd.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -62,11 +63,15 @@ static int find_action(int count, char *const words[], enum action *action)
 static int with_config(enum action action)
 {
     struct hcs_config config;
+    unsigned inherited = 0;
     char error[1024];
     int rc = hcs_config_load(&config, environ, error, sizeof(error));
 
     if (rc == 0 && action != SERVE) {
         rc = hcs_server_check(&config, error, sizeof(error));
+    }
+    if (rc == 0 && action == SERVE) {
+        rc = hcs_inherited_read(&inherited, error, sizeof(error));
     }
     if (rc != 0) {
         fprintf(stderr, "hcsd: %s\n", error);
@@ -74,7 +79,8 @@ static int with_config(enum action action)
         return rc == -ENOMEM ? EX_OSERR : EX_CONFIG;
     }
     if (action == SERVE) {
-        rc = hcs_server_run(&config, HCS_VERSION, getenv("NOTIFY_SOCKET"));
+        rc = hcs_server_run(
+            &config, HCS_VERSION, getenv("NOTIFY_SOCKET"), inherited);
     } else if (action == PRINT) {
         hcs_config_print(&config, environ, stdout);
     } else {

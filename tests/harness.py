@@ -35,23 +35,51 @@ FEW = SLOW or BUILD == "coverage"
 PATIENCE = 30.0 * (3 if FEW else 1)
 
 
+# Descriptors are moved, and $LISTEN_PID is set, in the process that becomes the
+# daemon.
+AS_SERVICE_MANAGER = """
+import fcntl, os, sys
+fds = [int(fd) for fd in sys.argv[1].split(",")]
+end = 3 + len(fds)
+fds = [fcntl.fcntl(fd, fcntl.F_DUPFD, end) for fd in fds]
+for number, fd in enumerate(fds, 3):
+    os.dup2(fd, number)
+os.closerange(end, 1 << 20)
+os.environ.setdefault("LISTEN_PID", str(os.getpid()))
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def as_service_manager(command, sockets):
+    return [sys.executable, "-c", AS_SERVICE_MANAGER,
+            ",".join(str(sock.fileno()) for sock in sockets), *command]
+
+
 class Daemon:
     """One hcsd. Settings are keyword arguments: Daemon(QUEUE_SIZE=3).
 
     max_fds: the limit on open files that it starts with, soft and hard. program:
-    another one than $HCSD."""
+    another one than $HCSD. inherit: sockets that it gets as descriptors 3, 4,
+    ..., as a service manager hands them over (sd_listen_fds(3)); env may say
+    more, or something else."""
 
-    def __init__(self, args=(), env=None, max_fds=None, program=HCSD, **settings):
+    def __init__(self, args=(), env=None, max_fds=None, program=HCSD, inherit=(), **settings):
         self.settings = {"PORT": "0", "ADDRESS": "127.0.0.1", "LOG_FORMAT": "json"}
         self.settings.update({name: str(value) for name, value in settings.items()})
         environment = {k: v for k, v in os.environ.items() if k not in SETTING_NAMES}
         if "PRIVATE_FD_TABLES" in os.environ:
             environment["PRIVATE_FD_TABLES"] = os.environ["PRIVATE_FD_TABLES"]
         environment.update(self.settings)
+        if inherit:
+            environment["LISTEN_FDS"] = str(len(inherit))
         environment.update(env or {})
         self.log = tempfile.TemporaryFile(mode="w+")
+        command = [program, *args]
+        if inherit:
+            command = as_service_manager(command, inherit)
         self.process = subprocess.Popen(
-            [program, *args], env=environment, stdin=subprocess.DEVNULL, stderr=self.log,
+            command, env=environment, stdin=subprocess.DEVNULL, stderr=self.log,
+            pass_fds=[sock.fileno() for sock in inherit],
             preexec_fn=max_fds and (lambda: resource.setrlimit(
                 resource.RLIMIT_NOFILE, (max_fds, max_fds))))
         self.pid = self.process.pid

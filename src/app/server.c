@@ -53,7 +53,10 @@ struct server {
     struct hcs_log *log;
     struct hcs_notify notify;
     struct hcs_address address;
-    int *listeners; /* main's copies; -1 when closed */
+    unsigned inherited; /* listeners, from descriptor 3 on; 0: opens its own */
+    enum hcs_shard_door door;
+    int *listeners; /* main's copies, loop by loop; -1 when closed */
+    unsigned listener_count;
     struct hcs_shard **shards;
     pthread_t *threads;
     unsigned threads_started;
@@ -192,6 +195,8 @@ static int highest_fd(const struct server *server)
         if (server->shards[i]->mailbox.fd > highest) {
             highest = server->shards[i]->mailbox.fd;
         }
+    }
+    for (unsigned i = 0; i < server->listener_count; i++) {
         if (server->listeners[i] > highest) {
             highest = server->listeners[i];
         }
@@ -203,7 +208,7 @@ static int enter_private_table(
     const struct server *server, const struct hcs_shard *shard)
 {
     unsigned loops = server->service.shard_count;
-    int keep[4 + loops];
+    int keep[3 + shard->entrance_count + loops];
     size_t count = 0;
 
     keep[count++] = hcs_log_fd(server->log);
@@ -211,7 +216,9 @@ static int enter_private_table(
     if (server->statm >= 0) {
         keep[count++] = server->statm;
     }
-    keep[count++] = shard->listener;
+    for (unsigned i = 0; i < shard->entrance_count; i++) {
+        keep[count++] = shard->entrances[i].fd;
+    }
     /* Every doorbell: who finds another loop's dead entry in the queue rings
      * there, and under its number must not stand a client. */
     for (unsigned i = 0; i < loops; i++) {
@@ -228,6 +235,21 @@ static void rule_out_cancellation(void)
 {
     (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
     (void)pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, NULL);
+}
+
+static unsigned listeners_each(const struct server *server)
+{
+    return server->listener_count / server->service.shard_count;
+}
+
+static void forget_listeners(
+    struct server *server, const struct hcs_shard *shard)
+{
+    unsigned each = listeners_each(server);
+
+    for (unsigned i = 0; i < each; i++) {
+        server->listeners[shard->index * each + i] = -1;
+    }
 }
 
 static void *loop_main(void *argument)
@@ -267,8 +289,8 @@ static void *loop_main(void *argument)
         }
         hcs_shard_run(start.shard);
         if (!server->config->private_fd_tables || table_error != 0) {
-            /* It was main's too. Main looks after it has joined us. */
-            server->listeners[start.shard->index] = -1;
+            /* They were main's too. Main looks after it has joined us. */
+            forget_listeners(server, start.shard);
         }
     }
     (void)eventfd_write(server->loops_ended, 1);
@@ -484,10 +506,27 @@ static void close_listeners(struct server *server)
     if (server->go && !server->service.private_tables) {
         return;
     }
-    for (unsigned i = 0; i < server->service.shard_count; i++) {
+    for (unsigned i = 0; i < server->listener_count; i++) {
         if (server->listeners[i] >= 0) {
             close(server->listeners[i]);
             server->listeners[i] = -1;
+        }
+    }
+}
+
+/* Of our own listeners. Who handed others over to us goes on with them: what
+ * comes from now on waits there for our successor. */
+static void drop_new_connections(struct server *server)
+{
+    if (server->door != HCS_DOOR_OWN) {
+        return;
+    }
+    for (unsigned i = 0; i < server->listener_count; i++) {
+        int rc = hcs_listener_drop_new(server->listeners[i]);
+
+        if (rc != 0) {
+            hcs_log_print(server->log, HCS_LOG_WARN,
+                "connections that arrive now may be reset: %s", strerror(-rc));
         }
     }
 }
@@ -496,14 +535,7 @@ static void start_draining(struct server *server, uint64_t now_ms)
 {
     server->phase = DRAINING;
     server->phase_end_ms = now_ms + server->config->shutdown_timeout_ms;
-    for (unsigned i = 0; i < server->service.shard_count; i++) {
-        int rc = hcs_listener_drop_new(server->listeners[i]);
-
-        if (rc != 0) {
-            hcs_log_print(server->log, HCS_LOG_WARN,
-                "connections that arrive now may be reset: %s", strerror(-rc));
-        }
-    }
+    drop_new_connections(server);
     /* First main's copies, so that each loop's own is the last, closed right
      * after it found nothing more to accept. */
     close_listeners(server);
@@ -678,7 +710,7 @@ static int open_descriptors(struct server *server)
     return 0;
 }
 
-static int open_listeners(struct server *server)
+static int open_own_listeners(struct server *server)
 {
     const struct hcs_config *config = server->config;
     unsigned loops = server->service.shard_count;
@@ -713,11 +745,126 @@ static int open_listeners(struct server *server)
     return 0;
 }
 
+/* --- Listeners of a service manager. */
+
+/* NULL: not for what it is. */
+static const char *why_unfit(int rc)
+{
+    switch (rc) {
+    case -ENOTSOCK:
+        return "is not a socket";
+    case -EAFNOSUPPORT:
+        return "is neither IPv4 nor IPv6";
+    case -EPROTOTYPE:
+        return "is not TCP";
+    case -EINVAL:
+        return "does not listen";
+    default:
+        return NULL;
+    }
+}
+
+static int refuse_inherited(const struct server *server, int fd, int rc)
+{
+    const char *why = why_unfit(rc);
+
+    if (why == NULL) {
+        return fail(EX_OSERR, "LISTEN_FDS=%u: descriptor %d: %s",
+            server->inherited, fd, strerror(-rc));
+    }
+    return fail(EX_CONFIG,
+        "LISTEN_FDS=%u: descriptor %d %s; allowed: TCP sockets that listen, "
+        "IPv4 or IPv6 (ListenStream=, Accept=no)",
+        server->inherited, fd, why);
+}
+
+/* alike: all have one address. */
+static int adopt_all(struct server *server, bool *alike)
+{
+    *alike = true;
+    for (unsigned i = 0; i < server->inherited; i++) {
+        int fd = server->listeners[i];
+        struct hcs_address address;
+        char text[HCS_LISTENER_TEXT];
+        int rc = hcs_listener_adopt(fd, &address);
+
+        if (rc != 0) {
+            return refuse_inherited(server, fd, rc);
+        }
+        if (i == 0) {
+            server->address = address;
+        }
+        *alike = *alike && hcs_address_equal(&address, &server->address);
+        hcs_address_text(&address, text);
+        hcs_log_write(server->log, HCS_LOG_INFO, "inherited",
+            (struct hcs_log_field[]){
+                {.name = "listener", .text = text},
+                {.name = "fd", .number = (uint64_t)fd},
+            },
+            2);
+    }
+    return 0;
+}
+
+/* Each loop its own copies, as it has its own listeners otherwise: so it can
+ * close them without asking, in a table of its own or in that of all. */
+static int share_listeners(struct server *server)
+{
+    unsigned each = server->inherited;
+    unsigned count = each * server->service.shard_count;
+    int *more = realloc(server->listeners, count * sizeof(*more));
+
+    if (more == NULL) {
+        return fail(EX_OSERR, "out of memory");
+    }
+    server->listeners = more;
+    while (server->listener_count < count) {
+        int fd = fcntl(more[server->listener_count % each], F_DUPFD_CLOEXEC, 0);
+
+        if (fd < 0) {
+            return fail(EX_OSERR,
+                "LISTEN_FDS=%u: cannot make a copy for each of %u loops: %s",
+                each, server->service.shard_count, strerror(errno));
+        }
+        more[server->listener_count++] = fd;
+    }
+    return 0;
+}
+
+/* Where all have one address (SO_REUSEPORT), the kernel spreads connections
+ * over them, so each loop has its own, if there are as many for each. Else all
+ * loops wait at all of them: there may be much to do at one and little at
+ * another, and every loop has to have its share of that. */
+static int adopt_listeners(struct server *server)
+{
+    unsigned loops = server->service.shard_count;
+    bool alike;
+    int rc = adopt_all(server, &alike);
+
+    if (rc != 0) {
+        return rc;
+    }
+    if (loops == 1 || (alike && server->inherited % loops == 0)) {
+        server->door = HCS_DOOR_HANDED;
+        return 0;
+    }
+    server->door = HCS_DOOR_SHARED;
+    return share_listeners(server);
+}
+
+static int open_listeners(struct server *server)
+{
+    return server->inherited > 0 ? adopt_listeners(server)
+                                 : open_own_listeners(server);
+}
+
 static int make_shards(struct server *server)
 {
+    unsigned each = listeners_each(server);
+
     for (unsigned i = 0; i < server->service.shard_count; i++) {
-        server->shards[i] =
-            hcs_shard_create(&server->service, i, server->listeners[i]);
+        server->shards[i] = hcs_shard_create(&server->service, i,
+            &server->listeners[i * each], each, server->door);
         if (server->shards[i] == NULL) {
             return fail(EX_OSERR, "no memory or descriptor for loop %u", i);
         }
@@ -757,6 +904,7 @@ static void say_ready(struct server *server)
     struct hcs_log_field fields[] = {
         {.name = "version", .text = server->service.version},
         {.name = "address", .text = address},
+        {.name = "inherited", .number = server->inherited},
         {.name = "loops", .number = config->loops},
         {.name = "workers", .number = config->workers},
         {.name = "queue_size", .number = config->queue_size},
@@ -779,13 +927,13 @@ static void say_ready(struct server *server)
 static unsigned count_main_fds(const struct server *server)
 {
     /* standard ones, signalfd, eventfd, statm, the log's pipe, its eventfd,
-     * the notify socket, and for each loop a listener and a doorbell when the
-     * table is main's own; shared ones count with the loops. */
+     * the notify socket, and for each loop its listeners and a doorbell when
+     * the table is main's own; shared ones count with the loops. */
     unsigned own = 3 + 3 + 3 + (server->notify.fd >= 0 ? 1 : 0);
     unsigned loops =
         server->service.private_tables ? server->service.shard_count : 0;
 
-    own += 2 * loops;
+    own += loops + loops * listeners_each(server);
     /* Without statm, neither we nor the private tables, which are counted with
      * it, have one. */
     return server->statm >= 0 ? own : own - 1 - loops;
@@ -935,10 +1083,11 @@ static uint64_t kept_back_bytes(uint64_t budget_bytes)
 }
 
 int hcs_server_run(const struct hcs_config *config, const char *version,
-    const char *notify_socket)
+    const char *notify_socket, unsigned inherited)
 {
     struct server server = {
         .config = config,
+        .inherited = inherited,
         .notify.fd = -1,
         .signals = -1,
         .loops_ended = -1,
@@ -965,7 +1114,9 @@ int hcs_server_run(const struct hcs_config *config, const char *version,
     server.service.started_ns = hcs_clock_ns();
     server.service.started_at = (double)hcs_clock_realtime_ms() / 1e3;
     atomic_store(&server.service.pulse.threads, 2 + loops + config->workers);
-    server.listeners = malloc(loops * sizeof(*server.listeners));
+    server.listener_count = inherited > 0 ? inherited : loops;
+    server.listeners =
+        malloc(server.listener_count * sizeof(*server.listeners));
     server.shards = calloc(loops, sizeof(struct hcs_shard *));
     server.threads = calloc(loops, sizeof(*server.threads));
     if (server.listeners == NULL || server.shards == NULL ||
@@ -973,7 +1124,9 @@ int hcs_server_run(const struct hcs_config *config, const char *version,
         fini(&server);
         return fail(EX_OSERR, "out of memory");
     }
-    memset(server.listeners, -1, loops * sizeof(*server.listeners));
+    for (unsigned i = 0; i < server.listener_count; i++) {
+        server.listeners[i] = inherited > 0 ? HCS_INHERITED_FIRST + (int)i : -1;
+    }
     rc = begin(&server, notify_socket);
     if (rc == 0) {
         tick(&server);

@@ -19,8 +19,9 @@ int hcs_server_check(
 
 /* Serves until SIGTERM or SIGINT; gives the exit status. What goes wrong at the
  * start is said in one line on standard error. notify_socket: $NOTIFY_SOCKET,
- * or NULL. */
+ * or NULL. inherited: so many listeners of a service manager are taken, from
+ * HCS_INHERITED_FIRST on, instead of PORT and ADDRESS. */
 int hcs_server_run(const struct hcs_config *config, const char *version,
-    const char *notify_socket);
+    const char *notify_socket, unsigned inherited);
 
 #endif

@@ -1,10 +1,12 @@
 #include "app/systemd.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -155,4 +157,135 @@ void hcs_notify_extend_timeout(struct hcs_notify *notify, uint64_t usec)
     (void)snprintf(
         message, sizeof message, "EXTEND_TIMEOUT_USEC=%" PRIu64, usec);
     send_message(notify, message, 0);
+}
+
+/* --- Socket activation. */
+
+enum { MANY = 1000000000 }; /* more than any process id or descriptor */
+
+/* A whole number, without a sign; -1 when it is none. */
+static long read_number(const char *text)
+{
+    long number = 0;
+
+    for (const char *c = text; *c != '\0'; c++) {
+        if (*c < '0' || *c > '9') {
+            return -1;
+        }
+        number = number < MANY ? number * 10 + (*c - '0') : number;
+    }
+    return number;
+}
+
+/* Empty is as good as not set. */
+static const char *variable(const char *name)
+{
+    const char *value = getenv(name);
+
+    return value != NULL && value[0] != '\0' ? value : NULL;
+}
+
+static bool is_name(const char *name, size_t length, const char *wanted)
+{
+    return length == strlen(wanted) && memcmp(name, wanted, length) == 0;
+}
+
+/* The names that systemd gives to what nobody has named: of the unit, and of
+ * who does not know it; "connection" is what no listener is, which will show.
+ * systemd.socket(5), FileDescriptorName=; sd_listen_fds(3). */
+static bool is_nobodys_choice(const char *name, size_t length)
+{
+    static const char suffix[] = ".socket";
+    size_t end = sizeof(suffix) - 1;
+
+    return length == 0 || is_name(name, length, "unknown") ||
+           is_name(name, length, "connection") ||
+           (length > end && memcmp(name + length - end, suffix, end) == 0);
+}
+
+static int read_names(
+    const char *names, unsigned count, char *error, size_t error_size)
+{
+    unsigned seen = 0;
+    const char *name = names;
+
+    for (bool more = true; more; seen++) {
+        size_t length = strcspn(name, ":");
+
+        if (is_name(name, length, "admin")) {
+            (void)snprintf(error, error_size,
+                "LISTEN_FDNAMES=%s: admin is not served yet; allowed: http",
+                names);
+            return -EINVAL;
+        }
+        if (!is_name(name, length, "http") &&
+            !is_nobodys_choice(name, length)) {
+            (void)snprintf(error, error_size,
+                "LISTEN_FDNAMES=%s: %.*s is not known; allowed: http", names,
+                (int)length, name);
+            return -EINVAL;
+        }
+        more = name[length] == ':';
+        name += length + (more ? 1 : 0);
+    }
+    if (seen != count) {
+        (void)snprintf(error, error_size,
+            "LISTEN_FDNAMES=%s: a list of %u; allowed: as many as LISTEN_FDS, "
+            "%u",
+            names, seen, count);
+        return -EINVAL;
+    }
+    return 0;
+}
+
+static int read_inherited(unsigned *count, char *error, size_t error_size)
+{
+    const char *pid = variable("LISTEN_PID");
+    const char *fds = variable("LISTEN_FDS");
+    const char *names = variable("LISTEN_FDNAMES");
+    long number = pid != NULL ? read_number(pid) : 0;
+
+    *count = 0;
+    if (number < 0) {
+        (void)snprintf(error, error_size,
+            "LISTEN_PID=%s: not a number; allowed: a process id", pid);
+        return -EINVAL;
+    }
+    if (fds == NULL || number != getpid()) {
+        return 0; /* for somebody else, who passed its environment on */
+    }
+    number = read_number(fds);
+    if (number < 1 || number > HCS_INHERITED_MAX) {
+        (void)snprintf(error, error_size, "LISTEN_FDS=%s: %s; allowed: 1 to %d",
+            fds, number < 0 ? "not a number" : "out of range",
+            HCS_INHERITED_MAX);
+        return -EINVAL;
+    }
+    for (int i = 0; i < number; i++) {
+        /* Also a look whether they are there, while no number can have been
+         * taken for something of ours. */
+        if (fcntl(HCS_INHERITED_FIRST + i, F_SETFD, FD_CLOEXEC) != 0) {
+            (void)snprintf(error, error_size,
+                "LISTEN_FDS=%s: descriptor %d: %s", fds,
+                HCS_INHERITED_FIRST + i, strerror(errno));
+            return -EINVAL;
+        }
+    }
+    if (names != NULL &&
+        read_names(names, (unsigned)number, error, error_size) != 0) {
+        return -EINVAL;
+    }
+    *count = (unsigned)number;
+    return 0;
+}
+
+int hcs_inherited_read(unsigned *count, char *error, size_t error_size)
+{
+    int rc = read_inherited(count, error, error_size);
+
+    (void)unsetenv("LISTEN_PID");
+    (void)unsetenv("LISTEN_PIDFDID"); /* the same, said more surely */
+    (void)unsetenv("LISTEN_FDS");
+    (void)unsetenv("LISTEN_FDNAMES");
+    return rc;
 }

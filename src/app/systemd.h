@@ -1,17 +1,19 @@
 /*
- * systemd - readiness notification (sd_notify(3)), without libsystemd.
+ * systemd - readiness notification (sd_notify(3)) and socket activation
+ * (sd_listen_fds(3)), without libsystemd.
  *
  * Owns:    its datagram socket.
  * Threads: main only.
  * Waits:   ready and stopping, which may not get lost, up to a second when the
  *          listener's queue is full; the others never.
  *
- * Without $NOTIFY_SOCKET every call does nothing.
+ * Without $NOTIFY_SOCKET every call of notify does nothing.
  */
 #ifndef HCS_APP_SYSTEMD_H
 #define HCS_APP_SYSTEMD_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct hcs_notify {
@@ -29,5 +31,18 @@ void hcs_notify_ready(struct hcs_notify *notify, const char *status);
 void hcs_notify_status(struct hcs_notify *notify, const char *status);
 void hcs_notify_stopping(struct hcs_notify *notify, const char *status);
 void hcs_notify_extend_timeout(struct hcs_notify *notify, uint64_t usec);
+
+enum {
+    HCS_INHERITED_FIRST = 3, /* SD_LISTEN_FDS_START */
+    HCS_INHERITED_MAX = 1024,
+};
+
+/* How many listeners for HTTP a service manager hands over to this process, by
+ * $LISTEN_PID, $LISTEN_FDS and $LISTEN_FDNAMES; 0: none. They are descriptors
+ * HCS_INHERITED_FIRST and following, now close-on-exec; hcs_listener_adopt says
+ * whether they can be used. Takes the variables out of the environment, so that
+ * no child believes that they are meant for it. Before anything else is opened,
+ * and by one thread. 0, or -EINVAL with one line in error. */
+int hcs_inherited_read(unsigned *count, char *error, size_t error_size);
 
 #endif

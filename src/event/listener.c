@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -79,6 +80,19 @@ static int turn_on(int fd, int level, int option, int value)
     return setsockopt(fd, level, option, &value, sizeof(value));
 }
 
+/* What accepted sockets inherit. 0, or -1 and errno. */
+static int set_inherited_options(int fd)
+{
+    if (turn_on(fd, IPPROTO_TCP, TCP_NODELAY, 1) != 0) {
+        return -1;
+    }
+    /* Else the kernel takes megabytes for each client that does not read
+     * (tcp_wmem), beyond every setting; what it does not take stays with us,
+     * within MEMORY_BUDGET. Without it all works. */
+    (void)turn_on(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_MAX);
+    return 0;
+}
+
 /* first: bind as the only one, then let siblings join. */
 static int open_one(int *out, const struct hcs_address *address, bool first)
 {
@@ -88,7 +102,7 @@ static int open_one(int *out, const struct hcs_address *address, bool first)
         socket(at->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
     if (fd < 0 || turn_on(fd, SOL_SOCKET, SO_REUSEADDR, 1) != 0 ||
-        turn_on(fd, IPPROTO_TCP, TCP_NODELAY, 1) != 0 ||
+        set_inherited_options(fd) != 0 ||
         (at->sa_family == AF_INET6 && /* mapped v4 only where v6 means all */
             turn_on(fd, IPPROTO_IPV6, IPV6_V6ONLY,
                 !IN6_IS_ADDR_UNSPECIFIED(
@@ -100,10 +114,6 @@ static int open_one(int *out, const struct hcs_address *address, bool first)
         rc = -errno;
         goto out;
     }
-    /* Accepted sockets inherit it. Else the kernel takes megabytes for each
-     * client that does not read (tcp_wmem), beyond every setting; what it does
-     * not take stays with us, within MEMORY_BUDGET. Without it all works. */
-    (void)turn_on(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_MAX);
     *out = fd;
     fd = -1; /* given to the caller */
 out:
@@ -146,6 +156,54 @@ out:
         fds[opened] = -1; /* the caller closes what it finds there */
     }
     return rc;
+}
+
+static int ask(int fd, int option, int *value)
+{
+    socklen_t length = sizeof(*value);
+
+    return getsockopt(fd, SOL_SOCKET, option, value, &length) == 0 ? 0 : -errno;
+}
+
+int hcs_listener_adopt(int fd, struct hcs_address *address)
+{
+    int type;
+    int family;
+    int protocol;
+    int listens;
+    int flags;
+    int rc = ask(fd, SO_TYPE, &type);
+
+    if (rc != 0 || (rc = ask(fd, SO_DOMAIN, &family)) != 0 ||
+        (rc = ask(fd, SO_PROTOCOL, &protocol)) != 0 ||
+        (rc = ask(fd, SO_ACCEPTCONN, &listens)) != 0) {
+        return rc;
+    }
+    if (family != AF_INET && family != AF_INET6) {
+        return -EAFNOSUPPORT;
+    }
+    if (type != SOCK_STREAM || protocol != IPPROTO_TCP) {
+        return -EPROTOTYPE;
+    }
+    if (listens == 0) {
+        return -EINVAL;
+    }
+    flags = fcntl(fd, F_GETFL, 0);
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0 ||
+        set_inherited_options(fd) != 0) {
+        return -errno;
+    }
+    address->length = sizeof(address->at);
+    return getsockname(fd, (struct sockaddr *)&address->at, &address->length) ==
+                   0
+               ? 0
+               : -errno;
+}
+
+bool hcs_address_equal(const struct hcs_address *a, const struct hcs_address *b)
+{
+    /* What getsockname gives is whole: nothing in it is left to chance. */
+    return a->length == b->length && memcmp(&a->at, &b->at, a->length) == 0;
 }
 
 int hcs_listener_drop_new(int fd)

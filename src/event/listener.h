@@ -29,12 +29,21 @@ int hcs_address_make(
 void hcs_address_text(
     const struct hcs_address *address, char out[HCS_LISTENER_TEXT]);
 
+bool hcs_address_equal(
+    const struct hcs_address *a, const struct hcs_address *b);
+
 /* Opens count listeners on one address, one for each loop, all
  * SO_REUSEPORT, TCP_NODELAY (accepted sockets inherit it). The first is bound
  * without SO_REUSEPORT, so that a second daemon on the same port fails with
  * -EADDRINUSE instead of taking half of the connections. *address gets the port
  * that was picked for port 0. 0, or -errno with none left open. */
 int hcs_listener_open(struct hcs_address *address, int *fds, size_t count);
+
+/* Makes ready a listener that somebody else opened, as hcs_listener_open does
+ * its own: non-blocking, and the options that accepted sockets inherit. Gives
+ * its address. 0; -ENOTSOCK, -EAFNOSUPPORT (neither v4 nor v6), -EPROTOTYPE
+ * (not TCP), -EINVAL (it does not listen), or another -errno. */
+int hcs_listener_adopt(int fd, struct hcs_address *address);
 
 /* From now on the kernel drops new connection attempts at this listener, and
  * completes those that have begun: before a listener is closed, since closing

@@ -182,7 +182,7 @@ void hcs_conn_close(struct hcs_conn *c, enum hcs_reason reason)
     hcs_conn_enter(c, HCS_CONN_CLOSED);
     if (!c->shed) {
         hcs_counter_add(&shard->counts.closed[reason], 1);
-        shard->connections--;
+        hcs_counter_add(&shard->counts.connections, UINT64_MAX);
         atomic_fetch_sub_explicit(
             &shard->service->connections, 1, memory_order_relaxed);
     }
@@ -830,7 +830,7 @@ void hcs_conn_open(struct hcs_shard *shard, int fd)
         return;
     }
     hcs_counter_add(&shard->counts.accepted, 1);
-    shard->connections++;
+    hcs_counter_add(&shard->counts.connections, 1);
     settle(c);
 }
 

@@ -1,6 +1,7 @@
 #include "http/shard.h"
 
 #include "event/listener.h"
+#include "http/balance.h"
 #include "http/conn.h"
 #include "http/request.h"
 
@@ -30,6 +31,13 @@ static void close_fd(struct hcs_shard *shard, int *fd)
     close(*fd);
     *fd = -1;
     hcs_counter_add(&shard->counts.own_fds, UINT64_MAX);
+}
+
+static void revisit_all(struct hcs_shard *shard)
+{
+    for (unsigned i = 0; i < shard->entrance_count; i++) {
+        hcs_loop_revisit(&shard->loop, &shard->entrances[i].watch);
+    }
 }
 
 static void make_spare(struct hcs_shard *shard)
@@ -63,8 +71,14 @@ void hcs_shard_close_lent(struct hcs_shard *shard, int fd)
 void hcs_shard_descriptor_freed(struct hcs_shard *shard)
 {
     make_spare(shard); /* if one was lost */
-    if (shard->accept_stalled && shard->listener >= 0) {
-        hcs_loop_revisit(&shard->loop, &shard->listening);
+    if (!shard->is_open) {
+        return;
+    }
+    if (shard->accept_stalled) {
+        revisit_all(shard);
+    } else if (hcs_shard_rests(shard) && hcs_balance_is_light(shard)) {
+        /* Not from here: who closes may stand in the middle of accepting. */
+        hcs_loop_revisit(&shard->loop, &shard->entrances[0].watch);
     }
 }
 
@@ -84,18 +98,19 @@ static void unlock_table(struct hcs_shard *shard)
     }
 }
 
-static int accept_locked(struct hcs_shard *shard)
+static int accept_locked(const struct hcs_entrance *entrance)
 {
-    return accept4(shard->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    return accept4(entrance->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 }
 
 /* A descriptor, or -errno. */
-static int accept_one(struct hcs_shard *shard)
+static int accept_one(const struct hcs_entrance *entrance)
 {
+    struct hcs_shard *shard = entrance->shard;
     int fd;
 
     lock_table(shard);
-    fd = accept_locked(shard);
+    fd = accept_locked(entrance);
     fd = fd < 0 ? -errno : fd;
     unlock_table(shard);
     return fd;
@@ -104,8 +119,9 @@ static int accept_one(struct hcs_shard *shard)
 /* Out of descriptors: gives one of the spares for a connection that is refused,
  * or takes it back from the one that was refused first. 0 to go on accepting,
  * or errno. */
-static int shed_one(struct hcs_shard *shard)
+static int shed_one(const struct hcs_entrance *entrance)
 {
+    struct hcs_shard *shard = entrance->shard;
     int fd;
 
     if (shard->spare_count == 0) {
@@ -116,7 +132,7 @@ static int shed_one(struct hcs_shard *shard)
     }
     lock_table(shard);
     close_fd(shard, &shard->spares[--shard->spare_count]);
-    fd = accept_locked(shard);
+    fd = accept_locked(entrance);
     if (fd < 0) {
         fd = -errno;
         make_spare(shard);
@@ -139,18 +155,81 @@ static void stall(struct hcs_shard *shard)
         shard->loop.now_ms + ACCEPT_RETRY_MS);
 }
 
-/* Accepts a batch; how many were taken. */
-static unsigned accept_batch(struct hcs_shard *shard)
+/* Has the loop wait at its listeners. 0, or -errno: not at all of them. */
+static int wait_at_all(struct hcs_shard *shard)
 {
+    uint32_t events = EPOLLIN | (shard->shares ? (uint32_t)EPOLLEXCLUSIVE : 0);
+
+    for (unsigned i = 0; i < shard->entrance_count; i++) {
+        struct hcs_entrance *entrance = &shard->entrances[i];
+        int rc = 0;
+
+        if (!entrance->watched) {
+            rc = hcs_loop_add(
+                &shard->loop, entrance->fd, &entrance->watch, events);
+        }
+        if (rc != 0) {
+            return rc;
+        }
+        entrance->watched = true;
+    }
+    return 0;
+}
+
+/* No event of theirs reaches the loop any more. */
+static void wait_at_none(struct hcs_shard *shard)
+{
+    for (unsigned i = 0; i < shard->entrance_count; i++) {
+        struct hcs_entrance *entrance = &shard->entrances[i];
+
+        hcs_loop_forget(&shard->loop, &entrance->watch);
+        if (entrance->watched) {
+            (void)hcs_loop_remove(&shard->loop, entrance->fd);
+            entrance->watched = false;
+        }
+    }
+}
+
+bool hcs_shard_rests(const struct hcs_shard *shard)
+{
+    /* Relaxed: to others it is a hint, for whom to ask. */
+    return atomic_load_explicit(&shard->rests, memory_order_relaxed);
+}
+
+static void set_resting(struct hcs_shard *shard, bool rests)
+{
+    atomic_store_explicit(&shard->rests, rests, memory_order_relaxed);
+}
+
+/* Leaves the listeners to the others. First it stops to wait there: what comes
+ * afterwards wakes another one, and what came before, perhaps with this loop as
+ * the only one to be told, is there when the one that is asked looks. */
+static void rest(struct hcs_shard *shard)
+{
+    wait_at_none(shard);
+    set_resting(shard, true);
+    hcs_balance_hand_over(shard);
+}
+
+/* In a drain each takes what there is, until it closes its own. */
+static bool may_rest(const struct hcs_shard *shard)
+{
+    return !hcs_shard_rests(shard) && shard->obeyed == HCS_COMMAND_RUN &&
+           hcs_balance_is_heavy(shard);
+}
+
+/* Accepts a batch; how many were taken. */
+static unsigned accept_batch(struct hcs_entrance *entrance)
+{
+    struct hcs_shard *shard = entrance->shard;
     unsigned taken = 0;
 
-    shard->accept_stalled = false;
     for (int i = 0; i < ACCEPT_BATCH; i++) {
-        int fd = accept_one(shard);
+        int fd = accept_one(entrance);
         int error = fd < 0 ? -fd : 0;
 
         if (error == EMFILE || error == ENFILE) {
-            error = shed_one(shard);
+            error = shed_one(entrance);
         } else if (fd >= 0) {
             hcs_conn_open(shard, fd);
         }
@@ -177,59 +256,129 @@ static unsigned accept_batch(struct hcs_shard *shard)
             stall(shard);
             return taken;
         }
+        /* Whoever hands over has taken one, so that loops do not pass on for
+         * ever what none of them takes. */
+        if (shard->shares && error == 0 && may_rest(shard)) {
+            rest(shard);
+            return taken;
+        }
     }
-    hcs_loop_revisit(&shard->loop, &shard->listening);
+    hcs_loop_revisit(&shard->loop, &entrance->watch);
     return taken;
 }
 
-static void arm_quiet(struct hcs_shard *shard)
+/* Waits at all listeners, first, and then looks what is there: what comes in
+ * between is an event. How many were taken. */
+static unsigned attend(struct hcs_shard *shard)
 {
-    hcs_wheel_arm(shard->loop.wheel, &shard->accept_timer,
-        shard->loop.now_ms + DRAIN_QUIET_MS);
+    unsigned taken = 0;
+
+    shard->accept_stalled = false;
+    if (hcs_shard_rests(shard)) {
+        if (wait_at_all(shard) == 0) {
+            set_resting(shard, false);
+        } else {
+            stall(shard); /* no memory; what is there is taken none the less */
+        }
+    }
+    for (unsigned i = 0; i < shard->entrance_count; i++) {
+        taken += accept_batch(&shard->entrances[i]);
+        if (hcs_shard_rests(shard) && !shard->accept_stalled) {
+            break; /* the rest was handed over */
+        }
+    }
+    return taken;
 }
 
-static void on_listening(struct hcs_watch *watch, uint32_t seen)
+/* Until it was quiet for a while, and no longer than there is time: others
+ * connect for ever at a listener that goes on without us. */
+static void arm_quiet(struct hcs_shard *shard)
 {
-    struct hcs_shard *shard =
-        (struct hcs_shard *)(void *)((char *)watch -
-                                     offsetof(struct hcs_shard, listening));
+    uint64_t quiet_ms = shard->loop.now_ms + DRAIN_QUIET_MS;
 
-    (void)seen;
-    if (accept_batch(shard) > 0 && shard->obeyed == HCS_COMMAND_DRAIN) {
+    hcs_wheel_arm(shard->loop.wheel, &shard->accept_timer,
+        quiet_ms < shard->accept_until_ms ? quiet_ms : shard->accept_until_ms);
+}
+
+static void took(struct hcs_shard *shard, unsigned taken)
+{
+    if (taken > 0 && shard->obeyed == HCS_COMMAND_DRAIN) {
         arm_quiet(shard);
     }
 }
 
-static void close_listener(struct hcs_shard *shard)
+static void on_listening(struct hcs_watch *watch, uint32_t seen)
 {
-    if (shard->listener < 0) {
+    struct hcs_entrance *entrance = (struct hcs_entrance *)(void *)watch;
+    struct hcs_shard *shard = entrance->shard;
+
+    (void)seen;
+    if (shard->accept_stalled) {
+        took(shard, attend(shard));
+    } else if (!hcs_shard_rests(shard)) {
+        took(shard, accept_batch(entrance));
+    } else if (hcs_balance_is_light(shard)) {
+        took(shard, attend(shard));
+    } /* else told before it rested, and somebody else was asked */
+}
+
+/* By another loop, whatever this one has. */
+static void come_when_asked(struct hcs_shard *shard)
+{
+    if (shard->is_open) {
+        took(shard, attend(shard));
+    }
+}
+
+static void close_listeners(struct hcs_shard *shard)
+{
+    if (!shard->is_open) {
         return;
     }
-    hcs_loop_forget(&shard->loop, &shard->listening);
+    shard->is_open = false;
     hcs_wheel_remove(shard->loop.wheel, &shard->accept_timer);
     /* In a shared table main may hold no copy; in private ones it has closed
-     * its own before, so this is the last, and the port closes. */
-    (void)hcs_loop_remove(&shard->loop, shard->listener);
-    close_fd(shard, &shard->listener);
+     * its own before, so this is the last, and the port closes. A service
+     * manager's has copies elsewhere. */
+    wait_at_none(shard);
+    for (unsigned i = 0; i < shard->entrance_count; i++) {
+        close_fd(shard, &shard->entrances[i].fd);
+    }
+}
+
+/* Completed connections that wait to be accepted. */
+static bool somebody_waits(const struct hcs_shard *shard)
+{
+    for (unsigned i = 0; i < shard->entrance_count; i++) {
+        if (hcs_listener_waiting(shard->entrances[i].fd) > 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* The time to try again has come, or it was quiet for a while. */
 static void accept_expired(struct hcs_shard *shard)
 {
-    unsigned taken = accept_batch(shard);
+    unsigned taken = attend(shard);
     bool in_time = shard->loop.now_ms < shard->accept_until_ms;
 
-    if (shard->obeyed != HCS_COMMAND_DRAIN || shard->accept_stalled) {
-        return; /* stalled: its timer is armed, and time bounds the drain */
+    if (shard->obeyed != HCS_COMMAND_DRAIN) {
+        return;
     }
-    if (in_time && (taken > 0 || hcs_listener_waiting(shard->listener) > 0)) {
+    if (shard->accept_stalled && (in_time || !shard->handed)) {
+        return; /* its timer is armed, and time bounds the drain */
+    }
+    if (in_time && (taken > 0 || somebody_waits(shard))) {
         arm_quiet(shard);
         return;
     }
-    /* New ones are dropped, so this ends; were the filter refused, here. */
-    for (int i = 0; i < LAST_BATCHES && accept_batch(shard) > 0; i++) {
+    /* New ones are dropped, so this ends; were the filter refused, here. What
+     * comes to a service manager's listener is for our successor. */
+    for (int i = 0; !shard->handed && i < LAST_BATCHES && attend(shard) > 0;
+         i++) {
     }
-    close_listener(shard);
+    close_listeners(shard);
 }
 
 /* --- Commands. */
@@ -246,15 +395,15 @@ static void start_drain(struct hcs_shard *shard)
 {
     shard->accept_until_ms = shard->loop.now_ms + DRAIN_ACCEPT_MS;
     hcs_conn_drain_all(shard);
-    if (shard->listener >= 0) {
-        (void)accept_batch(shard);
+    if (shard->is_open) {
+        (void)attend(shard);
         arm_quiet(shard);
     }
 }
 
 static void start_cut(struct hcs_shard *shard)
 {
-    close_listener(shard);
+    close_listeners(shard);
     hcs_conn_cut_all(shard);
     hcs_wheel_arm(
         shard->loop.wheel, &shard->end_timer, shard->loop.now_ms + CUT_MS);
@@ -310,8 +459,9 @@ static void on_turned(void *owner)
         shard->submitted = false;
         hcs_pool_wake(shard->service->pool);
     }
-    if (shard->obeyed != HCS_COMMAND_RUN && shard->listener < 0 &&
-        shard->connections == 0 && shard->shed.count == 0) {
+    if (shard->obeyed != HCS_COMMAND_RUN && !shard->is_open &&
+        hcs_counter_get(&shard->counts.connections) == 0 &&
+        shard->shed.count == 0) {
         hcs_loop_stop(&shard->loop);
     }
 }
@@ -325,8 +475,24 @@ static bool on_may_sleep(void *owner)
 
 static void on_bell(struct hcs_watch *watch, uint32_t seen)
 {
-    (void)watch; /* each turn looks into the mailbox at its end */
-    (void)seen;
+    struct hcs_shard *shard =
+        (struct hcs_shard *)(void *)((char *)watch -
+                                     offsetof(struct hcs_shard, bell));
+
+    (void)seen; /* each turn looks into the mailbox at its end */
+    /* [shard.asked] Relaxed: the kernel's locks order the ring [bell] behind
+     * the store, and this behind the ring. */
+    if (shard->shares &&
+        atomic_exchange_explicit(&shard->asked, false, memory_order_relaxed)) {
+        come_when_asked(shard);
+    }
+}
+
+void hcs_shard_ask(struct hcs_shard *shard)
+{
+    /* [shard.asked] */
+    atomic_store_explicit(&shard->asked, true, memory_order_relaxed);
+    hcs_mailbox_ring(&shard->mailbox);
 }
 
 static const struct hcs_loop_hooks HOOKS = {
@@ -337,8 +503,25 @@ static const struct hcs_loop_hooks HOOKS = {
 
 /* --- Life. */
 
-struct hcs_shard *hcs_shard_create(
-    struct hcs_service *service, unsigned index, int listener)
+static bool make_entrances(
+    struct hcs_shard *shard, const int *listeners, unsigned count)
+{
+    shard->entrances = calloc(count, sizeof(struct hcs_entrance));
+    if (shard->entrances == NULL) {
+        return false;
+    }
+    shard->entrance_count = count;
+    for (unsigned i = 0; i < count; i++) {
+        shard->entrances[i].watch.ready = on_listening;
+        shard->entrances[i].shard = shard;
+        shard->entrances[i].fd = listeners[i];
+    }
+    shard->is_open = true;
+    return true;
+}
+
+struct hcs_shard *hcs_shard_create(struct hcs_service *service, unsigned index,
+    const int *listeners, unsigned count, enum hcs_shard_door door)
 {
     struct hcs_shard *shard =
         aligned_alloc(alignof(struct hcs_shard), sizeof(struct hcs_shard));
@@ -349,11 +532,13 @@ struct hcs_shard *hcs_shard_create(
     memset(shard, 0, sizeof(*shard));
     shard->service = service;
     shard->index = index;
-    shard->listener = listener;
-    shard->listening.ready = on_listening;
+    shard->handed = door != HCS_DOOR_OWN;
+    shard->shares = door == HCS_DOOR_SHARED;
     shard->bell.ready = on_bell;
     shard->shed.end = &shard->shed.first;
     shard->loop.fd = -1;
+    atomic_init(&shard->rests, false);
+    atomic_init(&shard->asked, false);
     atomic_init(&shard->command, HCS_COMMAND_RUN);
     hcs_timer_init(&shard->accept_timer);
     hcs_timer_init(&shard->end_timer);
@@ -373,7 +558,8 @@ struct hcs_shard *hcs_shard_create(
         hcs_budget_give, service->budget);
     shard->requests = hcs_slab_create(
         HCS_REQUEST_BYTES, hcs_budget_take, hcs_budget_give, service->budget);
-    if (shard->counts.routes == NULL || shard->in == NULL ||
+    if (!make_entrances(shard, listeners, count) ||
+        shard->counts.routes == NULL || shard->in == NULL ||
         shard->out == NULL || shard->conns == NULL || shard->requests == NULL) {
         hcs_shard_destroy(shard);
         return NULL;
@@ -399,6 +585,7 @@ void hcs_shard_destroy(struct hcs_shard *shard)
     hcs_mailbox_close(&shard->mailbox);
     hcs_slab_destroy(shard->requests);
     hcs_slab_destroy(shard->conns);
+    free(shard->entrances);
     free(shard->counts.routes);
     free(shard->in);
     free(shard->out);
@@ -413,11 +600,11 @@ int hcs_shard_open(struct hcs_shard *shard)
         return rc;
     }
     shard->realtime_offset_ms = hcs_clock_realtime_ms() - shard->loop.now_ms;
-    hcs_counter_add(&shard->counts.own_fds, 3); /* epoll, listener, doorbell */
+    /* epoll, doorbell, listeners */
+    hcs_counter_add(&shard->counts.own_fds, 2 + shard->entrance_count);
     rc = hcs_loop_add(&shard->loop, shard->mailbox.fd, &shard->bell, EPOLLIN);
     if (rc == 0) {
-        rc = hcs_loop_add(
-            &shard->loop, shard->listener, &shard->listening, EPOLLIN);
+        rc = wait_at_all(shard);
     }
     if (rc != 0) {
         hcs_loop_fini(&shard->loop);
@@ -431,8 +618,9 @@ int hcs_shard_open(struct hcs_shard *shard)
 
 void hcs_shard_run(struct hcs_shard *shard)
 {
+    obey(shard); /* a start that failed takes nothing from a successor */
     hcs_loop_run(&shard->loop);
-    assert(shard->connections == 0);
+    assert(hcs_counter_get(&shard->counts.connections) == 0);
     while (shard->spare_count > 0) {
         close_fd(shard, &shard->spares[--shard->spare_count]);
     }

@@ -1,7 +1,7 @@
 /*
  * shard - one loop's share of the daemon: its connections and all they need.
  *
- * Owns:    loop, mailbox, listener, slabs, buffers and counters; the
+ * Owns:    loop, mailbox, listeners, slabs, buffers and counters; the
  *          connections in it.
  * Threads: create and destroy by main; run by the loop's own thread; command
  *          and the counters' readers from any.
@@ -36,7 +36,8 @@ struct hcs_route_counts {
     struct hcs_counter ok, error, timeout, cancelled;
 };
 
-struct hcs_shard_counts { /* written by the loop */
+struct hcs_shard_counts {           /* written by the loop */
+    struct hcs_counter connections; /* open now, but for refused ones */
     struct hcs_counter accepted;
     struct hcs_counter requests;
     struct hcs_counter completed;
@@ -59,6 +60,14 @@ enum hcs_command {
     HCS_COMMAND_CUT,   /* end now: 503 for what still waits */
 };
 
+/* A listener, as its loop has it. */
+struct hcs_entrance {
+    struct hcs_watch watch;
+    struct hcs_shard *shard;
+    int fd; /* -1: closed */
+    bool watched;
+};
+
 /* A list of connections that were refused and only linger: oldest first. */
 struct hcs_conn_list {
     struct hcs_conn *first;
@@ -74,8 +83,13 @@ struct hcs_shard {
     struct hcs_loop loop;
     struct hcs_watch bell; /* the mailbox's descriptor */
 
-    int listener; /* -1: closed */
-    struct hcs_watch listening;
+    struct hcs_entrance *entrances;
+    unsigned entrance_count;
+    bool is_open;       /* until they are closed */
+    bool handed;        /* over by a service manager, who goes on using them */
+    bool shares;        /* other loops wait at the same ones: balance.h */
+    _Atomic bool rests; /* does not wait there; its own loop stores it */
+    _Atomic bool asked; /* to wait there and look: by another loop */
     struct hcs_timer accept_timer; /* to try again, or quiet during drain */
     uint64_t accept_until_ms;      /* drain: the latest end of accepting */
     bool accept_stalled;           /* stopped before EAGAIN: no edge comes */
@@ -92,7 +106,6 @@ struct hcs_shard {
 
     struct hcs_slab *conns;
     struct hcs_slab *requests;
-    unsigned connections;
     struct hcs_parser parser;
     struct hcs_random random;
     bool submitted; /* jobs in this turn: wake a worker at its end */
@@ -104,11 +117,17 @@ struct hcs_shard {
     char date[HCS_HTTP_DATE_LENGTH];
 };
 
-/* Takes listener (its number in the table of the thread that will run it; in
- * private tables it is a copy). NULL when there is no memory or no descriptor.
- */
-struct hcs_shard *hcs_shard_create(
-    struct hcs_service *service, unsigned index, int listener);
+enum hcs_shard_door { /* where a shard's listeners come from */
+    HCS_DOOR_OWN,     /* opened for this loop: filtered before they close */
+    HCS_DOOR_HANDED,  /* by a service manager, for this loop alone */
+    HCS_DOOR_SHARED,  /* by a service manager; all loops wait at them */
+};
+
+/* Takes the listeners (their numbers in the table of the thread that will run
+ * it; in private tables they are copies). NULL when there is no memory or no
+ * descriptor. */
+struct hcs_shard *hcs_shard_create(struct hcs_service *service, unsigned index,
+    const int *listeners, unsigned count, enum hcs_shard_door door);
 
 /* After its thread has ended and the pool has stopped: late results are
  * counted and freed. */
@@ -123,6 +142,15 @@ void hcs_shard_run(struct hcs_shard *shard);
 
 /* From any thread. A later command never goes back to an earlier one. */
 void hcs_shard_command(struct hcs_shard *shard, enum hcs_command command);
+
+/* --- For other loops that share its listeners. */
+
+/* Asks it to attend: to wait at the listeners, and to look at once what is
+ * there. From any thread. */
+void hcs_shard_ask(struct hcs_shard *shard);
+
+/* It does not wait at the listeners; as of lately. */
+bool hcs_shard_rests(const struct hcs_shard *shard);
 
 /* --- For connections. */
 

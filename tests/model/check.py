@@ -78,6 +78,12 @@ PLANS = [
         "NO_POP_ACQUIRE+NO_POP_RELEASE+NO_CANCEL_ACQUIRE+NO_CANCEL_RELEASE",
     ),
     Plan(
+        "accept",
+        "LEAVES_SILENTLY ASKS_FIRST ATTENDS_WITHOUT_A_LOOK ONLY_WHO_RESTS_COMES STOPS_EARLY"
+        " LOOKS_THEN_WAITS+ADD_TELLS_NOTHING",
+        "ADD_TELLS_NOTHING LOOKS_THEN_WAITS",
+    ),
+    Plan(
         "whole",
         "NO_PUT_RELEASE NO_TAKE_ACQUIRE NO_BELL_ORDER NO_COMMAND_RELEASE NO_COMMAND_ACQUIRE"
         " NO_FILL_RELEASE NO_EMPTY_ACQUIRE NO_ANNOUNCE_ACQUIRE NO_WAKE_RELEASE"
@@ -102,6 +108,7 @@ SOURCES = [
     "src/sync/pool.c",
     "src/sync/queue.c",
     "src/http/shard.c",
+    "src/http/balance.c",
     "src/http/conn.c",
     "src/http/job.c",
 ]

@@ -527,6 +527,119 @@ static void dropping_new_ones_keeps_those_that_connected_whole(void **state)
     assert_int_equal(hcs_listener_drop_new(listeners[0]), -EBADF);
 }
 
+/* --- Listeners of others. */
+
+static int plain_listener(int family)
+{
+    struct hcs_address at =
+        address_of(family == AF_INET ? "127.0.0.1" : "::1", 0);
+    int fd = __real_socket(family, SOCK_STREAM, 0);
+
+    if (fd >= 0) {
+        assert_int_equal(
+            __real_bind(fd, (struct sockaddr *)&at.at, at.length), 0);
+        assert_int_equal(__real_listen(fd, 5), 0);
+    }
+    return fd;
+}
+
+static void a_listener_of_others_becomes_as_ours(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        int listener = plain_listener(i == 0 ? AF_INET : AF_INET6);
+        struct hcs_address address;
+        char text[HCS_LISTENER_TEXT];
+        int client;
+        int accepted;
+        int value = 0;
+        socklen_t length = sizeof(value);
+
+        if (listener < 0) {
+            continue; /* no v6 here */
+        }
+        memset(&address, 0xff, sizeof(address));
+        assert_int_equal(hcs_listener_adopt(listener, &address), 0);
+        hcs_address_text(&address, text);
+        assert_int_equal(strncmp(text, i == 0 ? "127.0.0.1:" : "[::1]:", 6), 0);
+        assert_true((fcntl(listener, F_GETFL) & O_NONBLOCK) != 0);
+        assert_int_equal(accept(listener, NULL, NULL), -1);
+        assert_int_equal(errno, EAGAIN);
+        client = connect_to(&address);
+        assert_true(client >= 0);
+        accepted = accept(listener, NULL, NULL);
+        assert_true(accepted >= 0);
+        assert_int_equal(
+            getsockopt(accepted, IPPROTO_TCP, TCP_NODELAY, &value, &length), 0);
+        assert_int_equal(value, 1);
+        close(accepted);
+        close(client);
+        close(listener);
+    }
+}
+
+static void what_is_no_tcp_listener_is_not_adopted(void **state)
+{
+    struct hcs_address address = loopback();
+    int ends[2];
+    int fd;
+
+    (void)state;
+    assert_int_equal(hcs_listener_adopt(9999, &address), -EBADF);
+    fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    assert_int_equal(hcs_listener_adopt(fd, &address), -ENOTSOCK);
+    close(fd);
+    fd = __real_socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(hcs_listener_adopt(fd, &address), -EPROTOTYPE);
+    close(fd);
+    assert_int_equal(
+        socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+    assert_int_equal(hcs_listener_adopt(ends[0], &address), -EAFNOSUPPORT);
+    close(ends[0]);
+    close(ends[1]);
+    fd = __real_socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(hcs_listener_adopt(fd, &address), -EINVAL);
+    close(fd);
+    /* A connection, as Accept=yes hands it over. */
+    fd = plain_listener(AF_INET);
+    assert_int_equal(hcs_listener_adopt(fd, &address), 0);
+    ends[0] = connect_to(&address);
+    assert_true(ends[0] >= 0);
+    ends[1] = accept(fd, NULL, NULL);
+    assert_int_equal(hcs_listener_adopt(ends[1], &address), -EINVAL);
+    close(ends[0]);
+    close(ends[1]);
+    close(fd);
+}
+
+static void what_fails_while_adopting_is_said(void **state)
+{
+    int fd = plain_listener(AF_INET);
+    struct hcs_address address;
+
+    (void)state;
+    kernel.error[OPTION] = ENOMEM;
+    assert_int_equal(hcs_listener_adopt(fd, &address), -ENOMEM);
+    reset(NULL);
+    kernel.error[NAME] = ENOBUFS;
+    assert_int_equal(hcs_listener_adopt(fd, &address), -ENOBUFS);
+    close(fd);
+}
+
+static void addresses_are_equal_when_family_host_and_port_are(void **state)
+{
+    struct hcs_address one = address_of("127.0.0.1", 80);
+    struct hcs_address same = address_of("127.0.0.1", 80);
+    struct hcs_address others[] = {address_of("127.0.0.1", 81),
+        address_of("127.0.0.2", 80), address_of("::ffff:127.0.0.1", 80)};
+
+    (void)state;
+    assert_true(hcs_address_equal(&one, &same));
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        assert_false(hcs_address_equal(&one, &others[i]));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -551,6 +664,11 @@ int main(void)
             what_waits_is_unknown_where_the_kernel_does_not_say, reset),
         cmocka_unit_test_setup(
             dropping_new_ones_keeps_those_that_connected_whole, reset),
+        cmocka_unit_test_setup(a_listener_of_others_becomes_as_ours, reset),
+        cmocka_unit_test_setup(what_is_no_tcp_listener_is_not_adopted, reset),
+        cmocka_unit_test_setup(what_fails_while_adopting_is_said, reset),
+        cmocka_unit_test_setup(
+            addresses_are_equal_when_family_host_and_port_are, reset),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

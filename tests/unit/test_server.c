@@ -222,15 +222,19 @@ int __wrap_hcs_pool_start(struct hcs_pool *pool)
     return rc;
 }
 
-struct hcs_shard *__real_hcs_shard_create(
-    struct hcs_service *service, unsigned index, int listener);
-struct hcs_shard *__wrap_hcs_shard_create(
-    struct hcs_service *service, unsigned index, int listener);
-struct hcs_shard *__wrap_hcs_shard_create(
-    struct hcs_service *service, unsigned index, int listener)
+struct hcs_shard *__real_hcs_shard_create(struct hcs_service *service,
+    unsigned index, const int *listeners, unsigned count,
+    enum hcs_shard_door door);
+struct hcs_shard *__wrap_hcs_shard_create(struct hcs_service *service,
+    unsigned index, const int *listeners, unsigned count,
+    enum hcs_shard_door door);
+struct hcs_shard *__wrap_hcs_shard_create(struct hcs_service *service,
+    unsigned index, const int *listeners, unsigned count,
+    enum hcs_shard_door door)
 {
     return fails(SHARD) ? NULL
-                        : __real_hcs_shard_create(service, index, listener);
+                        : __real_hcs_shard_create(
+                              service, index, listeners, count, door);
 }
 
 int __real_hcs_shard_open(struct hcs_shard *shard);
@@ -367,7 +371,7 @@ static int run_daemon(const char *setting)
     }
     were_open = open_descriptors();
     main_runs = true;
-    rc = hcs_server_run(&config, "1.2.3", NULL);
+    rc = hcs_server_run(&config, "1.2.3", NULL, 0);
     main_runs = false;
     are_open = open_descriptors();
     hcs_config_fini(&config);
