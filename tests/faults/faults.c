@@ -89,7 +89,8 @@ struct site {
 /* The test reads this; tests/faults/faulty.py has its layout. */
 struct report {
     uint32_t armed;
-    uint32_t port;   /* of the last listener that was bound */
+    uint32_t
+        port; /* of the last that listens; the test's, if it hands one over */
     uint32_t waits;  /* calls of epoll_wait: 1 says that a loop turns */
     uint32_t struck; /* faults in all */
     uint32_t bad_closes;
@@ -642,10 +643,18 @@ static void unwatch(int fd)
 /* Asks for the edge again. Those that are not watched are looked at anew. */
 static void rearm(int fd)
 {
-    if (fd >= 0 && fd < WATCHED && watched[fd].epoll > 0) {
+    if (fd < 0 || fd >= WATCHED || watched[fd].epoll <= 0) {
+        return;
+    }
+    if ((watched[fd].event.events & EPOLLEXCLUSIVE) == 0) {
         (void)__real_epoll_ctl(
             watched[fd].epoll, EPOLL_CTL_MOD, fd, &watched[fd].event);
+        return;
     }
+    /* Which cannot be modified; epoll_ctl(2). */
+    (void)__real_epoll_ctl(watched[fd].epoll, EPOLL_CTL_DEL, fd, NULL);
+    (void)__real_epoll_ctl(
+        watched[fd].epoll, EPOLL_CTL_ADD, fd, &watched[fd].event);
 }
 
 /* It is closed even when it says that this failed; close(2). */

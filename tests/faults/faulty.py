@@ -12,9 +12,11 @@ import socket
 import struct
 import subprocess
 import tempfile
+import threading
 import time
 
-from harness import Client, SETTING_NAMES, SLOW, get_bytes, post_bytes
+from harness import (Client, SETTING_NAMES, SLOW, as_service_manager, get_bytes,
+                     post_bytes)
 
 # So that the daemon has something to raise.
 soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -70,6 +72,9 @@ class Report:
     def arm(self, on=True):
         struct.pack_into("<I", self.map, 0, 1 if on else 0)
 
+    def set_port(self, port):
+        struct.pack_into("<I", self.map, 4, port)
+
     def sites(self):
         return [Site(*self.SITE.unpack_from(self.map, self.HEAD.size + i * self.SITE.size))
                 for i in range(self.site_count)]
@@ -81,9 +86,10 @@ class Report:
 
 class Faulty:
     """One hcsd-faults. rules as HCS_FAULTS has them; armed from its first call on,
-    or when the test says so."""
+    or when the test says so. handed: it inherits a listener."""
 
-    def __init__(self, rules="", args=(), armed=True, **settings):
+    def __init__(self, rules="", args=(), armed=True, handed=False, **settings):
+        self.listener = socket.create_server(("127.0.0.1", 0)) if handed else None
         self.report = Report()
         self.report.arm(armed)
         self.handlers = tempfile.NamedTemporaryFile("w", prefix="faults-")
@@ -101,14 +107,29 @@ class Faulty:
         environment.update(settings)
         environment.update(HCS_FAULTS=rules, HCS_FAULT_FILE=self.report.path)
         self.log = tempfile.TemporaryFile()
-        self.process = subprocess.Popen([FAULTY, *args], env=environment,
+        command, passed = [FAULTY, *args], []
+        if handed:
+            self.report.set_port(self.listener.getsockname()[1])
+            environment["LISTEN_FDS"] = "1"
+            command, passed = as_service_manager(command, [self.listener]), [self.listener.fileno()]
+        self.process = subprocess.Popen(command, env=environment, pass_fds=passed,
                                         stdin=subprocess.DEVNULL, stdout=self.log,
                                         stderr=self.log)
+        if handed:
+            # Who waits there is told when nobody comes any more.
+            self.gives_up = threading.Thread(target=self._give_up)
+            self.gives_up.start()
+
+    def _give_up(self):
+        self.process.wait()
+        self.listener.close()
 
     def close(self):
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
+        if self.listener:
+            self.gives_up.join()
         for file in (self.log, self.report, self.handlers, self.notify):
             file.close()
 
@@ -422,6 +443,33 @@ class Play:
             peer.close()
 
 
+class HandedPlay(Play):
+    """Connections to a listener that goes on without the daemon; so many that a
+    loop has enough, rests, and is asked to come back."""
+
+    def serve(self):
+        crowd = []
+        for _ in range(30):
+            crowd.append(self.peer())
+            crowd[-1].ask(crowd[-1].get())
+        for peer in crowd:
+            self.end(peer, 1)
+        Play.serve(self)
+
+    def drain(self):
+        """As Play's, without the one who is late: that waits for a successor."""
+        idle, reading = self.peer(), self.peer()
+        idle.ask(idle.get())
+        request = reading.post()
+        reading.send(request[:-3])
+        self.daemon.process.send_signal(signal.SIGTERM)
+        idle.send(idle.post())
+        reading.send(request[-3:])
+        for peer in (idle, reading):
+            peer.receive_all()
+            peer.close()
+
+
 class LatePlay(Play):
     """Clients who wait until the daemon's deadlines, which are short here. What
     each of them gets differs with the moment; that it ends does not."""
@@ -558,7 +606,9 @@ def check_end(daemon, status):
         raise Wrong("did not wait for its workers")
     if not report.ended:
         raise Wrong("ended without the functions that run at exit")
-    if report.fds_after != report.fds_before:
+    # What it inherited is closed, unless it never came to look at it.
+    closed = report.fds_before - report.fds_after
+    if closed != (1 if daemon.listener else 0) and (status == 0 or closed != 0):
         raise Wrong("%d descriptors before, %d after" % (report.fds_before, report.fds_after))
     if report.live:
         raise Wrong("not freed: %s" % ", ".join(

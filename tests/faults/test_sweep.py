@@ -128,6 +128,10 @@ class Sweep(unittest.TestCase):
     def test_calls_of_loops_that_share_a_table_may_fail(self):
         self.sweep_whole_lives(SAMPLE, LOOPS="2", WORKERS="2", PRIVATE_FD_TABLES="off")
 
+    def test_calls_of_loops_that_share_an_inherited_listener_may_fail(self):
+        self.sweep_whole_lives(SAMPLE, LOOPS="2", WORKERS="2", play=faulty.HandedPlay,
+                               handed=True)
+
     def test_calls_around_deadlines_may_fail(self):
         self.sweep_whole_lives(SAMPLE, play=faulty.LatePlay, **faulty.LatePlay.SETTINGS)
 

@@ -6,6 +6,7 @@
  */
 #include "app/server.h"
 
+#include "app/systemd.h"
 #include "base/clock.h"
 #include "base/fdtable.h"
 #include "event/listener.h"
@@ -22,7 +23,9 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <malloc.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -352,6 +355,8 @@ static unsigned open_descriptors(void)
     return count;
 }
 
+static int handed = -1; /* a listener that the daemon inherits */
+
 /* The setting goes before those of every test: two loops, one worker, and the
  * one table of descriptors that the thread sanitizer can follow. */
 static int run_daemon(const char *setting)
@@ -371,9 +376,9 @@ static int run_daemon(const char *setting)
     }
     were_open = open_descriptors();
     main_runs = true;
-    rc = hcs_server_run(&config, "1.2.3", NULL, 0);
+    rc = hcs_server_run(&config, "1.2.3", NULL, handed >= 0 ? 1 : 0);
     main_runs = false;
-    are_open = open_descriptors();
+    are_open = open_descriptors() + (handed >= 0 ? 1 : 0); /* it is closed */
     hcs_config_fini(&config);
     if (were_open != are_open) {
         fprintf(
@@ -398,6 +403,10 @@ static void start_with(struct daemon *daemon, enum call call, int nth,
         (void)dup2(ends[1], STDERR_FILENO);
         close(ends[0]);
         close(ends[1]);
+        if (handed >= 0 && handed != HCS_INHERITED_FIRST) {
+            (void)dup2(handed, HCS_INHERITED_FIRST);
+            close(handed);
+        }
         faulty = call;
         atomic_store(&before, nth);
         fault_errno = error;
@@ -593,6 +602,38 @@ static void a_loop_that_cannot_open_ends_the_start(void **state)
     (void)state;
     assert_does_not_start(SHARD_OPEN, 0, EMFILE, EX_OSERR, SAID);
     assert_does_not_start(SHARD_OPEN, 1, EMFILE, EX_OSERR, SAID);
+}
+
+/* What waits there is for who starts next. */
+static void a_start_that_fails_takes_nothing_from_an_inherited_listener(
+    void **state)
+{
+    struct sockaddr_in at = {
+        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t length = sizeof(at);
+    int client = __real_socket(AF_INET, SOCK_STREAM, 0);
+    int accepted;
+
+    (void)state;
+    handed = __real_socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(
+        __real_bind(handed, (struct sockaddr *)&at, sizeof(at)), 0);
+    assert_int_equal(listen(handed, 5), 0);
+    assert_int_equal(getsockname(handed, (struct sockaddr *)&at, &length), 0);
+    assert_int_equal(connect(client, (struct sockaddr *)&at, length), 0);
+    for (int nth = 0; nth < 2; nth++) {
+        assert_does_not_start(SHARD_OPEN, nth, EMFILE, EX_OSERR,
+            "hcsd: LOOPS=2: cannot start: Too many open files\n");
+        assert_does_not_start(
+            THREAD, 2 + nth, EAGAIN, EX_OSERR, "hcsd: LOOPS=2: cannot start");
+    }
+    assert_int_equal(fcntl(handed, F_SETFL, O_NONBLOCK), 0);
+    accepted = accept(handed, NULL, NULL);
+    close(handed);
+    handed = -1; /* or the tests that follow would go on with it */
+    assert_true(accepted >= 0);
+    close(accepted);
+    close(client);
 }
 
 static void a_port_that_is_not_permitted_says_what_permits_it(void **state)
@@ -809,6 +850,8 @@ int main(void)
         cmocka_unit_test(without_descriptors_it_does_not_start),
         cmocka_unit_test(without_threads_it_does_not_start),
         cmocka_unit_test(a_loop_that_cannot_open_ends_the_start),
+        cmocka_unit_test(
+            a_start_that_fails_takes_nothing_from_an_inherited_listener),
         cmocka_unit_test(a_port_that_is_not_permitted_says_what_permits_it),
         cmocka_unit_test(a_port_in_use_names_it),
         cmocka_unit_test(an_address_of_others_is_named),
