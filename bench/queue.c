@@ -201,6 +201,7 @@ static inline struct item *hcsd_pop(struct rig *rig)
     if (task == NULL) {
         return NULL;
     }
+    hcs_queue_release(rig->queue.hcsd);
     /* What its loop does when the task is home. Relaxed: ours since the pop,
      * and handing the item back publishes it. */
     atomic_store_explicit(&task->state, HCS_TASK_IDLE, memory_order_relaxed);
