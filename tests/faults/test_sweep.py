@@ -25,9 +25,19 @@ import harness
 STEP = int(os.environ.get("HCSD_FAULTS_STEP") or {"asan": 3, "tsan": 4}.get(harness.BUILD, 1))
 FULL = bool(os.environ.get("HCSD_FAULTS_FULL"))
 DAY = int(os.environ.get("HCSD_FAULTS_DAY") or time.time() // 86400)
-SAMPLE = 1 if FULL else 4 * STEP
+# Of the variants of a life every call too where that is quick.
+SAMPLE = 1 if FULL or harness.BUILD == "release" else 4 * STEP
 PARALLEL = min(4, len(os.sched_getaffinity(0)) + 1)
 SHOWN = 5
+
+# How often a thread looks for work, or finds only a part of what was sent, differs
+# from run to run, and with it whether there is a k-th call. One or two of a hundred
+# faults are not met at first, each time others; so these are tried again. A few
+# calls were made by chance in all of the runs that counted them: one in a sweep, or
+# none, and five of 495 where the machine was busy with something else just then.
+COUNTS = 5
+TRIES = 6
+LEFT = 0.03
 
 
 def rule(site, number, way):
@@ -47,10 +57,10 @@ def points(sites, step=STEP):
 class Sweep(unittest.TestCase):
     maxDiff = None
 
-    def sweep(self, rules, play):
+    def sweep(self, rules, play, parallel=PARALLEL):
         """Plays with each; gives what became of them, by rule."""
         results, failures = {}, []
-        with concurrent.futures.ThreadPoolExecutor(PARALLEL) as pool:
+        with concurrent.futures.ThreadPoolExecutor(parallel) as pool:
             futures = {pool.submit(play, each): each for each in rules}
             try:
                 for future in concurrent.futures.as_completed(futures):
@@ -71,7 +81,19 @@ class Sweep(unittest.TestCase):
     def say(self, text):
         print(text, file=sys.stderr, flush=True)
 
-    def sweep_whole_lives(self, step=STEP, **settings):
+    def sweep_until_met(self, rules, play, parallel):
+        """Plays with each until it met its fault; gives what became of them, and
+        those that never did."""
+        results, left = {}, list(rules)
+        for _ in range(TRIES):
+            results.update(self.sweep(left, play, parallel))
+            left = [each for each in left if not results[each][2]]
+            if not left:
+                break
+            self.say("%d not met: %s" % (len(left), " ".join(left[:10])))
+        return results, left
+
+    def sweep_whole_lives(self, step=STEP, parallel=PARALLEL, **settings):
         """From the start to the end of the drain."""
         if os.environ.get("HCSD_FAULTS_RULES"):
             faulty.run(os.environ["HCSD_FAULTS_RULES"], **settings)
@@ -79,22 +101,20 @@ class Sweep(unittest.TestCase):
         sites = self.calls_without_a_fault(settings)
         chosen = points(sites, step)
         begun = time.monotonic()
-        results = self.sweep([rules for rules, _ in chosen],
-                             lambda rules: faulty.run(rules, **settings))
-        struck = sum(1 for _, _, count in results.values() if count)
+        results, left = self.sweep_until_met([rules for rules, _ in chosen],
+                                             lambda rules: faulty.run(rules, **settings), parallel)
         self.say("%d calls at %d places; %d faults, %d met, %d starts refused; %.0f s" % (
-            sum(site.calls for site in sites), len(sites), len(chosen), struck,
+            sum(site.calls for site in sites), len(sites), len(chosen), len(chosen) - len(left),
             sum(1 for started, _, _ in results.values() if not started),
             time.monotonic() - begun))
-        # How often a thread looks for work, for one, differs from run to run.
-        self.assertGreater(struck, 0.6 * len(chosen))
+        self.assertLessEqual(len(left), LEFT * len(chosen), left)
         self.sweep_consequences({site.key for site in sites}, results, settings)
 
     def calls_without_a_fault(self, settings):
         """The sites that runs without a fault reach, with as many calls as each of
         the runs makes."""
         sites = {}
-        for _ in range(3):
+        for _ in range(COUNTS):
             started, found, struck = faulty.run(**settings)
             self.assertTrue(started)
             self.assertEqual(struck, 0)
@@ -133,7 +153,9 @@ class Sweep(unittest.TestCase):
                                handed=True)
 
     def test_calls_around_deadlines_may_fail(self):
-        self.sweep_whole_lives(SAMPLE, play=faulty.LatePlay, **faulty.LatePlay.SETTINGS)
+        """Who plays that waits most of the time: more of them at once."""
+        self.sweep_whole_lives(SAMPLE, 3 * PARALLEL, play=faulty.LatePlay,
+                               **faulty.LatePlay.SETTINGS)
 
     def test_each_call_of_a_start_may_fail(self):
         """With everything found out by the daemon itself, which only looks at its
