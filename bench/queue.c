@@ -439,8 +439,8 @@ enum { KINDS = sizeof kinds / sizeof kinds[0] };
 
 /* --- One run. */
 
-/* The so-manieth of the cores that we may use; CPU_SETSIZE where the kernel will
- * not say. */
+/* One of the cores that we may use, counted round; CPU_SETSIZE where the kernel
+ * will not say which they are. */
 static size_t core_at(unsigned position)
 {
     cpu_set_t allowed;

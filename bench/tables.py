@@ -15,7 +15,8 @@ means. A cell is the median of all rounds, with the lowest and the highest. What
 each single run measured stands in the JSON files beside this one.
 """
 FASTER = 2  # what is asked of the p99.9 of the Go server over hcsd's
-FULL = 0.95  # of a core: a client as busy as this measures itself
+FULL = 0.95  # of a core: a client as busy as this is late by itself, too
+LATE = "An asterisk: the server did not keep up with the rate."
 
 
 def table(head, rows):
@@ -85,13 +86,14 @@ def doubts(others):
 
 
 def client_doubts(raw):
-    """A client with no time left would be late by itself."""
+    """Where part of the latency may be the client's own."""
     full = sorted({(run["server"], run["offered"]) for run in raw["runs"]
                    if run["client_cores"] > FULL})
     if full:
-        yield "**Doubtful:** the client had no time left at " + ", ".join(
-            f"{rate} a second to {plots.name_of(label)}"
-            for label, rate in full) + "."
+        yield ("The client was busy all the time, so that a part of the "
+               "latency may be its own, in a run or more of: " + ", ".join(
+                   f"{plots.name_of(label)} at {rate}"
+                   for label, rate in full) + ".")
 
 
 def capacity_line(capacity):
@@ -103,19 +105,23 @@ def capacity_line(capacity):
             f"client its own for {capacity['client_cores'] * 100:.0f} %.")
 
 
+def mark(raw, label, rate):
+    return "" if openloop.kept_up_in_most(raw, label, rate) else "*"
+
+
 def latency_tables(raw):
     labels = plots.in_order(openloop.labels_of(raw))
     yield (f"{capacity_line(raw['capacity'])} "
            f"{raw['connections']} connections, {raw['seconds']} s a run. "
-           "An asterisk: the server did not keep up with the rate.")
+           f"{LATE}")
     for percentile in openloop.PERCENTILES:
         rows = []
         for rate in openloop.rates_of(raw):
             row = [str(rate)]
             for label in labels:
                 values = openloop.latencies(raw, label, rate, percentile)
-                late = "" if openloop.kept_up_in_most(raw, label, rate) else "*"
-                row.append(spread(values, duration) + late if values
+                row.append(spread(values, duration) +
+                           mark(raw, label, rate) if values
                            else "none answered")
             rows.append(row)
         yield table([f"{percentile} at requests/s",
@@ -129,12 +135,12 @@ def versus_tables(raw):
     rate = raw["offered"]
     yield (f"{capacity_line(raw['capacity'])} Offered is half of it, {rate}; "
            f"{raw['connections']} connections, {raw['seconds']} s a run, "
-           f"{raw['rounds']} rounds.")
+           f"{raw['rounds']} rounds. {LATE}")
     rows = []
     for label in labels:
         found = [openloop.latencies(raw, label, rate, percentile)
                  for percentile in openloop.PERCENTILES]
-        rows.append([plots.name_of(label)] + [
+        rows.append([plots.name_of(label) + mark(raw, label, rate)] + [
             spread(values, duration) if values else "none answered"
             for values in found])
     yield table(["", *openloop.PERCENTILES], rows)
