@@ -164,7 +164,8 @@ installed() {
     cmake --install build --prefix "$root"
     for file in bin/hcsd bin/hcsd-load include/hcs/handler.h \
         share/man/man8/hcsd.8 share/man/man1/hcsd-load.1 \
-        lib/systemd/system/hcsd.service share/doc/hcsd/hcsd.env; do
+        lib/systemd/system/hcsd.service lib/systemd/system/hcsd.socket \
+        share/doc/hcsd/hcsd.env; do
         if [ ! -s "$root/$file" ]; then
             echo "not installed: $file"
             return 1
@@ -206,23 +207,24 @@ installed() {
     fi
 }
 
-unit_file() {
+unit_files() {
     local said
     have systemd-analyze || skip "no systemd-analyze"
     # It wants to see the program where the unit says that it is.
     cp build/hcsd "$tmp/hcsd"
     sed "s|^\(Exec[A-Za-z]*=\).*/hcsd|\1$tmp/hcsd|" build/hcsd.service \
         > "$tmp/hcsd.service"
+    cp scripts/deploy/hcsd.socket "$tmp"
     # Other units of the machine, which ours pulls in, are not our business.
     said=$(systemd-analyze verify --man=no --recursive-errors=no \
-        "$tmp/hcsd.service" 2>&1 | grep -F hcsd || true)
+        "$tmp/hcsd.service" "$tmp/hcsd.socket" 2>&1 | grep -F hcsd || true)
     if [ -n "$said" ]; then
         printf '%s\n' "$said"
         return 1
     fi
     systemd-analyze verify --man=no --recursive-errors=no \
-        "$tmp/hcsd.service" > /dev/null 2>&1 || return 1
-    echo "systemd-analyze verify is content with hcsd.service"
+        "$tmp/hcsd.service" "$tmp/hcsd.socket" > /dev/null 2>&1 || return 1
+    echo "systemd-analyze verify is content with hcsd.service and hcsd.socket"
 }
 
 with_clang() {
@@ -294,7 +296,7 @@ fi
 stage "release build, all tests" release
 if [ -z "$quick" ]; then
     stage "installation" installed
-    stage "systemd unit" unit_file
+    stage "systemd units" unit_files
     stage "clang build, unit tests" with_clang
     stage "clang-tidy" tidy
     stage "address and undefined sanitizers" sanitized asan
