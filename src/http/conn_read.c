@@ -210,10 +210,13 @@ static size_t begin(struct hcs_conn *c, const struct hcs_head_scan *scan,
         hcs_conn_refuse_request(c, &asked, &refusal);
     } else if (head.method == HCS_OPTIONS) {
         hcs_conn_answer_options(c, &asked, allow, refusal.more);
-    } else if (route->resource == HCS_RESOURCE_JOB) {
-        hcs_conn_answer_precondition(c, &asked, refusal.more);
     } else {
-        hcs_conn_answer_page(c, &asked, bytes, &head, route, refusal.more);
+        assert(route != NULL); /* else it was refused */
+        if (route->resource == HCS_RESOURCE_JOB) {
+            hcs_conn_answer_precondition(c, &asked, refusal.more);
+        } else {
+            hcs_conn_answer_page(c, &asked, bytes, &head, route, refusal.more);
+        }
     }
     return whole ? (size_t)head.content_length : available;
 }
