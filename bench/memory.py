@@ -16,7 +16,7 @@ CLOSE_SECONDS = 30
 START_BYTES_MOST = 8 * 1024 * 1024
 IDLE_BYTES_MOST = 256
 RETURNED_BYTES_MOST = 8 * 1024 * 1024  # and a tenth of what there was
-SPARE_DESCRIPTORS = 200
+SPARE_DESCRIPTORS = 500
 
 SUBJECTS = (
     ("hcsd, GET /health", "hcsd", servers.GET_HEALTH),

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import signal
 import subprocess
 import time
 
@@ -53,18 +54,39 @@ class Sysctls:
         return found
 
     def __enter__(self):
-        for name, value, least in self.too_low():
-            with open(self.path(name), "w") as file:
-                file.write(str(least))
-            self.changed.append((name, value))
-            say(f"raised {name} from {value} to {least}")
+        try:
+            self.raise_all()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
+    def raise_all(self):
+        for name, value, least in self.too_low():
+            self.changed.append((name, value))
+            self.write(name, least)
+            say(f"raised {name} from {value} to {least}")
+
     def __exit__(self, *_):
+        # A second ^C must not leave some of them as they are.
+        handlers = {number: signal.signal(number, signal.SIG_IGN)
+                    for number in servers.SIGNALS}
         for name, value in self.changed:
+            try:
+                self.write(name, value)
+                say(f"put {name} back to {value}")
+            except Failed as error:
+                say(str(error))
+        self.changed = []
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+    def write(self, name, value):
+        try:
             with open(self.path(name), "w") as file:
                 file.write(str(value))
-            say(f"put {name} back to {value}")
+        except OSError as error:
+            raise Failed(f"{name} cannot be set to {value}: {error}") from None
 
 
 def available_bytes():

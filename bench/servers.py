@@ -531,6 +531,6 @@ def run_main(main):
     decides."""
     try:
         sys.exit(main())
-    except Failed as error:
+    except (Failed, subprocess.TimeoutExpired) as error:
         say(str(error))
         sys.exit(1)

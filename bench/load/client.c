@@ -31,8 +31,7 @@ enum conn_state {
     CONN_CONNECTING,
     CONN_IDLE,
     CONN_SENDING,
-    CONN_WAITING, /* sent whole, and nothing has come back */
-    CONN_READING, /* within the reply */
+    CONN_WAITING, /* sent whole */
     CONN_ENDING,  /* the reply was the last one: the server closes */
 };
 
@@ -42,6 +41,9 @@ struct conn {
     int fd;
     enum conn_state state;
     bool owes;    /* a request is due on it, and has no outcome yet */
+    bool served;  /* it has had a reply since it was opened */
+    bool parses;  /* the parser has seen a byte since the request */
+    bool begun;   /* the parser is within a reply */
     bool replied; /* the parser has seen the end of a reply, */
     bool keeps;   /* ... after which the connection stays, */
     bool spoke;   /* ... and something behind it */
@@ -50,7 +52,7 @@ struct conn {
     size_t sent;
     uint64_t since_ns; /* in its list */
     uint64_t due_ns;
-    uint64_t progress_ns; /* of a slow one: when bytes came last */
+    uint64_t progress_ns; /* of a slow one: when bytes came or went last */
     llhttp_t parser;
 };
 
@@ -121,8 +123,7 @@ static void conclude(struct client *c, struct conn *conn, enum outcome outcome)
     tally_add(&c->tally->outcomes[outcome], 1);
 }
 
-static void open_conn(struct client *c, struct conn *conn);
-
+/* A server that is gone, or wants nothing of us, is asked again after a while. */
 static void close_conn(struct client *c, struct conn *conn)
 {
     bool was_open = conn->state != CONN_CONNECTING;
@@ -137,12 +138,8 @@ static void close_conn(struct client *c, struct conn *conn)
         close(conn->fd);
         conn->fd = -1;
     }
-    /* A server that is gone is not asked again at once. */
     enter(c, conn, CONN_CLOSED,
-        was_open || !c->repeats ? &c->closed : &c->delayed);
-    if (was_open && c->repeats && c->o->shape == SHAPE_RATE && !c->stop) {
-        open_conn(c, conn);
-    }
+        conn->served || !c->repeats ? &c->closed : &c->delayed);
 }
 
 /* The connection came to an end that was not asked for. */
@@ -151,11 +148,13 @@ static void fail(struct client *c, struct conn *conn, enum fault fault)
     if (conn->owes) {
         tally_add(&c->tally->faults[fault], 1);
         conclude(c, conn,
-            conn->state == CONN_WAITING ? OUTCOME_LOST : OUTCOME_FAILED);
+            conn->state == CONN_WAITING && !conn->begun ? OUTCOME_LOST
+                                                        : OUTCOME_FAILED);
     } else if (conn->state == CONN_IDLE &&
                (fault == FAULT_CLOSED || fault == FAULT_RESET)) {
         tally_add(&c->tally->closed_by_server, 1);
-    } else if (conn->state != CONN_ENDING || fault == FAULT_UNASKED) {
+    } else if (conn->state != CONN_ENDING || fault == FAULT_UNASKED ||
+               fault == FAULT_LEFT_OPEN) {
         tally_add(&c->tally->faults[fault], 1);
     }
     close_conn(c, conn);
@@ -167,13 +166,23 @@ static int on_message_begin(llhttp_t *parser)
 {
     struct conn *conn = parser->data;
 
+    conn->begun = true;
     conn->spoke = conn->replied;
     return 0;
+}
+
+/* Of a reply to HEAD: it has no body, whatever its fields say. */
+static int on_headers_complete(llhttp_t *parser)
+{
+    (void)parser;
+    return 1;
 }
 
 static int on_message_complete(llhttp_t *parser)
 {
     struct conn *conn = parser->data;
+
+    conn->begun = false;
 
     if (parser->status_code >= 200) { /* after an interim one comes the reply */
         conn->replied = true;
@@ -189,6 +198,7 @@ static void finish_reply(struct client *c, struct conn *conn)
     uint64_t now_ns = load_clock_ns();
 
     tally_add(&c->tally->statuses[status < STATUS_MOST ? status : 0], 1);
+    conn->served = true;
     histogram_record(
         &c->tally->latency, now_ns > conn->due_ns ? now_ns - conn->due_ns : 0);
     conclude(c, conn,
@@ -196,7 +206,8 @@ static void finish_reply(struct client *c, struct conn *conn)
     if (conn->spoke) {
         fail(c, conn, FAULT_UNASKED);
     } else if (c->o->shape == SHAPE_CHURN && last) {
-        enter(c, conn, CONN_ENDING, &c->waiting);
+        /* Who closes first has the port to wait (TIME_WAIT): not us. */
+        enter(c, conn, CONN_ENDING, &c->delayed);
     } else if (c->o->shape == SHAPE_CHURN || last) {
         close_conn(c, conn);
     } else {
@@ -214,32 +225,34 @@ static void take_input(
         return;
     }
     tally_add(&c->tally->reply_bytes, bytes);
-    if (conn->state != CONN_READING) {
+    if (!conn->parses) {
         llhttp_init(&conn->parser, HTTP_RESPONSE, &c->on_reply);
         conn->parser.data = conn;
+        conn->parses = true;
         conn->replied = false;
         conn->spoke = false;
-        conn->state = CONN_READING; /* in the list where it is */
     }
     error = llhttp_execute(&conn->parser, input, bytes);
     if (conn->replied) {
         conn->spoke = conn->spoke || error != HPE_OK;
         finish_reply(c, conn);
     } else if (error != HPE_OK) {
+        conn->begun = true; /* by the noise that it was */
         fail(c, conn, FAULT_BAD_REPLY);
+    } else if (conn->in == &c->waiting) {
+        move(c, conn, &c->waiting); /* --timeout begins anew */
     }
 }
 
 /* The server's end of input. */
 static void take_end(struct client *c, struct conn *conn)
 {
-    if (conn->state == CONN_READING && llhttp_finish(&conn->parser) == HPE_OK &&
-        conn->replied) {
+    bool within = conn->owes && conn->begun;
+
+    if (within && llhttp_finish(&conn->parser) == HPE_OK && conn->replied) {
         finish_reply(c, conn); /* a reply that lasts until the end */
-    } else if (conn->state == CONN_READING) {
-        fail(c, conn, FAULT_CUT_REPLY);
     } else {
-        fail(c, conn, FAULT_CLOSED);
+        fail(c, conn, within ? FAULT_CUT_REPLY : FAULT_CLOSED);
     }
 }
 
@@ -269,7 +282,7 @@ static bool read_some(struct client *c, struct conn *conn, size_t most)
             return any;
         } else if (errno != EINTR) {
             fail(c, conn,
-                conn->state == CONN_READING ? FAULT_CUT_REPLY : FAULT_RESET);
+                conn->owes && conn->begun ? FAULT_CUT_REPLY : FAULT_RESET);
         }
     }
     return any;
@@ -290,7 +303,11 @@ static void send_some(struct client *c, struct conn *conn, size_t most)
 
         if (n >= 0) {
             conn->sent += (size_t)n;
+            conn->progress_ns = c->now_ns;
         } else if (errno == EAGAIN) {
+            if (conn->in == &c->waiting && conn->progress_ns == c->now_ns) {
+                move(c, conn, &c->waiting); /* --timeout begins anew */
+            }
             return; /* an edge comes when there is room */
         } else if (errno != EINTR) {
             /* It may have said why it no longer listens. */
@@ -303,39 +320,22 @@ static void send_some(struct client *c, struct conn *conn, size_t most)
     }
     if (conn->sent == o->request_bytes) {
         tally_add(&c->tally->sent, 1);
-        if (conn->state == CONN_SENDING) {
-            conn->state = CONN_WAITING;
-            move(c, conn, conn->slow_reader ? &c->delayed : &c->waiting);
-        }
+        enter(c, conn, CONN_WAITING,
+            conn->slow_reader ? &c->delayed : &c->waiting);
     }
 }
 
 static void send_request(struct client *c, struct conn *conn)
 {
     conn->sent = 0;
+    conn->parses = false;
+    conn->begun = false;
     conn->progress_ns = c->now_ns;
     if (conn->slow_sender) {
         enter(c, conn, CONN_SENDING, &c->delayed);
     } else {
         enter(c, conn, CONN_SENDING, &c->waiting);
         send_some(c, conn, SIZE_MAX);
-    }
-}
-
-/* A request is due on a connection that rests, or has to be opened first. */
-static void begin(struct client *c, struct conn *conn, uint64_t due_ns)
-{
-    assert(!conn->owes);
-    conn->owes = true;
-    conn->due_ns = due_ns;
-    c->owing++;
-    tally_add(&c->tally->due, 1);
-    if (conn->state == CONN_IDLE) {
-        send_request(c, conn);
-    } else if (conn->state == CONN_CLOSED) {
-        open_conn(c, conn);
-    } else {
-        assert(conn->state == CONN_CONNECTING); /* it goes when it can */
     }
 }
 
@@ -420,10 +420,28 @@ static void open_conn(struct client *c, struct conn *conn)
     int error;
 
     c->connecting++;
+    conn->served = false;
     enter(c, conn, CONN_CONNECTING, &c->waiting);
     error = start_connect(c, conn);
     if (error != 0) {
         fail(c, conn, fault_of_connecting(error));
+    }
+}
+
+/* A request is due on a connection that rests, or has to be opened first. */
+static void begin(struct client *c, struct conn *conn, uint64_t due_ns)
+{
+    assert(!conn->owes);
+    conn->owes = true;
+    conn->due_ns = due_ns;
+    c->owing++;
+    tally_add(&c->tally->due, 1);
+    if (conn->state == CONN_IDLE) {
+        send_request(c, conn);
+    } else if (conn->state == CONN_CLOSED) {
+        open_conn(c, conn);
+    } else {
+        assert(conn->state == CONN_CONNECTING); /* it goes when it can */
     }
 }
 
@@ -466,12 +484,8 @@ static void obey(struct client *c)
     if (n <= 0) {
         exit(EXIT_FAILURE); /* nobody is left to tell */
     }
-    if (command == COMMAND_GO) {
-        c->go = true;
-    } else {
-        c->stop = true;
-        c->repeats = false;
-    }
+    c->go = command == COMMAND_GO;
+    c->stop = command == COMMAND_STOP;
 }
 
 static void handle(struct client *c, struct conn *conn, unsigned events)
@@ -499,24 +513,28 @@ static void handle(struct client *c, struct conn *conn, unsigned events)
     }
 }
 
-/* A piece of a slow request or a slow reply, or a connection that may be opened
- * again. */
-static void take_step(struct client *c, struct conn *conn)
+/* A piece of a slow request or a slow reply. */
+static void take_piece(struct client *c, struct conn *conn)
 {
-    if (conn->state == CONN_CLOSED) {
-        move(c, conn, &c->closed);
-        if (c->o->shape == SHAPE_RATE && c->repeats) {
-            open_conn(c, conn);
-        }
-        return;
-    }
     move(c, conn, &c->delayed);
     if (conn->state == CONN_SENDING) {
         send_some(c, conn, c->o->step_bytes);
     } else if (read_some(c, conn, c->o->step_bytes)) {
         conn->progress_ns = c->now_ns;
-    } else if (conn->owes && c->now_ns - conn->progress_ns > c->o->timeout_ns) {
+    }
+    if (conn->owes && c->now_ns - conn->progress_ns > c->o->timeout_ns) {
         fail(c, conn, FAULT_TIMEOUT);
+    }
+}
+
+static void take_step(struct client *c, struct conn *conn)
+{
+    if (conn->state == CONN_CLOSED) {
+        move(c, conn, &c->closed); /* it may be opened again */
+    } else if (conn->state == CONN_ENDING) {
+        fail(c, conn, FAULT_LEFT_OPEN);
+    } else {
+        take_piece(c, conn);
     }
 }
 
@@ -558,8 +576,8 @@ static int wait_for_events(
     return count;
 }
 
-/* Waits for one batch of events, at most until so far. */
-static void turn(struct client *c, uint64_t until_ns)
+/* Waits for one batch of events, at most until so far. Whether there were any. */
+static bool turn(struct client *c, uint64_t until_ns)
 {
     struct epoll_event events[EVENTS];
     struct conn *first = TAILQ_FIRST(&c->waiting);
@@ -587,6 +605,7 @@ static void turn(struct client *c, uint64_t until_ns)
         }
     }
     expire(c);
+    return count > 0;
 }
 
 /* --- Schedules. Number k of all processes' events is due at start + k / rate;
@@ -630,9 +649,25 @@ static bool is_dry(const struct client *c, const struct conn_list *free)
            !c->repeats;
 }
 
+/* How many may be opened at the same time. */
+static unsigned most_opening(const struct client *c)
+{
+    unsigned most = c->o->in_flight / c->o->processes;
+
+    return most == 0 ? 1 : most;
+}
+
+static void open_again(struct client *c)
+{
+    while (!TAILQ_EMPTY(&c->closed) && c->connecting < most_opening(c)) {
+        open_conn(c, TAILQ_FIRST(&c->closed));
+    }
+}
+
 /* A request whenever one is due, on the connections of free. One that finds
  * none is sent when there is one, also after the end: to forget it would hide
- * that the server was too slow for it. A command is the end, too. */
+ * that the server was too slow for it. A command is the end, too; after that to
+ * stop nothing more is sent. */
 static void keep_schedule(
     struct client *c, struct schedule *s, struct conn_list *free)
 {
@@ -645,18 +680,25 @@ static void keep_schedule(
         if ((c->stop || c->go) && s->end_ns > c->now_ns) {
             s->end_ns = c->now_ns;
         }
-        while (!TAILQ_EMPTY(free) && is_due(c, s) && !is_over(c, s)) {
+        c->repeats = c->repeats && !c->stop;
+        if (c->repeats && free != &c->closed) {
+            open_again(c);
+        }
+        while (
+            !TAILQ_EMPTY(free) && is_due(c, s) && !is_over(c, s) && !c->stop) {
             uint64_t due_ns = next_due_ns(c, s);
 
             s->taken++;
             begin(c, TAILQ_FIRST(free), due_ns);
         }
-        more = next_due_ns(c, s) < s->end_ns && !is_over(c, s) &&
+        more = next_due_ns(c, s) < s->end_ns && !is_over(c, s) && !c->stop &&
                (c->now_ns < s->end_ns || !is_dry(c, free));
-        if (!more && c->owing == 0) {
+        if (!more && c->owing == 0 && c->now_ns >= s->end_ns) {
             break;
         }
-        turn(c, more && !TAILQ_EMPTY(free) ? next_due_ns(c, s) : UINT64_MAX);
+        turn(c, more && !TAILQ_EMPTY(free) ? next_due_ns(c, s)
+                : c->now_ns < s->end_ns    ? s->end_ns
+                                           : UINT64_MAX);
     }
     for (; s->rate > 0 && next_due_ns(c, s) < s->end_ns; s->taken++) {
         not_sent++;
@@ -672,24 +714,24 @@ static void keep_schedule(
  * first request on each, if so. */
 static void open_all(struct client *c, bool ask)
 {
-    unsigned most = c->o->in_flight / c->o->processes;
+    unsigned most = most_opening(c);
     struct schedule s = {
         .rate = c->o->shape == SHAPE_RATE ? 0 : c->o->rate,
         .start_ns = load_clock_ns(),
         .end_ns = UINT64_MAX,
     };
 
-    most = most == 0 ? 1 : most;
     while (true) {
         bool more = s.taken < c->part->count && !c->stop;
         bool room = c->connecting < most && c->owing < most;
 
         c->now_ns = load_clock_ns();
         if (more && room && is_due(c, &s)) {
+            uint64_t due_ns = next_due_ns(c, &s);
             struct conn *conn = &c->conns[s.taken++];
 
             if (ask) {
-                begin(c, conn, c->now_ns);
+                begin(c, conn, due_ns);
             } else {
                 open_conn(c, conn);
             }
@@ -708,7 +750,7 @@ static void abandon(struct client *c)
         struct conn *conn = &c->conns[i];
 
         if (conn->owes) {
-            conn->state = CONN_SENDING; /* not lost: we gave it up */
+            conn->begun = true; /* not lost: we gave it up */
             fail(c, conn, FAULT_UNFINISHED);
         }
     }
@@ -719,6 +761,7 @@ static void ask_on_all(struct client *c, const struct schedule *s)
     bool slow = c->o->shape == SHAPE_TRICKLE;
 
     for (unsigned i = 0; i < c->part->count; i++) {
+        c->now_ns = load_clock_ns();
         begin(c, &c->conns[i], s->start_ns);
     }
     while (c->owing > 0) {
@@ -756,10 +799,9 @@ static void run_stage(struct client *c, unsigned done)
         ask_on_all(c, &s);
         return;
     case SHAPE_RATE:
-        keep_schedule(c, &s, &c->idle);
-        return;
     case SHAPE_CHURN:
-        keep_schedule(c, &s, &c->closed);
+        c->repeats = true;
+        keep_schedule(c, &s, c->o->shape == SHAPE_RATE ? &c->idle : &c->closed);
         return;
     }
 }
@@ -772,12 +814,15 @@ static void init(struct client *c)
     llhttp_settings_init(&c->on_reply);
     c->on_reply.on_message_begin = on_message_begin;
     c->on_reply.on_message_complete = on_message_complete;
+    if (strncmp(o->request, "HEAD ", strlen("HEAD ")) == 0) {
+        c->on_reply.on_headers_complete = on_headers_complete;
+    }
     TAILQ_INIT(&c->closed);
     TAILQ_INIT(&c->idle);
     TAILQ_INIT(&c->waiting);
     TAILQ_INIT(&c->delayed);
     c->delay_ns = o->shape == SHAPE_TRICKLE ? o->interval_ns : REOPEN_NS;
-    c->repeats = o->shape == SHAPE_RATE || o->shape == SHAPE_CHURN;
+
     c->conns = calloc(c->part->count, sizeof(*c->conns));
     c->input = malloc(INPUT_BYTES);
     c->epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -820,6 +865,10 @@ int client_run(
         }
         c.go = false;
         run_stage(&c, done);
+    }
+    /* What the server has closed by now is counted. */
+    for (uint64_t end_ns = c.now_ns + SECOND_NS;
+         turn(&c, 0) && c.now_ns < end_ns;) {
     }
     free(c.input);
     free(c.conns);

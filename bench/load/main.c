@@ -12,6 +12,7 @@
 #include "tally.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -48,6 +49,7 @@ struct load {
     int signals;
     int arrivals;   /* an eventfd: a child has done its stage */
     bool stopped;   /* by a signal, by the end of standard input, or of time */
+    bool told;      /* the children, to stop */
     unsigned lines; /* that came on standard input */
     struct tally *now;  /* sums, made when they are wanted */
     struct tally *last; /* at the last progress line */
@@ -213,7 +215,19 @@ static void command(struct load *load, char what)
     }
 }
 
-/* One that ended before its stage was done has said why. */
+static void stop_children(struct load *load)
+{
+    char stop = COMMAND_STOP;
+
+    if (!load->told) {
+        load->told = true;
+        for (unsigned i = 0; i < load->started; i++) {
+            (void)!write(load->commands[i], &stop, 1); /* it may have ended */
+        }
+    }
+}
+
+/* One that ended unasked has said why; or somebody killed it. */
 static void look_for_deaths(const struct load *load)
 {
     for (unsigned i = 0; i < load->started; i++) {
@@ -221,7 +235,8 @@ static void look_for_deaths(const struct load *load)
 
         if (waitid(P_PID, (id_t)load->children[i], &info,
                 WEXITED | WNOHANG | WNOWAIT) == 0 &&
-            info.si_pid != 0 && stage_of(load, i) < load->awaited) {
+            info.si_pid != 0 &&
+            (!load->told || stage_of(load, i) < load->awaited)) {
             fputs("hcsd-load: a client process ended early\n", stderr);
             exit(EXIT_FAILURE);
         }
@@ -338,7 +353,7 @@ static void take_input(struct load *load)
     char text[256];
     ssize_t n = read(STDIN_FILENO, text, sizeof(text));
 
-    if (n == 0) {
+    if (n == 0 || (n < 0 && errno != EINTR)) {
         load->stopped = true;
     }
     for (ssize_t i = 0; i < n; i++) {
@@ -388,12 +403,22 @@ static bool pass_time(struct load *load, bool until_eof)
 /* Until every child has done its stage; told to stop, they soon have. */
 static void await_stage(struct load *load)
 {
-    bool told = load->stopped;
-
     while (!all_have_done(load)) {
-        if (pass_time(load, false) && !told) {
-            told = true;
-            command(load, COMMAND_STOP);
+        if (pass_time(load, false)) {
+            stop_children(load);
+        }
+    }
+}
+
+/* A child that was told to stop counts what it still sees, and ends. */
+static void await_ends(struct load *load)
+{
+    for (unsigned i = 0; i < load->started; i++) {
+        siginfo_t info;
+
+        while (waitid(P_PID, (id_t)load->children[i], &info,
+                   WEXITED | WNOWAIT) != 0 &&
+               errno == EINTR) {
         }
     }
 }
@@ -429,12 +454,16 @@ static bool hold(struct load *load)
         await_line(load, o->until_eof ? 1 : 0, end_ns);
         start_stage(load);
         await_line(load, 2, end_ns);
-        command(load, COMMAND_GO);
+        if (!load->stopped) {
+            command(load, COMMAND_GO);
+        }
         await_stage(load);
     }
     await_line(load, UINT_MAX, end_ns);
+    look_at_server(load);
     load->stopped = true;
-    command(load, COMMAND_STOP);
+    stop_children(load);
+    await_ends(load);
     return good;
 }
 
@@ -445,8 +474,14 @@ static bool run(struct load *load)
 
     load->awaited = 1;
     await_stage(load);
-    if (o->shape == SHAPE_RATE || o->shape == SHAPE_TRICKLE) {
-        load->base_ns = load_clock_ns(); /* opening is no part of the rate */
+    if (o->shape != SHAPE_HOLD && o->shape != SHAPE_CHURN) {
+        struct usage usage;
+
+        /* Opening is no part of what follows. */
+        load->base_ns = load_clock_ns();
+        if (load->with_server && server_usage(o->pid, &usage)) {
+            load->usage_before.cpu_seconds = usage.cpu_seconds;
+        }
     }
     for (unsigned i = 0; i < o->rounds && !load->stopped; i++) {
         start_stage(load);
@@ -512,6 +547,11 @@ int main(int argc, char **argv)
     struct load load = {.o = &o};
     int status;
 
+    /* So that no descriptor of ours is taken for standard input or output. */
+    do {
+        status = open("/dev/null", O_RDWR);
+    } while (status >= 0 && status <= STDERR_FILENO);
+    close(status);
     options_take(&o, argc, argv);
     if (o.shape != SHAPE_BURST) {
         o.rounds = 1;

@@ -19,6 +19,7 @@ enum {
     SOURCES_MAX = 1000,
 };
 
+static const double RATE_MIN = 1e-3;
 static const double RATE_MAX = 1e8;
 static const uint64_t DURATION_NS = 10000000000;
 
@@ -160,8 +161,10 @@ static double rate_of(const char *name, const char *text)
     char *end = NULL;
     double value = strtod(text, &end);
 
-    if (end == text || *end != '\0' || !(value > 0) || value > RATE_MAX) {
-        refuse("--%s takes a number a second, not '%s'", name, text);
+    if (end == text || *end != '\0' || !(value >= RATE_MIN) ||
+        value > RATE_MAX) {
+        refuse("--%s takes a number a second from 0.001 to 1e8, not '%s'", name,
+            text);
     }
     return value;
 }
@@ -170,7 +173,7 @@ static uint64_t time_of(const char *name, const char *text)
 {
     uint64_t ns;
 
-    if (!hcs_parse_duration(text, &ns) || ns > (uint64_t)INT64_MAX) {
+    if (!hcs_parse_duration(text, &ns) || ns == 0 || ns > (uint64_t)INT64_MAX) {
         refuse("--%s takes a time such as 250ms or 10s, not '%s'", name, text);
     }
     return ns;

@@ -14,6 +14,7 @@ const char *const FAULT_WORDS[FAULTS] = {
     [FAULT_CUT_REPLY] = "cut-reply",
     [FAULT_BAD_REPLY] = "bad-reply",
     [FAULT_UNASKED] = "unasked-bytes",
+    [FAULT_LEFT_OPEN] = "left-open",
     [FAULT_UNFINISHED] = "unfinished",
 };
 

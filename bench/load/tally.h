@@ -41,6 +41,7 @@ enum fault {
     FAULT_CUT_REPLY,  /* the connection ended within a reply */
     FAULT_BAD_REPLY,  /* not HTTP, or more than the reply */
     FAULT_UNASKED,    /* bytes on a connection that had asked for nothing */
+    FAULT_LEFT_OPEN,  /* by the server, after a reply that said close */
     FAULT_UNFINISHED, /* cut by our own end */
     FAULTS,
 };

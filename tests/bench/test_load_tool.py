@@ -1,9 +1,12 @@
 # ctest: timeout=120
 """hcsd-load accounts for every request, whatever the server does."""
 
+import json
+import os
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 import unittest
@@ -108,6 +111,33 @@ class Outcomes(TestCase):
         self.ends_as(answer, {"answered": 1}, {}, "--body", "x" * 100000, status=0,
                      statuses={"413": 1})
 
+    def test_an_interim_reply_does_not_end_the_sending(self):
+        def answer(sock, _):
+            left = (20 << 20) - len(sock.recv(1000))
+            sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+            while left > 0:
+                left -= len(sock.recv(1 << 20))
+            sock.sendall(REPLY)
+            while sock.recv(1 << 20):  # that was the header section's length
+                pass
+        self.ends_as(answer, {"answered": 1}, {}, "--body-file", self.large_file(), status=0)
+
+    def test_timeout_counts_from_the_last_byte(self):
+        def answer(sock, _):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            read_request(sock)
+            for byte in REPLY:
+                sock.sendall(bytes([byte]))
+                time.sleep(0.05)
+        self.ends_as(answer, {"answered": 1}, {}, "--timeout", "1s", status=0)
+
+    def test_a_reply_to_head_has_no_body(self):
+        with tempfile.NamedTemporaryFile() as request:
+            request.write(b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n")
+            request.flush()
+            self.ends_as(always(REPLY[:-2]), {"answered": 1}, {}, "--request", request.name,
+                         status=0)
+
     def test_a_server_that_stops_reading(self):
         def answer(sock, _):
             time.sleep(2)
@@ -116,7 +146,6 @@ class Outcomes(TestCase):
                      "--body-file", self.large_file())
 
     def large_file(self):
-        import tempfile
         file = tempfile.NamedTemporaryFile()
         self.addCleanup(file.close)
         file.write(b"x" * (20 << 20))
@@ -175,6 +204,44 @@ class Shapes(TestCase):
         self.assertEqual(requests["failed"], summary["errors"]["not-sent"])
         self.assertEqual(requests["lost"], summary["errors"]["timeout"])
 
+    def test_a_server_that_only_accepts_is_not_stormed(self):
+        server = self.serve(lambda sock, _: None)
+        summary = self.load("rate", "-c", 4, "-r", 10, "-d", "1s", "--timeout", "300ms",
+                            server.url, status=1)
+        self.assertLess(len(server.peers), 100)
+        self.assertEqual(summary["requests"]["due"], 10)
+
+    def test_a_backlog_that_is_full(self):
+        """Nobody accepts: opening ends all the same, and is counted right."""
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen(1)
+            url = "http://127.0.0.1:%d/" % listener.getsockname()[1]
+            fill = [socket.socket() for _ in range(8)]
+            for sock in fill:
+                sock.setblocking(False)
+                sock.connect_ex(listener.getsockname())
+            time.sleep(0.1)
+            for shape in ("rate", "trickle"):
+                summary = self.load(shape, "-c", 8, "--in-flight", 3, "-d", "1s",
+                                    "--timeout", "300ms", url, status=1)
+                self.assertLessEqual(summary["connections"]["open"], 8)
+                self.assertGreater(summary["errors"]["connect-timeout"], 0)
+            for sock in fill:
+                sock.close()
+
+    def test_a_rate_lasts_as_long_as_it_is_told(self):
+        summary = self.load("rate", "-c", 1, "-r", 2, "-d", "1s", self.serve(always(REPLY)).url)
+        self.assertEqual(self.outcomes(summary), {"answered": 2})
+        self.assertGreaterEqual(summary["seconds"], 0.99)
+
+    def test_a_churn_closes_what_the_server_leaves_open(self):
+        closing = REPLY.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+        summary = self.load("churn", "-c", 2, "-r", 10, "-d", "1s", self.serve(always(closing)).url)
+        self.assertEqual(self.outcomes(summary), {"answered": 10})
+        # It does not stay for the last ones.
+        self.assertGreaterEqual(summary["errors"]["left-open"], 8)
+
     def test_each_request_of_a_churn_has_its_connection(self):
         def answer(sock, _):
             assert b"Connection: close" in read_request(sock)
@@ -211,6 +278,16 @@ class Shapes(TestCase):
                         for one in range(1, 5))
         self.assertEqual(counts[:2], [1, 1])  # those that read slowly
         self.assertGreater(counts[2], 3)
+
+    def test_a_trickle_to_a_server_that_does_not_read(self):
+        with tempfile.NamedTemporaryFile() as body:
+            body.write(b"x" * (20 << 20))
+            body.flush()
+            summary = self.load("trickle", "-c", 1, "--interval", "1ms", "--step", 65536,
+                                "--timeout", "500ms", "--body-file", body.name,
+                                self.serve(lambda sock, _: time.sleep(10)).url, status=1)
+        self.assertEqual(self.outcomes(summary), {"failed": 1})
+        self.assertEqual(summary["errors"], {"timeout": 1})
 
     def test_a_trickle_that_is_cut_is_unfinished(self):
         summary = self.load("trickle", "-c", 2, "-d", "200ms", "--step", 1,
@@ -251,6 +328,61 @@ class Shapes(TestCase):
             output, _ = process.communicate(timeout=harness.PATIENCE)
             self.assertEqual(process.returncode, 0, output)
             self.assertIn('"adds_up":true', output)
+
+    def interrupted(self, after, *arguments, stdin=subprocess.DEVNULL):
+        """Its last summary, and how long it took to end."""
+        process = subprocess.Popen([LOAD, *arguments, "--json", "--quiet"], stdin=stdin,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        time.sleep(after)
+        process.send_signal(signal.SIGINT)
+        begun = time.monotonic()
+        output, errors = process.communicate(timeout=harness.PATIENCE)
+        self.assertEqual(errors, "")
+        summary = json.loads(output.splitlines()[-1])
+        self.check_sum(summary)
+        return summary, time.monotonic() - begun
+
+    def test_an_interrupted_one_sends_nothing_more(self):
+        def answer(sock, _):
+            while read_request(sock):
+                time.sleep(0.2)
+                sock.sendall(REPLY)
+        summary, seconds = self.interrupted(
+            1, "rate", "-c", "1", "-r", "50", "--timeout", "20s", self.serve(answer).url)
+        self.assertGreater(summary["errors"]["not-sent"], 20)
+        self.assertLess(summary["requests"]["sent"], 10)
+        self.assertLess(seconds, 10)
+
+    def test_an_interrupted_hold_awaits_its_answers(self):
+        def answer(sock, _):
+            read_request(sock)
+            sock.sendall(REPLY)
+            while read_request(sock):
+                time.sleep(1)
+                sock.sendall(REPLY)
+        summary, _ = self.interrupted(
+            1.2, "hold", "-c", "4", "--processes", "4", "-d", "10s", "--held-rate", "4",
+            self.serve(answer).url)
+        self.assertEqual(summary["requests"]["answered"], summary["requests"]["due"])
+
+    def test_without_standard_streams(self):
+        """What it opens is not taken for them."""
+        server = self.serve(always(REPLY))
+        done = subprocess.run(
+            ["sh", "-c", 'exec "$0" hold -c 2 --until-eof --json --quiet "$1" <&- 2>&-',
+             LOAD, server.url], stdout=subprocess.PIPE, text=True, timeout=harness.PATIENCE)
+        self.assertEqual(done.returncode, 0)
+        self.assertEqual(len(done.stdout.splitlines()), 2)
+
+    def test_a_child_that_is_killed_is_missed(self):
+        process = subprocess.Popen(
+            [LOAD, "hold", "-c", "4", "--processes", "2", "-d", "100s",
+             self.serve(always(REPLY)).url], stderr=subprocess.PIPE, text=True)
+        self.assertIn("open 4", process.stderr.readline())
+        with open("/proc/%d/task/%d/children" % (process.pid, process.pid)) as children:
+            os.kill(int(children.read().split()[0]), signal.SIGKILL)
+        self.assertIn("ended early", process.communicate(timeout=harness.PATIENCE)[1])
+        self.assertEqual(process.returncode, 1)
 
     def test_a_second_interrupt_waits_for_nothing(self):
         server = self.serve(after_request(read_request))
@@ -302,6 +434,9 @@ class CommandLine(unittest.TestCase):
                 (["hold", "-c", "1x", url], "1x"),
                 (["rate", "-r", "-1", url], "rate"),
                 (["hold", "-d", "5", url], "duration"),
+                (["hold", "-d", "0s", url], "duration"),
+                (["trickle", "--interval", "0s", url], "interval"),
+                (["rate", "-r", "1e-12", url], "rate"),
                 (["hold", "--header", "nothing", url], "nothing"),
                 (["hold", "--header", "a: b\r\nc: d", url], "header"),
                 (["hold", "--body-file", "/nowhere", url], "/nowhere"),

@@ -90,6 +90,8 @@ class Faulty:
 
     def __init__(self, rules="", args=(), armed=True, handed=False, **settings):
         self.listener = socket.create_server(("127.0.0.1", 0)) if handed else None
+        # A job may end with its deadline when the machine is busy.
+        self.hurries = "JOB_TIMEOUT" in settings
         self.report = Report()
         self.report.arm(armed)
         self.handlers = tempfile.NamedTemporaryFile("w", prefix="faults-")
@@ -196,6 +198,8 @@ class Peer:
         self.waiting = []  # (method, status, check, id) of each reply to come
         self.served = self.refused = 0
         self.over = False
+        self.refusals = ("memory-pressure", "no-descriptors", "draining", "queue-full") + (
+            ("deadline-exceeded",) if daemon.hurries else ())
         sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         # In a drain the listener ignores those who are late, who would try again
         # after a second.
@@ -283,8 +287,7 @@ class Peer:
     def check(self, reply, status, check, request_id):
         echoed = reply.headers.get("x-request-id")
         if reply.status >= 500 and status < 500:
-            if reply.problem() not in ("memory-pressure", "no-descriptors", "draining",
-                                       "queue-full"):
+            if reply.problem() not in self.refusals:
                 raise Wrong("refused with %r" % reply)
             # A connection that was refused as such had no request.
             if echoed != request_id and not reply.closes():
@@ -586,11 +589,13 @@ def what_is_wrong(metrics, listed):
 
 
 def check_alive(daemon):
-    """A good request is answered."""
-    with contextlib.closing(daemon.peer()) as peer:
-        peer.ask(peer.get() + peer.post() + peer.post("/p"))
-        if peer.served != 3:
-            raise Wrong("a good client is not served any more")
+    """A good request is answered; where jobs have to hurry, one of several."""
+    for _ in range(20 if daemon.hurries else 1):
+        with contextlib.closing(daemon.peer()) as peer:
+            peer.ask(peer.get() + peer.post() + peer.post("/p"))
+            if peer.served == 3:
+                return
+    raise Wrong("a good client is not served any more")
 
 
 def check_end(daemon, status):
