@@ -672,6 +672,7 @@ static void keep_schedule(
     struct client *c, struct schedule *s, struct conn_list *free)
 {
     uint64_t not_sent = 0;
+    bool stopped = false;
 
     while (true) {
         bool more;
@@ -685,13 +686,14 @@ static void keep_schedule(
             open_again(c);
         }
         while (
-            !TAILQ_EMPTY(free) && is_due(c, s) && !is_over(c, s) && !c->stop) {
+            !TAILQ_EMPTY(free) && is_due(c, s) && !is_over(c, s) && !stopped) {
             uint64_t due_ns = next_due_ns(c, s);
 
             s->taken++;
             begin(c, TAILQ_FIRST(free), due_ns);
         }
-        more = next_due_ns(c, s) < s->end_ns && !is_over(c, s) && !c->stop &&
+        stopped = c->stop; /* what was due just now and had room has gone */
+        more = next_due_ns(c, s) < s->end_ns && !is_over(c, s) && !stopped &&
                (c->now_ns < s->end_ns || !is_dry(c, free));
         if (!more && c->owing == 0 && c->now_ns >= s->end_ns) {
             break;
