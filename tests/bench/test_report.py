@@ -12,7 +12,7 @@ import tempfile
 import unittest
 import xml.etree.ElementTree
 
-from harness import FEW, HCSD
+from harness import FEW, HCSD, SLOW
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
@@ -43,6 +43,9 @@ def report(folder, *arguments):
 class Report(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
+        if SLOW:
+            raise unittest.SkipTest("a sanitizer would learn nothing from it "
+                                    "that bench.load does not tell it")
         folder = tempfile.TemporaryDirectory(prefix="hcsd-report-")
         cls.addClassCleanup(folder.cleanup)
         cls.folder = folder.name
