@@ -88,7 +88,7 @@ class Load(TestCase):
 
     def test_slow_ones_get_what_the_settings_say(self):
         daemon = self.start(READ_TIMEOUT="1s")
-        summary = self.load("trickle", "-c", 100, "--interval", "100ms", "--step", 1,
+        summary = self.load("trickle", "-c", 100, "--interval", "100ms", "--step", 2,
                             self.url(daemon, "/health"))
         # Half of them send too slowly; half only read slowly.
         self.assertEqual(summary["status"], {"200": 50, "408": 50})
