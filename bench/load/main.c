@@ -278,11 +278,15 @@ static void look_at_server(struct load *load)
 /* Whether anything is to be seen since the last line. */
 static bool moves(const struct load *load)
 {
-    return tally_get(&load->now->due) != tally_get(&load->last->due) ||
-           tally_get(&load->now->open_now) !=
-               tally_get(&load->last->open_now) ||
-           memcmp(load->now->outcomes, load->last->outcomes,
-               sizeof(load->now->outcomes)) != 0;
+    bool same =
+        tally_get(&load->now->due) == tally_get(&load->last->due) &&
+        tally_get(&load->now->open_now) == tally_get(&load->last->open_now);
+
+    for (int i = 0; i < OUTCOMES; i++) {
+        same = same && tally_get(&load->now->outcomes[i]) ==
+                           tally_get(&load->last->outcomes[i]);
+    }
+    return !same;
 }
 
 static void show_progress(struct load *load)
