@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import fnmatch
-import json
 import math
 import os
 import random
@@ -436,8 +435,8 @@ def main():
             "minutes")
         runs, failures = measure_all(bench, cases, options, wrk)
     if options.json is not None:
-        with open(options.json, "w") as file:
-            json.dump(raw_of(cases, runs, failures, options), file, indent=1)
+        servers.write_figures(
+            options.json, raw_of(cases, runs, failures, options))
     for group in GROUP_TITLES:
         if any(case.group == group for case in cases):
             print_group(group, cases, runs)

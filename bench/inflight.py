@@ -177,11 +177,10 @@ def main():
         each, stacks = weighed(bench, options)
         admitted = refused(bench, options)
     if options.json:
-        with open(options.json, "w") as file:
-            json.dump({"connections": options.connections, "answered": found,
-                       "bytes_each": each, "stack_bytes": stacks,
-                       "admitted": admitted}, file, indent=1)
-            file.write("\n")
+        servers.write_figures(options.json, {
+            "connections": options.connections, "answered": found,
+            "bytes_each": each, "stack_bytes": stacks, "admitted": admitted,
+        })
     return 0
 
 

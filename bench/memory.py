@@ -180,8 +180,8 @@ def main():
         if "hcsd" in there and options.peak > 0:
             peak(bench, options)
     if options.json is not None:
-        with open(options.json, "w") as file:
-            json.dump({"weights": found, "failures": failures}, file, indent=1)
+        servers.write_figures(
+            options.json, {"weights": found, "failures": failures})
     ours = [weight for weight in found if weight["server"] == "hcsd"]
     if ours:
         each = max(weight["bytes_each"] for weight in ours)

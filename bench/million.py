@@ -232,13 +232,11 @@ def run(bench, options, loops):
     if status != 0 or load_status != 0 or lost != 0 or open_now != n:
         raise Failed("something was lost")
     if options.json:
-        with open(options.json, "w") as file:
-            json.dump({
-                "connections": n, "loops": loops, "bytes_each": each,
-                "bytes_without": none, "idle_cpu": idle, "opened": opened,
-                "health": fresh, "held": held, "drain_seconds": seconds,
-            }, file, indent=1)
-            file.write("\n")
+        servers.write_figures(options.json, {
+            "connections": n, "loops": loops, "bytes_each": each,
+            "bytes_without": none, "idle_cpu": idle, "opened": opened,
+            "health": fresh, "held": held, "drain_seconds": seconds,
+        })
 
 
 def parse_options():

@@ -181,9 +181,7 @@ def measure(part, report, common, folder):
         return []
     now = datetime.datetime.now(datetime.timezone.utc)
     raw = {"date": now.strftime("%Y-%m-%d"), **common, **raw}
-    with open(os.path.join(folder, f"{part}.json"), "w") as file:
-        json.dump(raw, file, indent=1)
-        file.write("\n")
+    servers.write_figures(os.path.join(folder, f"{part}.json"), raw)
     return [f"{part}: {failure}" for failure in raw["failures"]]
 
 

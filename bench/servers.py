@@ -526,6 +526,13 @@ def check_programs(options, *names):
     return found
 
 
+def write_figures(path, figures):
+    """As JSON."""
+    with open(path, "w") as file:
+        json.dump(figures, file, indent=1)
+        file.write("\n")
+
+
 def run_main(main):
     """Exit status: 0, or 1 when a run failed, or that of a signal. Speed never
     decides."""

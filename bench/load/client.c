@@ -123,7 +123,7 @@ static void conclude(struct client *c, struct conn *conn, enum outcome outcome)
     tally_add(&c->tally->outcomes[outcome], 1);
 }
 
-/* A server that is gone, or wants nothing of us, is asked again after a while. */
+/* A server that is gone, or wants nothing of us, is asked again later. */
 static void close_conn(struct client *c, struct conn *conn)
 {
     bool was_open = conn->state != CONN_CONNECTING;
@@ -183,7 +183,6 @@ static int on_message_complete(llhttp_t *parser)
     struct conn *conn = parser->data;
 
     conn->begun = false;
-
     if (parser->status_code >= 200) { /* after an interim one comes the reply */
         conn->replied = true;
         conn->keeps = llhttp_should_keep_alive(parser) != 0;
@@ -268,12 +267,9 @@ static bool read_some(struct client *c, struct conn *conn, size_t most)
         if (n > 0) {
             any = true;
             take_input(c, conn, c->input, (size_t)n);
-            if (most < INPUT_BYTES) {
-                return true;
-            }
-            if ((size_t)n < most) {
-                /* Empty (epoll(7)); an end that came with it has an edge, or
-                 * shows in the events that brought us here. */
+            /* After a short read it is empty (epoll(7)); an end that came with
+             * it has an edge, or shows in the events that brought us here. */
+            if ((size_t)n < most || most < INPUT_BYTES) {
                 return true;
             }
         } else if (n == 0) {
@@ -576,7 +572,7 @@ static int wait_for_events(
     return count;
 }
 
-/* Waits for one batch of events, at most until so far. Whether there were any. */
+/* Waits for a batch of events, at most until so far. Whether there were any. */
 static bool turn(struct client *c, uint64_t until_ns)
 {
     struct epoll_event events[EVENTS];

@@ -49,7 +49,7 @@ enum fault {
 extern const char *const FAULT_WORDS[FAULTS];
 extern const char *const OUTCOME_WORDS[OUTCOMES];
 
-enum { STATUS_MOST = 600 }; /* status codes below; others are a bad reply */
+enum { STATUS_MOST = 600 }; /* status codes below; others count as 0 */
 
 struct tally { /* all zero: nothing happened */
     _Atomic uint64_t opened;
