@@ -22,7 +22,7 @@ complain() {
 allowed() {
     case $1 in
     include) echo "hcs" ;;
-    base) echo "base" ;;
+    base) echo "base hcs" ;;
     sync) echo "sync base" ;;
     event) echo "event base" ;;
     guard) echo "guard base" ;;

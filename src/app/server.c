@@ -1,14 +1,15 @@
 #include "app/server.h"
 
+#include "app/kinds.h"
 #include "app/systemd.h"
 #include "base/clock.h"
 #include "base/fdtable.h"
 #include "base/log.h"
 #include "event/listener.h"
 #include "guard/budget.h"
-#include "handlers/builtin.h"
 #include "http/job.h"
 #include "http/shard.h"
+#include "sync/deferral.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -42,14 +43,27 @@ enum {
     KEPT_BACK_MIN = 1024 * 1024,
     KEPT_BACK_MAX = 64 * 1024 * 1024,
     ERROR_LENGTH = 512,
+    OPEN_GRACE_MS = 200, /* to open the handlers, before the loops run */
 };
 
 enum phase { SERVING, DELAYING, DRAINING, CUT };
+
+/* Opening the handlers, and starting the workers, by a thread of its own: main
+ * answers signals meanwhile, and loops say that the daemon is alive. */
+struct opening {
+    pthread_t thread;
+    bool started;
+    bool joined;
+    int ended; /* eventfd: 1 when it has */
+    int rc;    /* then */
+};
 
 struct server {
     const struct hcs_config *config;
     struct hcs_service service;
     struct hcs_budget budget;
+    struct hcs_host host;
+    struct hcs_job_context jobs;
     struct hcs_log *log;
     struct hcs_notify notify;
     struct hcs_address address;
@@ -60,8 +74,9 @@ struct server {
     struct hcs_shard **shards;
     pthread_t *threads;
     unsigned threads_started;
-    int signals;          /* signalfd */
-    int loops_ended;      /* eventfd: each loop that ends adds 1 */
+    int signals;     /* signalfd */
+    int loops_ended; /* eventfd: each loop that ends adds 1 */
+    struct opening opening;
     int statm;            /* /proc/self/statm */
     int highest_fd;       /* of all that was open before the loops began */
     pthread_mutex_t lock; /* of the five below, and changed */
@@ -83,12 +98,6 @@ struct server {
     _Atomic uint64_t hurried_ms; /* the last trim before a refusal */
 };
 
-static const struct hcs_handler *const BUILTIN[] = {
-    &hcs_echo,
-    &hcs_sleep,
-    &hcs_spin,
-};
-
 __attribute__((format(printf, 2, 3))) static int fail(
     int status, const char *format, ...)
 {
@@ -104,78 +113,84 @@ __attribute__((format(printf, 2, 3))) static int fail(
 
 /* --- Handlers. */
 
-static const struct hcs_handler *find_builtin(const char *kind)
-{
-    for (size_t i = 0; i < sizeof(BUILTIN) / sizeof(BUILTIN[0]); i++) {
-        if (strcmp(BUILTIN[i]->name, kind) == 0) {
-            return BUILTIN[i];
-        }
-    }
-    return NULL;
-}
-
-static int add_route(struct hcs_router *router,
+/* The mount of one entry. 0, or -EINVAL or -ENOMEM with one line in error. */
+static int add_mount(struct hcs_router *router, const struct hcs_host *host,
     const struct hcs_config_route *route, char *error, size_t error_size)
 {
-    const struct hcs_handler *handler = find_builtin(route->kind);
-    char why[ERROR_LENGTH];
-    int length;
-    int rc;
+    const struct hcs_handler *handler = NULL;
+    char why[ERROR_LENGTH] = "a second handler on one path";
+    int rc = hcs_kinds_find(
+        route->kind, route->argument, &handler, why, sizeof(why));
 
-    if (handler == NULL) {
-        length = snprintf(error, error_size,
-            "HANDLERS: %s=%s: no such handler; there are:", route->path,
-            route->kind);
-        for (size_t i = 0; i < sizeof(BUILTIN) / sizeof(BUILTIN[0]) &&
-                           length > 0 && (size_t)length < error_size;
-             i++) {
-            length += snprintf(error + length, error_size - (size_t)length,
-                " %s", BUILTIN[i]->name);
-        }
-        return -EINVAL;
+    if (rc == 0) {
+        rc = hcs_router_add(router,
+            hcs_mount_create(host, handler, NULL, route->path,
+                hcs_kinds_is_module(route->kind) ? NULL : route->argument,
+                route->query));
     }
-    if (route->query != NULL) {
-        snprintf(error, error_size, "HANDLERS: %s=%s: takes no settings (?%s)",
-            route->path, route->kind, route->query);
-        return -EINVAL;
-    }
-    rc = hcs_router_add(
-        router, route->path, handler, route->argument, why, sizeof(why));
     if (rc != 0) {
-        snprintf(error, error_size, "HANDLERS: %s=%s: %s", route->path,
-            route->kind, why);
+        (void)snprintf(error, error_size, "HANDLERS: %s=%s: %s", route->path,
+            route->kind, rc == -ENOMEM ? "out of memory" : why);
     }
     return rc;
 }
 
-/* Gives the router. As hcs_server_check. */
-static int make_router(struct hcs_router **out, const struct hcs_config *config,
-    char *error, size_t error_size)
+/* Gives the router, with nothing open. */
+static int make_router(struct hcs_router **out, const struct hcs_host *host,
+    const struct hcs_config *config, char *error, size_t error_size)
 {
     struct hcs_router *router = hcs_router_create();
+    int rc = 0;
 
     if (router == NULL) {
-        snprintf(error, error_size, "out of memory");
+        (void)snprintf(error, error_size, "out of memory");
         return -ENOMEM;
     }
-    for (size_t i = 0; i < config->route_count; i++) {
-        int rc = add_route(router, &config->routes[i], error, error_size);
-
-        if (rc != 0) {
-            hcs_router_destroy(router);
-            return rc;
-        }
+    for (size_t i = 0; rc == 0 && i < config->route_count; i++) {
+        rc = add_mount(router, host, &config->routes[i], error, error_size);
+    }
+    if (rc != 0) {
+        hcs_router_destroy(router);
+        return rc;
     }
     *out = router;
     return 0;
 }
 
+/* One line: which mount does not open, and why. */
+static void say_fault(const struct hcs_router *router,
+    const struct hcs_config *config, char *error, size_t error_size)
+{
+    struct hcs_mount *fault = hcs_router_fault(router);
+    const char *path = hcs_mount_path(fault);
+    const char *kind = "";
+
+    for (size_t i = 0; i < config->route_count; i++) {
+        if (strcmp(config->routes[i].path, path) == 0) {
+            kind = config->routes[i].kind;
+        }
+    }
+    (void)snprintf(error, error_size, "HANDLERS: %s=%s: %s", path, kind,
+        hcs_mount_error(fault));
+}
+
 int hcs_server_check(
     const struct hcs_config *config, char *error, size_t error_size)
 {
+    struct hcs_host host = {
+        .workers = config->workers,
+        .checks = true,
+        .job_timeout_ms = config->job_timeout_ms,
+    };
     struct hcs_router *router = NULL;
-    int rc = make_router(&router, config, error, error_size);
+    int rc = make_router(&router, &host, config, error, error_size);
 
+    if (rc == 0) {
+        rc = hcs_router_open(router);
+        if (rc != 0) {
+            say_fault(router, config, error, error_size);
+        }
+    }
     hcs_router_destroy(router);
     return rc;
 }
@@ -189,7 +204,9 @@ struct loop_start {
 
 static int highest_fd(const struct server *server)
 {
-    int highest = server->loops_ended;
+    int highest = server->loops_ended > server->opening.ended
+                      ? server->loops_ended
+                      : server->opening.ended;
 
     for (unsigned i = 0; i < server->service.shard_count; i++) {
         if (server->shards[i]->mailbox.fd > highest) {
@@ -364,6 +381,84 @@ static void command_all(struct server *server, enum hcs_command command)
     }
 }
 
+/* They wait, or will: they end instead of running. */
+static void call_off_loops(struct server *server)
+{
+    pthread_mutex_lock(&server->lock);
+    server->failed++;
+    pthread_cond_broadcast(&server->changed);
+    pthread_mutex_unlock(&server->lock);
+}
+
+/* --- Opening the handlers. */
+
+static void *opening_main(void *argument)
+{
+    struct server *server = argument;
+    int rc = hcs_router_open(server->service.router);
+
+    if (rc == 0) {
+        rc = hcs_pool_start(server->service.pool);
+    }
+    server->opening.rc = rc;
+    (void)eventfd_write(server->opening.ended, 1);
+    return NULL;
+}
+
+/* 0, or -errno. After the loops have their tables, so that these hold nothing
+ * of what handlers open: else the end of a pipe would never be seen. */
+static int start_opening(struct server *server)
+{
+    int rc =
+        -pthread_create(&server->opening.thread, NULL, opening_main, server);
+
+    server->opening.started = rc == 0;
+    return rc;
+}
+
+/* Waits so long. True when it has ended: opening.rc counts. */
+static bool await_opening(struct server *server, unsigned wait_ms)
+{
+    struct pollfd end = {.fd = server->opening.ended, .events = POLLIN};
+    uint64_t until_ms = hcs_clock_ms() + wait_ms;
+
+    if (!server->opening.started || server->opening.joined) {
+        return true;
+    }
+    while (poll(&end, 1, (int)wait_ms) < 0 && errno == EINTR) {
+        uint64_t now_ms = hcs_clock_ms();
+
+        wait_ms = now_ms < until_ms ? (unsigned)(until_ms - now_ms) : 0;
+    }
+    if ((end.revents & POLLIN) == 0) {
+        return false;
+    }
+    pthread_join(server->opening.thread, NULL);
+    server->opening.joined = true;
+    return true;
+}
+
+/* 0, or an exit status with what went wrong said. */
+static int conclude_opening(struct server *server)
+{
+    const struct hcs_config *config = server->config;
+    char error[ERROR_LENGTH];
+    int rc = server->opening.rc;
+
+    if (rc == 0) {
+        /* [service.is_open] release. */
+        atomic_store_explicit(
+            &server->service.is_open, true, memory_order_release);
+        return 0;
+    }
+    if (hcs_router_fault(server->service.router) != NULL) {
+        say_fault(server->service.router, config, error, sizeof(error));
+        return fail(EX_CONFIG, "%s", error);
+    }
+    return fail(EX_OSERR, "WORKERS=%u: cannot start: %s", config->workers,
+        strerror(-rc));
+}
+
 /* --- Figures, once a second. */
 
 /* False when the kernel does not tell. */
@@ -494,6 +589,8 @@ static void tick(struct server *server)
         &server->service.pulse.cpu_ms, process_cpu_ms(), memory_order_relaxed);
     if (server->phase != SERVING) {
         tell_drain(server);
+    } else if (!hcs_service_is_open(&server->service)) {
+        hcs_notify_extend_timeout(&server->notify, EXTEND_MS * 1000ULL);
     }
     server->ticks++;
 }
@@ -610,14 +707,44 @@ static void read_ended(struct server *server)
     }
 }
 
-/* Until every loop has ended. */
-static void serve(struct server *server)
+static void say_ready(struct server *server)
 {
+    char address[HCS_LISTENER_TEXT];
+    char status[HCS_LISTENER_TEXT + 32];
+
+    hcs_address_text(&server->address, address);
+    hcs_log_print(server->log, HCS_LOG_INFO, "ready");
+    (void)snprintf(status, sizeof(status), "Serving on %s", address);
+    hcs_notify_ready(&server->notify, status);
+}
+
+/* The handlers are open, or cannot be: gives an exit status. */
+static int read_opening(struct server *server)
+{
+    int rc;
+
+    (void)await_opening(server, 0);
+    rc = conclude_opening(server);
+    if (rc == 0) {
+        say_ready(server);
+    } else if (server->phase != CUT) {
+        cut(server);
+    }
+    return rc;
+}
+
+/* Until every loop has ended. 0, or an exit status with what went wrong said. */
+static int serve(struct server *server)
+{
+    int rc = 0;
+
     server->tick_ms = hcs_clock_ms() + TICK_MS;
     while (server->ended < server->threads_started) {
         struct pollfd fds[] = {
             {.fd = server->signals, .events = POLLIN},
             {.fd = server->loops_ended, .events = POLLIN},
+            {.fd = server->opening.joined ? -1 : server->opening.ended,
+                .events = POLLIN},
         };
         uint64_t now_ms = hcs_clock_ms();
         uint64_t next_ms = server->tick_ms;
@@ -625,13 +752,16 @@ static void serve(struct server *server)
         if (server->phase != SERVING && server->phase_end_ms < next_ms) {
             next_ms = server->phase_end_ms;
         }
-        (void)poll(fds, 2, next_ms > now_ms ? (int)(next_ms - now_ms) : 0);
+        (void)poll(fds, 3, next_ms > now_ms ? (int)(next_ms - now_ms) : 0);
         now_ms = hcs_clock_ms();
         if ((fds[0].revents & POLLIN) != 0) {
             read_signals(server, now_ms);
         }
         if ((fds[1].revents & POLLIN) != 0) {
             read_ended(server);
+        }
+        if ((fds[2].revents & POLLIN) != 0) {
+            rc = read_opening(server);
         }
         if (now_ms >= server->tick_ms) {
             tick(server);
@@ -641,6 +771,7 @@ static void serve(struct server *server)
             phase_ended(server, now_ms);
         }
     }
+    return rc;
 }
 
 /* --- The beginning. */
@@ -689,7 +820,6 @@ static void copy_limits(
         .idle_timeout_ms = config->idle_timeout_ms,
         .drain_idle_ms = config->drain_idle_ms,
         .queue_timeout_ms = config->queue_timeout_ms,
-        .job_timeout_ms = config->job_timeout_ms,
         .max_header_bytes = config->max_header_bytes,
         .max_body_bytes = config->max_body_bytes,
         .half_close = config->half_close,
@@ -704,6 +834,10 @@ static int open_descriptors(struct server *server)
     }
     server->loops_ended = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (server->loops_ended < 0) {
+        return fail(EX_OSERR, "eventfd: %s", strerror(errno));
+    }
+    server->opening.ended = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (server->opening.ended < 0) {
         return fail(EX_OSERR, "eventfd: %s", strerror(errno));
     }
     server->statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
@@ -896,11 +1030,10 @@ static void warn_about_limits(struct server *server)
     }
 }
 
-static void say_ready(struct server *server)
+static void say_listening(struct server *server)
 {
     const struct hcs_config *config = server->config;
     char address[HCS_LISTENER_TEXT];
-    char status[HCS_LISTENER_TEXT + 32];
     struct hcs_log_field fields[] = {
         {.name = "version", .text = server->service.version},
         {.name = "address", .text = address},
@@ -920,16 +1053,14 @@ static void say_ready(struct server *server)
     hcs_address_text(&server->address, address);
     hcs_log_write(server->log, HCS_LOG_INFO, "listening", fields,
         sizeof(fields) / sizeof(fields[0]));
-    snprintf(status, sizeof(status), "Serving on %s", address);
-    hcs_notify_ready(&server->notify, status);
 }
 
 static unsigned count_main_fds(const struct server *server)
 {
-    /* standard ones, signalfd, eventfd, statm, the log's pipe, its eventfd,
+    /* standard ones, signalfd, two eventfds, statm, the log's pipe, its eventfd,
      * the notify socket, and for each loop its listeners and a doorbell when
      * the table is main's own; shared ones count with the loops. */
-    unsigned own = 3 + 3 + 3 + (server->notify.fd >= 0 ? 1 : 0);
+    unsigned own = 3 + 4 + 3 + (server->notify.fd >= 0 ? 1 : 0);
     unsigned loops =
         server->service.private_tables ? server->service.shard_count : 0;
 
@@ -968,7 +1099,20 @@ static int begin(struct server *server, const char *notify_socket)
         hcs_log_print(
             server->log, HCS_LOG_WARN, "NOTIFY_SOCKET: %s", strerror(-rc));
     }
-    rc = make_router(&service->router, config, error, sizeof(error));
+    service->deferrals =
+        hcs_deferrals_create(hcs_budget_take, hcs_budget_give, &server->budget);
+    if (service->deferrals == NULL) {
+        return fail(EX_OSERR, "out of memory");
+    }
+    server->host = (struct hcs_host){
+        .log = server->log,
+        .budget = &server->budget,
+        .deferrals = service->deferrals,
+        .workers = config->workers,
+        .job_timeout_ms = config->job_timeout_ms,
+    };
+    rc = make_router(
+        &service->router, &server->host, config, error, sizeof(error));
     if (rc != 0) {
         return fail(rc == -ENOMEM ? EX_OSERR : EX_CONFIG, "%s", error);
     }
@@ -976,11 +1120,13 @@ static int begin(struct server *server, const char *notify_socket)
     if (rc != 0) {
         return rc;
     }
+    server->jobs = (struct hcs_job_context){&server->budget, service->router};
     service->pool = hcs_pool_create(config->workers, config->queue_size,
         &(struct hcs_pool_work){
-            .context = &server->budget,
+            .context = &server->jobs,
             .open = HCS_JOB_WORK.open,
             .run = HCS_JOB_WORK.run,
+            .returned = HCS_JOB_WORK.returned,
             .close = HCS_JOB_WORK.close,
         });
     if (service->pool == NULL) {
@@ -990,15 +1136,21 @@ static int begin(struct server *server, const char *notify_socket)
     if (rc != 0) {
         return rc;
     }
-    rc = hcs_pool_start(service->pool);
-    if (rc != 0) {
-        return fail(EX_OSERR, "WORKERS=%u: cannot start: %s", config->workers,
-            strerror(-rc));
-    }
     rc = start_loops(server);
     if (rc != 0) {
         return fail(EX_OSERR, "LOOPS=%u: cannot start: %s", config->loops,
             strerror(-rc));
+    }
+    rc = start_opening(server);
+    if (rc != 0) {
+        rc = fail(EX_OSERR, "cannot start a thread: %s", strerror(-rc));
+    } else if (await_opening(server, OPEN_GRACE_MS)) {
+        /* What fails at once takes no connection from who starts next. */
+        rc = conclude_opening(server);
+    }
+    if (rc != 0) {
+        call_off_loops(server);
+        return rc;
     }
     service->private_tables =
         config->private_fd_tables && server->table_error == 0;
@@ -1031,7 +1183,15 @@ static bool stop_pool(struct server *server)
     return hcs_pool_stop(server->service.pool, STUCK_WAIT_MS);
 }
 
-/* Frees all; false when a worker is stuck in a handler, so that what it uses
+/* False when a thread is stuck in a handler. One that is still opening has no
+ * job to lose. */
+static bool stop_handling(struct server *server)
+{
+    return await_opening(server, STUCK_WAIT_MS) &&
+           (server->service.pool == NULL || stop_pool(server));
+}
+
+/* Frees all; false when a thread is stuck in a handler, so that what it uses
  * must stay until the process is gone. */
 static bool finish(struct server *server)
 {
@@ -1039,13 +1199,18 @@ static bool finish(struct server *server)
     bool stuck;
 
     join_loops(server);
-    stuck = service->pool != NULL && !stop_pool(server);
+    stuck = !stop_handling(server);
     if (!stuck) {
+        /* First the handlers: their threads may still send results home. */
+        if (service->router != NULL) {
+            hcs_router_close(service->router);
+        }
         for (unsigned i = 0; i < service->shard_count; i++) {
             hcs_shard_destroy(server->shards[i]);
         }
         hcs_pool_destroy(service->pool);
         hcs_router_destroy(service->router);
+        hcs_deferrals_destroy(service->deferrals);
     }
     close_listeners(server);
     return !stuck;
@@ -1055,9 +1220,9 @@ static void fini(struct server *server)
 {
     hcs_notify_close(&server->notify);
     hcs_log_close(server->log, LOG_FLUSH_MS);
-    for (size_t i = 0; i < 3; i++) {
-        int fd =
-            (int[]){server->signals, server->loops_ended, server->statm}[i];
+    for (size_t i = 0; i < 4; i++) {
+        int fd = (int[]){server->signals, server->loops_ended,
+            server->opening.ended, server->statm}[i];
 
         if (fd >= 0) {
             close(fd);
@@ -1091,6 +1256,7 @@ int hcs_server_run(const struct hcs_config *config, const char *version,
         .notify.fd = -1,
         .signals = -1,
         .loops_ended = -1,
+        .opening.ended = -1,
         .statm = -1,
     };
     unsigned loops = config->loops;
@@ -1132,9 +1298,14 @@ int hcs_server_run(const struct hcs_config *config, const char *version,
         tick(&server);
         hcs_budget_look_every(&server.budget, server.budget.kept_back / 2,
             look_for_budget, &server);
-        say_ready(&server);
+        say_listening(&server);
+        if (hcs_service_is_open(&server.service)) {
+            say_ready(&server);
+        } else {
+            hcs_notify_status(&server.notify, "Opening the handlers");
+        }
         let_loops_run(&server);
-        serve(&server);
+        rc = serve(&server);
     }
     if (!finish(&server)) {
         hcs_log_print(server.log, HCS_LOG_WARN,

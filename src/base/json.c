@@ -1,5 +1,7 @@
 #include "base/json.h"
 
+#include "base/text.h"
+
 #include <assert.h>
 #include <endian.h>
 #include <stdint.h>
@@ -760,39 +762,80 @@ static bool same_name(const uint8_t *raw, const uint8_t *raw_end,
     return name_length == 0;
 }
 
-bool hcs_json_member(const char *text, size_t length, const char *name,
-    const char **value, size_t *value_length)
+bool hcs_json_is_valid(const char *text, size_t length)
+{
+    return hcs_json_validate(text, length).error == HCS_JSON_OK;
+}
+
+bool hcs_json_next(const char *text, size_t length, struct hcs_json_pair *pair)
 {
     const uint8_t *begin = (const uint8_t *)text;
     const uint8_t *end;
     const uint8_t *at;
-    size_t name_length = strlen(name);
+    const uint8_t *start;
 
     if (!hcs_json_is_object(text, length)) {
         return false;
     }
     end = begin + length;
-    at = skip_space(begin, end) + 1; /* the brace */
-    at = skip_space(at, end);
-    while (is_at(at, end, '"')) {
-        const uint8_t *raw = at + 1;
-        const uint8_t *raw_end;
-        const uint8_t *start;
+    /* Behind the brace; or the comma, or the last brace. */
+    at = pair->value == NULL
+             ? begin
+             : (const uint8_t *)pair->value + pair->value_length;
+    at = skip_space(skip_space(at, end) + 1, end);
+    if (!is_at(at, end, '"')) {
+        return false;
+    }
+    start = at + 1;
+    at = string_end(begin, start, end);
+    pair->name = (const char *)start;
+    pair->name_length = (size_t)(at - 1 - start);
+    start = skip_space(skip_space(at, end) + 1, end); /* behind the colon */
+    pair->value = (const char *)start;
+    pair->value_length = (size_t)(value_end(begin, start, end) - start);
+    return true;
+}
 
-        at = string_end(begin, raw, end);
-        raw_end = at - 1;
-        at = skip_space(at, end) + 1; /* the colon */
-        start = skip_space(at, end);
-        at = value_end(begin, start, end);
-        if (same_name(raw, raw_end, name, name_length)) {
-            *value = (const char *)start;
-            *value_length = (size_t)(at - start);
+bool hcs_json_member(const char *text, size_t length, const char *name,
+    const char **value, size_t *value_length)
+{
+    struct hcs_json_pair pair = {0};
+    size_t name_length = strlen(name);
+
+    while (hcs_json_next(text, length, &pair)) {
+        const uint8_t *raw = (const uint8_t *)pair.name;
+
+        if (same_name(raw, raw + pair.name_length, name, name_length)) {
+            *value = pair.value;
+            *value_length = pair.value_length;
             return true;
         }
-        at = skip_space(at, end) + 1; /* the comma, or the last brace */
-        at = skip_space(at, end);
     }
     return false;
+}
+
+size_t hcs_json_unescape(const char *text, size_t length, char *out)
+{
+    const uint8_t *at = (const uint8_t *)text;
+    const uint8_t *end = at + length;
+    uint8_t *to = (uint8_t *)out;
+
+    if (length >= 2 && *at == '"') {
+        at++;
+        end--;
+    }
+    while (at < end) {
+        if (*at == '\\') {
+            uint8_t bytes[4];
+            size_t count = unescape(bytes, &at);
+
+            memcpy(to, bytes, count);
+            to += count;
+        } else {
+            *to++ = *at++;
+        }
+    }
+    return (size_t)(to - (uint8_t *)out);
 }
 
 bool hcs_json_noted_member(const struct hcs_json_members *members,
@@ -827,4 +870,52 @@ bool hcs_json_is_object(const char *text, size_t length)
         return false; /* text may be NULL, which has no NULL + 0 */
     }
     return is_at(skip_space(begin, begin + length), begin + length, '{');
+}
+
+size_t hcs_json_plain(const char *text, size_t length)
+{
+    const unsigned char *at = (const unsigned char *)text;
+    size_t done = 0;
+
+    while (done < length && at[done] != '"' && at[done] != '\\' &&
+           at[done] >= 0x20) {
+        bool valid = true;
+        size_t step = at[done] < 0x80
+                          ? 1
+                          : hcs_text_utf8(at + done, length - done, &valid);
+
+        if (!valid) {
+            break;
+        }
+        done += step;
+    }
+    return done;
+}
+
+size_t hcs_json_escape(const char *text, size_t length,
+    char out[HCS_JSON_ESCAPE_MAX], size_t *written)
+{
+    static const char digits[] = "0123456789abcdef";
+    static const char shorts[] = "\"\"\\\\\bb\ff\nn\rr\tt";
+    unsigned char byte = (unsigned char)*text;
+    bool valid;
+
+    if (byte >= 0x80) {
+        memcpy(out, "\xef\xbf\xbd", 3); /* U+FFFD */
+        *written = 3;
+        return hcs_text_utf8((const unsigned char *)text, length, &valid);
+    }
+    for (const char *pair = shorts; *pair != '\0'; pair += 2) {
+        if (*pair == *text) {
+            out[0] = '\\';
+            out[1] = pair[1];
+            *written = 2;
+            return 1;
+        }
+    }
+    memcpy(out, "\\u00", 4);
+    out[4] = digits[byte >> 4];
+    out[5] = digits[byte & 15];
+    *written = HCS_JSON_ESCAPE_MAX;
+    return 1;
 }

@@ -12,6 +12,8 @@
 #ifndef HCS_BASE_JSON_H
 #define HCS_BASE_JSON_H
 
+#include "hcs/json.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -67,17 +69,23 @@ struct hcs_json_result hcs_json_validate_members(
  * Never NULL. */
 const char *hcs_json_error_text(enum hcs_json_error error);
 
-/* The raw text of a top-level object's member, without the white space around
- * it. text must have passed hcs_json_validate. The first member of that name
- * wins, as in cJSON; names are compared after unescaping, and case matters.
- * False when text is no object or has no such member. */
-bool hcs_json_member(const char *text, size_t length, const char *name,
-    const char **value, size_t *value_length);
-
-/* The same, of a text whose members were noted. */
+/* As hcs_json_member, of a text whose members were noted. */
 bool hcs_json_noted_member(const struct hcs_json_members *members,
     const char *text, size_t length, const char *name, const char **value,
     size_t *value_length);
+
+/* --- Writing strings. */
+
+enum { HCS_JSON_ESCAPE_MAX = 6 };
+
+/* How many of the bytes stand in a string as they are. */
+size_t hcs_json_plain(const char *text, size_t length);
+
+/* What stands for the first character of a text where nothing is plain: the
+ * bytes in out, *written of them. What is not UTF-8 becomes U+FFFD. Gives how
+ * many bytes of the text that was. */
+size_t hcs_json_escape(const char *text, size_t length,
+    char out[HCS_JSON_ESCAPE_MAX], size_t *written);
 
 /* True when the validated text is an object. */
 bool hcs_json_is_object(const char *text, size_t length);

@@ -53,35 +53,6 @@ struct line {
 
 /* ---- Text ---- */
 
-/* The length of the UTF-8 character (RFC 3629, section 4) at text, which is
- * not ASCII; or, with *valid false, of the longest piece there that could have
- * become one. */
-static size_t utf8_length(const unsigned char *text, size_t left, bool *valid)
-{
-    unsigned char lead = text[0];
-    unsigned char low = lead == 0xe0   ? 0xa0 /* else overlong */
-                        : lead == 0xf0 ? 0x90 /* else overlong */
-                                       : 0x80;
-    unsigned char high = lead == 0xed   ? 0x9f /* else a surrogate */
-                         : lead == 0xf4 ? 0x8f /* else above U+10FFFF */
-                                        : 0xbf;
-    size_t length = lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
-
-    *valid = false;
-    if (lead < 0xc2 || lead > 0xf4) {
-        return 1;
-    }
-    for (size_t i = 1; i < length; i++) {
-        if (i == left || text[i] < low || text[i] > high) {
-            return i;
-        }
-        low = 0x80;
-        high = 0xbf;
-    }
-    *valid = true;
-    return length;
-}
-
 static size_t escape_control(char unit[UNIT_BYTES], unsigned char control)
 {
     static const char hex[] = "0123456789abcdef";
@@ -119,7 +90,7 @@ static size_t put_unit(char unit[UNIT_BYTES], const unsigned char *text,
         unit[0] = (char)text[0];
         return 1;
     }
-    *taken = utf8_length(text, left, &valid);
+    *taken = hcs_text_utf8(text, left, &valid);
     if (!valid) {
         memcpy(unit, "\xef\xbf\xbd", 3); /* U+FFFD */
         return 3;

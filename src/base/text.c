@@ -108,3 +108,29 @@ void hcs_text_uuid7(char out[HCS_TEXT_UUID_LENGTH], uint64_t realtime_ms,
     *at++ = '-';
     (void)put_hex(at, variant, 6);
 }
+
+size_t hcs_text_utf8(const unsigned char *text, size_t left, bool *valid)
+{
+    unsigned char lead = text[0];
+    unsigned char low = lead == 0xe0   ? 0xa0 /* else overlong */
+                        : lead == 0xf0 ? 0x90 /* else overlong */
+                                       : 0x80;
+    unsigned char high = lead == 0xed   ? 0x9f /* else a surrogate */
+                         : lead == 0xf4 ? 0x8f /* else above U+10FFFF */
+                                        : 0xbf;
+    size_t length = lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
+
+    *valid = false;
+    if (lead < 0xc2 || lead > 0xf4) {
+        return 1;
+    }
+    for (size_t i = 1; i < length; i++) {
+        if (i == left || text[i] < low || text[i] > high) {
+            return i;
+        }
+        low = 0x80;
+        high = 0xbf;
+    }
+    *valid = true;
+    return length;
+}

@@ -8,6 +8,7 @@
 #ifndef HCS_BASE_TEXT_H
 #define HCS_BASE_TEXT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -28,5 +29,10 @@ size_t hcs_text_ms2(char *out, uint64_t ns);
  * realtime_ms, the low 12 of random_a and the low 62 of random_b. */
 void hcs_text_uuid7(char out[HCS_TEXT_UUID_LENGTH], uint64_t realtime_ms,
     uint64_t random_a, uint64_t random_b);
+
+/* The length of the character that starts at text, which is no ASCII; or,
+ * *valid false, of the bytes there that are none and are best taken for one
+ * (RFC 3629; Unicode, section 3.9, on U+FFFD). */
+size_t hcs_text_utf8(const unsigned char *text, size_t left, bool *valid);
 
 #endif

@@ -1,7 +1,7 @@
 /*
  * builtin - the handlers that hcsd brings along.
  *
- * All three answer {"status":"ok","request_id":"...","data":...}, where data is
+ * They answer {"status":"ok","request_id":"...","data":...}, where data is
  * the member of that name in the body, byte for byte as it was sent, or null.
  *
  * Owns:    nothing.
@@ -21,5 +21,8 @@ extern const struct hcs_handler hcs_sleep;
 
 /* spin:100us: parses the body and computes, as a job does that works itself. */
 extern const struct hcs_handler hcs_spin;
+
+/* wait:120s: waits as sleep does, and holds no worker meanwhile. */
+extern const struct hcs_handler hcs_wait;
 
 #endif

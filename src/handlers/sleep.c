@@ -9,12 +9,10 @@ enum { SECOND_NS = 1000000000 };
 static const uint64_t SLICE_NS = 50 * UINT64_C(1000000);
 static const uint64_t LONGEST_NS = 3600 * UINT64_C(1000000000);
 
-static int open_sleep(
-    void **self, const char *argument, char *error, size_t error_size)
+static int open_sleep(void **self, struct hcs_mount *mount)
 {
-    return hcs_work_open(self, argument, LONGEST_NS,
-        "sleep needs a duration of at most 1h, such as sleep:100ms", error,
-        error_size);
+    return hcs_work_open(self, mount, LONGEST_NS,
+        "sleep needs a duration of at most 1h, such as sleep:100ms");
 }
 
 static struct timespec later(struct timespec time, uint64_t ns)

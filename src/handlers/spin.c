@@ -12,12 +12,10 @@ enum {
 
 static const uint64_t LONGEST_NS = 10 * UINT64_C(1000000000);
 
-static int open_spin(
-    void **self, const char *argument, char *error, size_t error_size)
+static int open_spin(void **self, struct hcs_mount *mount)
 {
-    return hcs_work_open(self, argument, LONGEST_NS,
-        "spin needs a duration of at most 10s, such as spin:100us", error,
-        error_size);
+    return hcs_work_open(self, mount, LONGEST_NS,
+        "spin needs a duration of at most 10s, such as spin:100us");
 }
 
 /* CPU time of this thread, so that the work is the same however often the

@@ -1,22 +1,32 @@
 #include "handlers/work.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-int hcs_work_open(void **self, const char *argument, uint64_t max_ns,
-    const char *allowed, char *error, size_t error_size)
+bool hcs_work_duration(
+    struct hcs_mount *mount, uint64_t max_ns, const char *allowed, uint64_t *ns)
+{
+    const char *argument = hcs_mount_argument(mount);
+
+    if (argument == NULL || !hcs_parse_duration(argument, ns) || *ns > max_ns) {
+        hcs_mount_fail(mount, "%s", allowed);
+        return false;
+    }
+    return true;
+}
+
+int hcs_work_open(
+    void **self, struct hcs_mount *mount, uint64_t max_ns, const char *allowed)
 {
     uint64_t ns;
     uint64_t *kept;
 
-    if (argument == NULL || !hcs_parse_duration(argument, &ns) || ns > max_ns) {
-        (void)snprintf(error, error_size, "%s", allowed);
+    if (!hcs_work_duration(mount, max_ns, allowed, &ns)) {
         return -1;
     }
     kept = malloc(sizeof *kept);
     if (kept == NULL) {
-        (void)snprintf(error, error_size, "out of memory");
+        hcs_mount_fail(mount, "out of memory");
         return -1;
     }
     *kept = ns;

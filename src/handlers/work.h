@@ -10,11 +10,15 @@
 
 #include "hcs/handler.h"
 
-/* An open for handlers whose argument is a duration from 0 to max_ns. Gives
- * self, which hcs_work_ns reads and hcs_work_close takes. 0, or -1 with allowed
- * in error: one line that says what the argument may be. */
-int hcs_work_open(void **self, const char *argument, uint64_t max_ns,
-    const char *allowed, char *error, size_t error_size);
+/* The mount's argument, a duration from 0 to max_ns. False, with the mount
+ * failed by allowed, one line that says what it may be. */
+bool hcs_work_duration(struct hcs_mount *mount, uint64_t max_ns,
+    const char *allowed, uint64_t *ns);
+
+/* An open for handlers whose argument is such a duration, and that need no more:
+ * gives self, which hcs_work_ns reads and hcs_work_close takes. */
+int hcs_work_open(
+    void **self, struct hcs_mount *mount, uint64_t max_ns, const char *allowed);
 uint64_t hcs_work_ns(const void *self);
 void hcs_work_close(void *self);
 

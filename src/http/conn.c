@@ -2,6 +2,8 @@
 
 #include "http/conn_record.h"
 
+#include "sync/deferral.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <poll.h>
@@ -81,7 +83,7 @@ void hcs_conn_release_request(
 /* The connection has no request any more. One that a worker has, or that waits
  * in the queue as a dead entry, comes home later and is freed then. Proved in
  * tests/model/detach.pml. */
-void hcs_conn_drop_request(struct hcs_conn *c)
+static void drop_request(struct hcs_conn *c, bool is_overdue)
 {
     struct hcs_request *request = c->request;
     struct hcs_shard *shard = c->shard;
@@ -101,7 +103,26 @@ void hcs_conn_drop_request(struct hcs_conn *c)
         atomic_load_explicit(&request->task.state, memory_order_relaxed) ==
             HCS_TASK_CANCELLED) {
         hcs_request_fini(request); /* nobody reads a dead entry's bytes */
+        return;
     }
+    switch (hcs_deferrals_abandon(shard->service->deferrals, &request->task)) {
+    case HCS_ABANDONED_OWNED:
+        hcs_conn_release_request(shard, request);
+        return;
+    case HCS_ABANDONED_RUNNING:
+        if (is_overdue) {
+            request->overdue = true;
+            hcs_counter_add(&shard->counts.stuck, 1);
+        }
+        return;
+    case HCS_ABANDONED_CLAIMED:
+        return;
+    }
+}
+
+void hcs_conn_drop_request(struct hcs_conn *c)
+{
+    drop_request(c, false);
 }
 
 void hcs_conn_free_outbox(struct hcs_conn *c)
@@ -235,6 +256,12 @@ static void await_request(struct hcs_conn *c)
     arm_reading(c);
 }
 
+/* From the start of its run to its end; 0: off. */
+static uint64_t job_timeout_ms(const struct hcs_request *request)
+{
+    return request->route->mount->job_timeout_ms;
+}
+
 /* After whatever was done to it: sends what was composed, and sets the deadline
  * of the state it is in. */
 static void settle(struct hcs_conn *c)
@@ -265,10 +292,10 @@ static void settle(struct hcs_conn *c)
     case HCS_CONN_WORKING:
         if (!c->timed) {
             uint64_t first = limits->queue_timeout_ms;
+            uint64_t job_ms = job_timeout_ms(c->request);
 
-            if (first == 0 || (limits->job_timeout_ms != 0 &&
-                                  limits->job_timeout_ms < first)) {
-                first = limits->job_timeout_ms;
+            if (first == 0 || (job_ms != 0 && job_ms < first)) {
+                first = job_ms;
             }
             if (first != 0) {
                 hcs_conn_arm(c, first);
@@ -591,7 +618,7 @@ static void refuse_working(struct hcs_conn *c, enum hcs_reason reason)
     hcs_conn_know_request(&asked, c->shard, c->request);
     count_outcome(c->shard, c->request, reason);
     hcs_conn_refuse_request(c, &asked, &refusal);
-    hcs_conn_drop_request(c);
+    drop_request(c, reason == HCS_REASON_DEADLINE_EXCEEDED);
     hcs_conn_enter(c, HCS_CONN_IDLE);
     go_on(c);
 }
@@ -626,21 +653,26 @@ static void reply_result(struct hcs_conn *c, struct hcs_request *request)
             .status = request->status,
             .content_type = request->content_type,
             /* RFC 9110, section 6.4.1; no job is answered with a 304. */
-            .body_length = request->status == 204 ? 0 : request->out_length,
+            .body_length = request->status == 204
+                               ? 0
+                               : request->out_length - request->fields_length,
+            .fields = request->out,
+            .fields_length = request->fields_length,
             .timed = true,
             .queue_ns = queue_ns,
             .run_ns = request->run_ns,
         };
-        struct hcs_large large = {
-            request->out, reply.body_length, request, NULL};
+        const char *body = reply.body_length > 0
+                               ? request->out + request->fields_length
+                               : NULL;
+        struct hcs_large large = {body, reply.body_length, request, NULL};
 
         if (reply.body_length > HCS_CONN_COPY_MAX && !asked.head_only) {
             hcs_conn_compose(
                 c, &reply, &asked, HCS_REASON_NONE, NULL, &large, false);
             return;
         }
-        hcs_conn_compose(
-            c, &reply, &asked, HCS_REASON_NONE, request->out, NULL, false);
+        hcs_conn_compose(c, &reply, &asked, HCS_REASON_NONE, body, NULL, false);
     }
     hcs_conn_release_request(shard, request);
 }
@@ -654,6 +686,8 @@ void hcs_conn_result(struct hcs_shard *shard, struct hcs_request *request)
         if (atomic_load_explicit(&request->task.state, memory_order_relaxed) ==
             HCS_TASK_TAKEN) {
             hcs_counter_add(&shard->counts.late, 1);
+            hcs_counter_add(
+                &shard->counts.stuck, request->overdue ? UINT64_MAX : 0);
         }
         hcs_conn_release_request(shard, request);
         return;
@@ -689,7 +723,7 @@ static void working_expired(struct hcs_conn *c)
         HCS_TASK_QUEUED) {
         /* Not before the queue's deadline, and a job that is taken in the next
          * moment has all of its own time. */
-        uint64_t wait = limits->job_timeout_ms;
+        uint64_t wait = job_timeout_ms(request);
 
         if (limits->queue_timeout_ms != 0 &&
             (wait == 0 || queue_end_ms - now_ms < wait)) {
@@ -698,11 +732,11 @@ static void working_expired(struct hcs_conn *c)
         hcs_conn_arm(c, wait);
         return;
     }
-    if (limits->job_timeout_ms == 0) {
+    if (job_timeout_ms(request) == 0) {
         return; /* it runs as long as it runs */
     }
     uint64_t end_ms = (started_ns != 0 ? started_ns / 1000000 : now_ms) +
-                      limits->job_timeout_ms;
+                      job_timeout_ms(request);
 
     if (now_ms >= end_ms) {
         refuse_working(c, HCS_REASON_DEADLINE_EXCEEDED);

@@ -37,6 +37,9 @@ static enum hcs_reason check_job(const struct hcs_shard *shard,
     struct hcs_span type = head->content_type;
     struct hcs_span encoding = head->content_encoding;
 
+    if (!hcs_service_is_open(shard->service)) {
+        return HCS_REASON_STARTING;
+    }
     if (!has_body(head)) {
         return HCS_REASON_NONE;
     }
@@ -82,7 +85,7 @@ void hcs_conn_submit(struct hcs_conn *c, bool more)
     }
     request->admitted_ns = shard->loop.now_ns;
     request->task.brief =
-        (request->route->handler->flags & HCS_HANDLER_BRIEF) != 0 &&
+        (request->route->mount->handler->flags & HCS_HANDLER_BRIEF) != 0 &&
         request->in_length - request->head_length <= BRIEF_BODY_MAX;
     if (hcs_pool_submit(shard->service->pool, &request->task)) {
         shard->submitted = true;

@@ -346,6 +346,8 @@ static void answer_metrics(struct hcs_conn *c, const struct hcs_asked *asked,
     struct hcs_snapshot snapshot;
     struct hcs_metrics_loop loops[service->shard_count];
     struct hcs_metrics_handler handlers[hcs_router_jobs(service->router) + 1];
+    size_t figure_count = hcs_service_figures(service);
+    struct hcs_metrics_figure figures[figure_count + 1];
     enum hcs_metrics_format format =
         hcs_metrics_choose(bytes + head->accept.offset, head->accept.length,
             bytes + head->query.offset, head->query.length);
@@ -358,7 +360,8 @@ static void answer_metrics(struct hcs_conn *c, const struct hcs_asked *asked,
     struct hcs_large page = {0};
     struct hcs_asked copy = *asked;
 
-    hcs_service_snapshot(service, &snapshot, loops, handlers);
+    hcs_service_snapshot(
+        service, &snapshot, loops, handlers, figures, figure_count);
     page.length =
         hcs_metrics_write(&snapshot.metrics, format, small, sizeof(small));
     reply.body_length = page.length;
@@ -397,10 +400,13 @@ static void answer_health(
 {
     static const char ok[] = "{\"status\":\"ok\"}";
     static const char draining[] = "{\"status\":\"draining\"}";
+    static const char starting[] = "{\"status\":\"starting\"}";
 
     if (atomic_load_explicit(
             &c->shard->service->draining, memory_order_relaxed)) {
         answer_text(c, asked, draining, sizeof(draining) - 1, more);
+    } else if (!hcs_service_is_open(c->shard->service)) {
+        answer_text(c, asked, starting, sizeof(starting) - 1, more);
     } else {
         answer_text(c, asked, ok, sizeof(ok) - 1, more);
     }
@@ -412,6 +418,9 @@ static enum hcs_reason why_not_ready(const struct hcs_service *service)
 
     if (atomic_load_explicit(&service->draining, memory_order_relaxed)) {
         return HCS_REASON_DRAINING;
+    }
+    if (!hcs_service_is_open(service)) {
+        return HCS_REASON_STARTING;
     }
     if (hcs_pool_depth(service->pool) >= capacity - capacity / 10) {
         return HCS_REASON_QUEUE_FULL; /* or nearly */

@@ -6,7 +6,12 @@
 #include "base/text.h"
 #include "http/problem.h"
 #include "http/request.h"
+#include "http/response.h"
+#include "http/syntax.h"
+#include "sync/deferral.h"
+#include "sync/mailbox.h"
 
+#include <assert.h>
 #include <cjson/cJSON.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -14,21 +19,17 @@
 #include <string.h>
 #include <strings.h>
 
-struct worker {
+struct hcs_job_worker {
+    const struct hcs_job_context *context;
     struct hcs_region *region;
     struct hcs_json_members members; /* of its job's body, if there is one */
-};
-
-struct hcs_job {
-    struct hcs_request *request;
-    struct worker *worker;
-    cJSON *tree;
-    bool beyond_cjson;      /* valid JSON that cJSON does not take */
-    uint32_t detail_length; /* of the output, when it is a detail */
+    size_t state_count;              /* as many as are open */
+    void *states[];                  /* of the mounts, in the router's order */
 };
 
 /* The region of this thread's job. A thread-local, since cJSON's hooks carry
- * no context; NULL outside of run, where trees live on the heap. */
+ * no context; NULL outside of run, and outside of parsing in a job that was
+ * resumed, where trees live on the heap. */
 static _Thread_local struct hcs_region *current_region;
 static _Thread_local bool region_refused; /* since the tree was begun */
 
@@ -81,29 +82,48 @@ void hcs_job_install_allocator(void)
     cJSON_InitHooks(&hooks);
 }
 
-static void *open_worker(void *context, unsigned index)
+static void close_worker(void *state)
 {
-    struct worker *worker = malloc(sizeof(*worker));
+    struct hcs_job_worker *worker = state;
+    const struct hcs_router *router = worker->context->router;
 
-    (void)index;
+    while (worker->state_count > 0) {
+        size_t i = --worker->state_count;
+
+        hcs_mount_close_worker(
+            hcs_router_job(router, i)->mount, worker->states[i]);
+    }
+    hcs_region_destroy(worker->region);
+    free(worker);
+}
+
+static void *open_worker(void *state, unsigned index)
+{
+    const struct hcs_job_context *context = state;
+    size_t mounts = hcs_router_jobs(context->router);
+    struct hcs_job_worker *worker =
+        malloc(sizeof(*worker) + mounts * sizeof(worker->states[0]));
+
     if (worker == NULL) {
         return NULL;
     }
+    worker->context = context;
+    worker->state_count = 0;
     worker->region =
-        hcs_region_create(hcs_budget_take, hcs_budget_give, context);
+        hcs_region_create(hcs_budget_take, hcs_budget_give, context->budget);
     if (worker->region == NULL) {
         free(worker);
         return NULL;
     }
+    for (size_t i = 0; i < mounts; i++) {
+        if (hcs_mount_open_worker(hcs_router_job(context->router, i)->mount,
+                index, &worker->states[i]) != 0) {
+            close_worker(worker);
+            return NULL;
+        }
+        worker->state_count++;
+    }
     return worker;
-}
-
-static void close_worker(void *state)
-{
-    struct worker *worker = state;
-
-    hcs_region_destroy(worker->region);
-    free(worker);
 }
 
 /* "a number may not start with 0, at byte 17" */
@@ -123,47 +143,100 @@ static void say_what_is_wrong(
     }
 }
 
-static enum hcs_reason run_handler(struct hcs_job *job)
+static enum hcs_reason reason_for(enum hcs_outcome outcome)
 {
-    struct hcs_request *request = job->request;
-    const struct hcs_route *route = request->route;
-    enum hcs_outcome outcome;
-
-    current_region = job->worker->region;
-    outcome = route->handler->run(route->self, job);
-    current_region = NULL;
-    hcs_region_reset(job->worker->region);
-    if (request->no_memory) {
-        outcome = HCS_NO_MEMORY;
-    } else if (job->beyond_cjson && outcome != HCS_OK) {
-        /* The handler could not tell this from a lack of memory. */
-        hcs_job_set_detail(job, "cJSON cannot hold this body: a number of more "
-                                "than 63 characters, or deeper nesting");
-        outcome = HCS_INVALID;
-    }
-    if (outcome != HCS_OK && request->out_length > job->detail_length) {
-        /* What was written of a reply is no detail. */
-        request->out_length = job->detail_length;
-    }
     switch (outcome) {
     case HCS_OK:
         return HCS_REASON_NONE;
     case HCS_INVALID:
         return HCS_REASON_INVALID_JOB;
     case HCS_NO_MEMORY:
-        request->out_length = 0;
         return HCS_REASON_MEMORY_PRESSURE;
+    case HCS_UNAVAILABLE:
+        return HCS_REASON_HANDLER_UNAVAILABLE;
+    case HCS_DIED:
+        return HCS_REASON_HANDLER_DIED;
+    case HCS_TIMED_OUT:
+        return HCS_REASON_DEADLINE_EXCEEDED;
     case HCS_FAILED:
+    case HCS_PENDING: /* and there is no token */
         break;
     }
-    return HCS_REASON_HANDLER_FAILED;
+    return HCS_REASON_HANDLER_FAILED; /* and what is no outcome */
 }
 
-static void run(void *state, struct hcs_task *task)
+/* What a reply that is none of the handler's leaves of what it wrote. */
+static void keep_detail(struct hcs_job *job)
+{
+    struct hcs_request *request = job->request;
+
+    if (job->detail_length > 0) {
+        memmove(request->out, request->out + request->fields_length,
+            job->detail_length);
+    }
+    request->fields_length = 0;
+    request->out_length = job->detail_length;
+}
+
+/* The job is done: what its loop is to answer. */
+static void conclude(struct hcs_job *job, enum hcs_outcome outcome)
+{
+    struct hcs_request *request = job->request;
+
+    if (job->no_memory) {
+        outcome = HCS_NO_MEMORY;
+        job->detail_length = 0;
+    } else if (job->beyond_cjson && outcome != HCS_OK) {
+        /* The handler could not tell this from a lack of memory. */
+        hcs_job_set_detail(job, "cJSON cannot hold this body: a number of more "
+                                "than 63 characters, or deeper nesting");
+        outcome = HCS_INVALID;
+    }
+    if (outcome != HCS_OK) {
+        keep_detail(job);
+    }
+    request->reason = reason_for(outcome);
+    request->run_ns =
+        hcs_clock_ns() -
+        atomic_load_explicit(&request->started_ns, memory_order_relaxed);
+}
+
+static struct hcs_mount *mount_of(const struct hcs_request *request)
+{
+    return request->route->mount;
+}
+
+static struct hcs_deferrals *deferrals_of(const struct hcs_request *request)
+{
+    return mount_of(request)->host->deferrals;
+}
+
+/* False when it is deferred. */
+static bool run_handler(struct hcs_job *job)
+{
+    struct hcs_request *request = job->request;
+    const struct hcs_mount *mount = mount_of(request);
+    enum hcs_outcome outcome;
+
+    current_region = job->region;
+    outcome = mount->handler->run(mount->self, job);
+    current_region = NULL;
+    hcs_region_reset(job->region);
+    if (hcs_deferrals_opened(&request->task) &&
+        (outcome == HCS_PENDING ||
+            !hcs_deferrals_withdraw(deferrals_of(request), &request->task))) {
+        return false;
+    }
+    conclude(job, outcome);
+    return true;
+}
+
+static bool run(void *state, struct hcs_task *task)
 {
     struct hcs_request *request = (struct hcs_request *)(void *)task;
-    struct hcs_job job = {.request = request, .worker = state};
-    uint64_t started_ns = hcs_clock_ns();
+    struct hcs_job_worker *worker = state;
+    struct hcs_job job = {
+        .request = request, .worker = worker, .region = worker->region};
     struct hcs_json_result valid = {HCS_JSON_OK, 0};
     size_t length;
     const char *body = hcs_request_body(request, &length);
@@ -171,21 +244,29 @@ static void run(void *state, struct hcs_task *task)
     /* [request.started] Relaxed: the loop's timer looks at the number, at
      * nothing behind it. */
     atomic_store_explicit(
-        &request->started_ns, started_ns, memory_order_relaxed);
+        &request->started_ns, hcs_clock_ns(), memory_order_relaxed);
     if (length > 0) {
-        valid = hcs_json_validate_members(body, length, &job.worker->members);
+        valid = hcs_json_validate_members(body, length, &worker->members);
     }
     if (valid.error == HCS_JSON_OK) {
-        request->reason = run_handler(&job);
-    } else {
-        say_what_is_wrong(request, &valid);
+        return run_handler(&job);
     }
-    request->run_ns = hcs_clock_ns() - started_ns;
+    conclude(&job, HCS_INVALID);
+    say_what_is_wrong(request, &valid);
+    return true;
+}
+
+static bool returned(void *state, struct hcs_task *task)
+{
+    (void)state;
+    return hcs_deferrals_returned(
+        deferrals_of((struct hcs_request *)(void *)task), task);
 }
 
 const struct hcs_pool_work HCS_JOB_WORK = {
     .open = open_worker,
     .run = run,
+    .returned = returned,
     .close = close_worker,
 };
 
@@ -200,8 +281,14 @@ bool hcs_job_member(const struct hcs_job *job, const char *name,
     size_t body_length;
     const char *body = hcs_request_body(job->request, &body_length);
 
-    return body != NULL && hcs_json_noted_member(&job->worker->members, body,
-                               body_length, name, value, length);
+    if (body == NULL) {
+        return false;
+    }
+    if (job->worker == NULL) {
+        return hcs_json_member(body, body_length, name, value, length);
+    }
+    return hcs_json_noted_member(
+        &job->worker->members, body, body_length, name, value, length);
 }
 
 /* cJSON reads the start of a number that is too long for it, and of a body that
@@ -221,21 +308,61 @@ static cJSON *parse_whole(const char *body, size_t length)
     return end == body + length ? tree : NULL;
 }
 
+/* The job's region; NULL when there is no memory. A worker has one for all its
+ * jobs, and a job that was resumed gets one of its own when it needs one. */
+static struct hcs_region *region_of(struct hcs_job *job)
+{
+    if (job->region == NULL) {
+        job->region = hcs_region_create(
+            hcs_budget_take, hcs_budget_give, job->request->budget);
+    }
+    return job->region;
+}
+
 struct cJSON *hcs_job_json(struct hcs_job *job)
 {
+    struct hcs_region *before = current_region;
     size_t length;
     const char *body = hcs_request_body(job->request, &length);
 
-    if (job->tree == NULL && body != NULL) {
-        region_refused = false;
-        job->tree = parse_whole(body, length);
-        if (job->tree == NULL && region_refused) {
-            job->request->no_memory = true;
-        }
-        /* It was validated, so what else cJSON refuses is beyond it. */
-        job->beyond_cjson = job->tree == NULL && !region_refused;
+    if (job->tree != NULL || body == NULL) {
+        return job->tree;
     }
+    current_region = region_of(job);
+    region_refused = current_region == NULL;
+    if (!region_refused) {
+        job->tree = parse_whole(body, length);
+    }
+    current_region = before;
+    job->no_memory |= job->tree == NULL && region_refused;
+    /* It was validated, so what else cJSON refuses is beyond it. */
+    job->beyond_cjson = job->tree == NULL && !region_refused;
     return job->tree;
+}
+
+void *hcs_job_alloc(struct hcs_job *job, size_t bytes)
+{
+    struct hcs_region *region = region_of(job);
+    void *block = region != NULL ? hcs_region_alloc(region, bytes) : NULL;
+
+    job->no_memory |= block == NULL;
+    return block;
+}
+
+void *hcs_job_worker_state(const struct hcs_job *job)
+{
+    return job->worker != NULL ? job->worker->states[job->request->route->index]
+                               : NULL;
+}
+
+uint64_t hcs_job_deadline_ns(const struct hcs_job *job)
+{
+    uint64_t timeout_ms = mount_of(job->request)->job_timeout_ms;
+
+    return timeout_ms == 0 ? UINT64_MAX
+                           : atomic_load_explicit(&job->request->started_ns,
+                                 memory_order_relaxed) +
+                                 timeout_ms * 1000000;
 }
 
 const char *hcs_job_method(const struct hcs_job *job)
@@ -296,7 +423,7 @@ bool hcs_job_cancelled(const struct hcs_job *job)
 bool hcs_job_write(struct hcs_job *job, const void *bytes, size_t length)
 {
     if (!hcs_request_write(job->request, bytes, length)) {
-        job->request->no_memory = true;
+        job->no_memory = true;
         return false;
     }
     return true;
@@ -308,7 +435,7 @@ bool hcs_job_write_json(struct hcs_job *job, const struct cJSON *tree)
     bool written;
 
     if (text == NULL) {
-        job->request->no_memory = true;
+        job->no_memory = true;
         return false;
     }
     written = hcs_job_write(job, text, strlen(text));
@@ -316,24 +443,124 @@ bool hcs_job_write_json(struct hcs_job *job, const struct cJSON *tree)
     return written;
 }
 
-/* Whether a reply may have the status without more fields than a handler can
+bool hcs_job_write_string(struct hcs_job *job, const char *text, size_t length)
+{
+    const char *end = text + length;
+
+    if (!hcs_job_write(job, "\"", 1)) {
+        return false;
+    }
+    while (text < end) {
+        char escape[HCS_JSON_ESCAPE_MAX];
+        size_t escaped;
+        size_t plain = hcs_json_plain(text, (size_t)(end - text));
+
+        if (plain > 0 && !hcs_job_write(job, text, plain)) {
+            return false;
+        }
+        text += plain;
+        if (text < end) {
+            text +=
+                hcs_json_escape(text, (size_t)(end - text), escape, &escaped);
+            if (!hcs_job_write(job, escape, escaped)) {
+                return false;
+            }
+        }
+    }
+    return hcs_job_write(job, "\"", 1);
+}
+
+/* What the daemon writes itself, and what frames a message or belongs to one
+ * connection (RFC 9110, section 7.6.1). */
+static bool is_own_field(const char *name)
+{
+    static const char *const own[] = {
+        "Connection",
+        "Content-Length",
+        "Content-Type",
+        "Date",
+        "Keep-Alive",
+        "Proxy-Connection",
+        "Server-Timing",
+        "TE",
+        "Trailer",
+        "Transfer-Encoding",
+        "Upgrade",
+        "X-Request-ID",
+    };
+
+    for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++) {
+        if (strcasecmp(own[i], name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool hcs_job_add_field(struct hcs_job *job, const char *name, const char *value)
+{
+    size_t name_length = strlen(name);
+    size_t value_length = strlen(value);
+
+    if (!hcs_syntax_is_token(name, name + name_length) || is_own_field(name) ||
+        !hcs_syntax_is_field_value(value, value + value_length) ||
+        job->request->fields_length + name_length + value_length + 4 >
+            HCS_RESPONSE_FIELDS_MAX) {
+        return false;
+    }
+    if (!hcs_request_write_field(job->request, name, value)) {
+        job->no_memory = true;
+        return false;
+    }
+    return true;
+}
+
+static bool has_field(const struct hcs_job *job, const char *name)
+{
+    const struct hcs_request *request = job->request;
+    const char *at = request->out;
+    const char *end = at + request->fields_length;
+    size_t length = strlen(name);
+
+    while (request->fields_length > 0 && at < end) {
+        const char *next = memchr(at, '\n', (size_t)(end - at));
+
+        assert(next != NULL); /* each ends in CRLF */
+        if ((size_t)(next - at) > length && at[length] == ':' &&
+            strncasecmp(at, name, length) == 0) {
+            return true;
+        }
+        at = next + 1;
+    }
+    return false;
+}
+
+/* Whether the reply may have the status with no more fields than a handler has
  * set (RFC 9110, section 15). */
-static bool is_complete_status(unsigned status)
+static bool is_complete_status(const struct hcs_job *job, unsigned status)
 {
     switch (status) {
+    case 301:
+    case 302:
+    case 303:
+    case 307:
+    case 308:
+        return has_field(job, "Location");
+    case 401:
+        return has_field(job, "WWW-Authenticate");
+    case 405:
+        return has_field(job, "Allow");
     case 205: /* its content is empty by definition */
     case 206: /* Content-Range */
     case 226: /* IM (RFC 3229) */
-    case 401: /* WWW-Authenticate */
-    case 405: /* Allow */
-    case 407: /* Proxy-Authenticate */
+    case 407: /* of a proxy */
     case 408: /* the end of the connection */
     case 416: /* Content-Range */
     case 426: /* Upgrade */
     case 511: /* not of an origin server (RFC 6585) */
         return false;
     default:
-        /* 3xx: Location; or, 304, a validator. */
+        /* Other 3xx: a list of choices; a validator. */
         return (status >= 200 && status <= 299) ||
                (status >= 400 && status <= 599);
     }
@@ -341,7 +568,7 @@ static bool is_complete_status(unsigned status)
 
 bool hcs_job_set_status(struct hcs_job *job, unsigned status)
 {
-    if (!is_complete_status(status)) {
+    if (!is_complete_status(job, status)) {
         return false;
     }
     job->request->status = (uint16_t)status;
@@ -355,8 +582,54 @@ void hcs_job_set_content_type(struct hcs_job *job, const char *text)
 
 void hcs_job_set_detail(struct hcs_job *job, const char *detail)
 {
+    job->request->fields_length = 0;
     job->request->out_length = 0;
     (void)hcs_request_write(
         job->request, detail, strnlen(detail, HCS_PROBLEM_DETAIL_MAX));
     job->detail_length = job->request->out_length;
+}
+
+/* --- Answering later. */
+
+bool hcs_job_defer(struct hcs_job *job, struct hcs_token *token)
+{
+    struct hcs_request *request = job->request;
+
+    assert(job->worker != NULL); /* a job is deferred once, by its worker */
+    token->value = hcs_deferrals_open(deferrals_of(request), &request->task);
+    return token->value != 0;
+}
+
+struct hcs_job *hcs_mount_resume(
+    struct hcs_mount *mount, struct hcs_token token)
+{
+    struct hcs_task *task =
+        hcs_deferrals_claim(mount->host->deferrals, token.value);
+    struct hcs_request *request = (struct hcs_request *)(void *)task;
+
+    if (request == NULL) {
+        return NULL;
+    }
+    request->job = (struct hcs_job){.request = request};
+    return &request->job;
+}
+
+void hcs_job_complete(struct hcs_job *job, enum hcs_outcome outcome)
+{
+    struct hcs_request *request = job->request;
+    struct hcs_mailbox *home = request->task.home;
+
+    assert(job->worker == NULL); /* of hcs_mount_resume */
+    conclude(job, outcome);
+    hcs_region_destroy(job->region);
+    job->region = NULL;
+    if (hcs_deferrals_done(deferrals_of(request), &request->task) &&
+        hcs_mailbox_put(home, &request->task)) {
+        hcs_mailbox_ring(home);
+    }
+}
+
+bool hcs_mount_awaits(struct hcs_mount *mount, struct hcs_token token)
+{
+    return hcs_deferrals_awaits(mount->host->deferrals, token.value);
 }

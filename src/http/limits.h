@@ -18,7 +18,6 @@ struct hcs_limits {
     uint64_t idle_timeout_ms;
     uint64_t drain_idle_ms;    /* idle time left during drain */
     uint64_t queue_timeout_ms; /* 0: off */
-    uint64_t job_timeout_ms;   /* from start to end of the run; 0: off */
     uint64_t max_header_bytes;
     uint64_t max_body_bytes;
     enum hcs_half_close half_close;

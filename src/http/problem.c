@@ -86,10 +86,19 @@ static const char *const ADVICE[HCS_REASON_COUNT] = {
         "ulimit -n), or try again later.",
     [HCS_REASON_DRAINING] =
         "This process is ending. Try again: another one may answer.",
+    [HCS_REASON_STARTING] =
+        "The handlers are not open yet. Try again after Retry-After; /readyz "
+        "tells when they are.",
+    [HCS_REASON_HANDLER_UNAVAILABLE] =
+        "What the handler works with, such as a database, is away. Try again "
+        "after Retry-After.",
+    [HCS_REASON_HANDLER_DIED] =
+        "What did the job ended before it had answered, or answered what makes "
+        "no sense. The job may have been done, or a part of it.",
     [HCS_REASON_HANDLER_FAILED] = "The handler could not do the job.",
     [HCS_REASON_DEADLINE_EXCEEDED] =
-        "The job did not end within JOB_TIMEOUT; its late result is thrown "
-        "away.",
+        "The job did not end within JOB_TIMEOUT, or its path's timeout; its "
+        "late result is thrown away.",
     [HCS_REASON_CLIENT_CLOSED] = "The client closed an idle connection.",
     [HCS_REASON_CLIENT_LEFT] =
         "The client closed the connection while its job waited or ran.",

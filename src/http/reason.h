@@ -47,6 +47,10 @@
         "Too many connections")                                                \
     X(NO_DESCRIPTORS, "no-descriptors", 503, "Out of file descriptors")        \
     X(DRAINING, "draining", 503, "Shutting down")                              \
+    X(STARTING, "starting", 503, "Starting")                                   \
+    X(HANDLER_UNAVAILABLE, "handler-unavailable", 503,                         \
+        "What the handler needs is away")                                      \
+    X(HANDLER_DIED, "handler-died", 502, "The handler died")                   \
     X(HANDLER_FAILED, "handler-failed", 500, "The handler failed")             \
     X(DEADLINE_EXCEEDED, "deadline-exceeded", 504, "The job took too long")    \
     /* closes without an answer */                                             \

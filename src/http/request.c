@@ -158,6 +158,30 @@ bool hcs_request_write(
     return true;
 }
 
+bool hcs_request_write_field(
+    struct hcs_request *request, const char *name, const char *value)
+{
+    size_t name_length = strlen(name);
+    size_t value_length = strlen(value);
+    size_t length = name_length + 2 + value_length + 2;
+    char *at;
+
+    if (length > request->out_capacity - request->out_length &&
+        !make_room(request, length)) {
+        return false;
+    }
+    at = request->out + request->fields_length;
+    memmove(at + length, at, request->out_length - request->fields_length);
+    memcpy(at, name, name_length);
+    at += name_length;
+    memcpy(at, ": ", 2);
+    memcpy(at + 2, value, value_length);
+    memcpy(at + 2 + value_length, "\r\n", 2);
+    request->fields_length += (uint32_t)length;
+    request->out_length += (uint32_t)length;
+    return true;
+}
+
 const char *hcs_request_id(const struct hcs_request *request, size_t *length)
 {
     if (request->id_length > 0) {

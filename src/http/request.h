@@ -25,11 +25,27 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct cJSON;
 struct hcs_conn;
+struct hcs_job_worker;
+struct hcs_region;
+
+/* A request as the thread sees it that does its job: a worker, or whoever has
+ * resumed it. */
+struct hcs_job {
+    struct hcs_request *request;
+    struct hcs_job_worker *worker; /* NULL: resumed */
+    struct hcs_region *region;     /* NULL: none yet */
+    struct cJSON *tree;
+    uint32_t detail_length; /* of the output, when it is a detail */
+    bool no_memory;         /* for the reply, the tree, or in hcs_job_alloc */
+    bool beyond_cjson;      /* valid JSON that cJSON does not take */
+};
 
 enum {
-    HCS_REQUEST_BYTES = 880, /* of a whole record: with the connection and the
-                                slab's slack below 1 KiB a waiting request */
+    HCS_REQUEST_BYTES = 848, /* of a whole record: with the connection, a token
+                                and the slab's slack below 1 KiB a waiting
+                                request */
     HCS_REQUEST_ID_MADE = 36,
 };
 
@@ -50,14 +66,16 @@ struct hcs_request {
     union {
         struct hcs_head_scan scan;  /* until the section is complete */
         struct hcs_chunked chunked; /* of a chunked body */
+        struct hcs_job job;         /* of who has resumed it */
     };
 
-    char *out; /* the reply's body, or the problem's detail */
+    char *out; /* the reply's fields and its body, or the problem's detail */
     uint32_t out_length;
     uint32_t out_capacity;
+    uint32_t fields_length; /* of what out begins with: NAME: VALUE CRLF ... */
     const char *content_type;
     uint16_t status; /* when reason is NONE */
-    bool no_memory;  /* the worker's: a reply could not be written */
+    bool overdue;    /* loop; its deadline passed while a worker ran it */
     enum hcs_reason reason;
 
     _Atomic bool cancelled;      /* nobody waits any more */
@@ -86,6 +104,11 @@ bool hcs_request_append(
 /* Appends to the reply's body; false when there is no memory. */
 bool hcs_request_write(
     struct hcs_request *request, const void *bytes, size_t length);
+
+/* Appends to the reply's fields, before the body; false when there is no
+ * memory. */
+bool hcs_request_write_field(
+    struct hcs_request *request, const char *name, const char *value);
 
 static inline const char *hcs_request_body(
     const struct hcs_request *request, size_t *length)

@@ -19,8 +19,14 @@ static const struct {
     {204, "No Content"},
     {207, "Multi-Status"},
     {208, "Already Reported"},
+    {301, "Moved Permanently"},
+    {302, "Found"},
+    {303, "See Other"},
     {304, "Not Modified"},
+    {307, "Temporary Redirect"},
+    {308, "Permanent Redirect"},
     {400, "Bad Request"},
+    {401, "Unauthorized"},
     {402, "Payment Required"},
     {403, "Forbidden"},
     {404, "Not Found"},
@@ -126,6 +132,10 @@ size_t hcs_response_head(
     if (reply->retry_after_s > 0) {
         at = PUT(at, "\r\nRetry-After: ");
         at += hcs_text_u64(at, reply->retry_after_s);
+    }
+    if (reply->fields_length > 0) {
+        at = PUT(at, "\r\n");
+        at = put(at, reply->fields, reply->fields_length - 2); /* less a CRLF */
     }
     if (reply->connection == HCS_REPLY_CLOSE) {
         at = PUT(at, "\r\nConnection: close");

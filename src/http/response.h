@@ -13,7 +13,9 @@
 #include <stdint.h>
 
 enum {
-    HCS_RESPONSE_HEAD_MAX = 768, /* of what hcs_response_head writes */
+    HCS_RESPONSE_FIELDS_MAX = 4096, /* of those a handler adds */
+    HCS_RESPONSE_HEAD_MAX =
+        768 + HCS_RESPONSE_FIELDS_MAX, /* of what hcs_response_head writes */
     HCS_REQUEST_ID_MAX = 128,
     HCS_CONTENT_TYPE_MAX = 128,
 };
@@ -29,6 +31,8 @@ struct hcs_reply {
     enum hcs_reply_connection connection;
     const char *content_type; /* cut at HCS_CONTENT_TYPE_MAX */
     size_t body_length;       /* also for HEAD, whose body is not sent */
+    const char *fields;       /* more of them, each with its CRLF */
+    size_t fields_length;     /* at most HCS_RESPONSE_FIELDS_MAX */
     const char *request_id;   /* at most HCS_REQUEST_ID_MAX */
     size_t request_id_length;
     const char *allow;      /* NULL: no Allow field */

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -87,11 +86,7 @@ void hcs_router_destroy(struct hcs_router *router)
         return;
     }
     for (size_t i = 0; i < router->job_count; i++) {
-        struct hcs_route *route = router->jobs[i];
-
-        if (route->handler != NULL && route->handler->close != NULL) {
-            route->handler->close(route->self);
-        }
+        hcs_mount_destroy(router->jobs[i]->mount);
     }
     for (size_t i = 0; i < BUCKETS; i++) {
         while (router->buckets[i] != NULL) {
@@ -106,15 +101,18 @@ void hcs_router_destroy(struct hcs_router *router)
     free(router);
 }
 
-int hcs_router_add(struct hcs_router *router, const char *path,
-    const struct hcs_handler *handler, const char *argument, char *error,
-    size_t error_size)
+int hcs_router_add(struct hcs_router *router, struct hcs_mount *mount)
 {
+    const char *path;
     struct hcs_route **jobs;
     struct hcs_route *route;
 
+    if (mount == NULL) {
+        return -ENOMEM;
+    }
+    path = hcs_mount_path(mount);
     if (hcs_router_find(router, path, strlen(path)) != NULL) {
-        snprintf(error, error_size, "%s is taken", path);
+        hcs_mount_destroy(mount);
         return -EINVAL;
     }
     jobs = realloc(router->jobs, (router->job_count + 1) * sizeof(*jobs));
@@ -123,27 +121,43 @@ int hcs_router_add(struct hcs_router *router, const char *path,
     }
     route = jobs == NULL ? NULL : insert(router, HCS_RESOURCE_JOB, path);
     if (route == NULL) {
-        snprintf(error, error_size, "out of memory");
+        hcs_mount_destroy(mount);
         return -ENOMEM;
     }
+    route->mount = mount;
     route->index = (unsigned)router->job_count;
     jobs[router->job_count++] = route;
-    if (handler->abi != HCS_HANDLER_ABI) {
-        snprintf(error, error_size,
-            "%s: built for handler ABI %u; this hcsd has %u", handler->name,
-            (unsigned)handler->abi, (unsigned)HCS_HANDLER_ABI);
-        return -EINVAL;
-    }
-    if (handler->open != NULL) {
-        if (handler->open(&route->self, argument, error, error_size) != 0) {
-            return -EINVAL;
-        }
-    } else if (argument != NULL) {
-        snprintf(error, error_size, "%s takes no argument", handler->name);
-        return -EINVAL;
-    }
-    route->handler = handler; /* open: to be closed */
     return 0;
+}
+
+int hcs_router_open(struct hcs_router *router)
+{
+    for (size_t i = 0; i < router->job_count; i++) {
+        int rc = hcs_mount_open(router->jobs[i]->mount);
+
+        if (rc != 0) {
+            hcs_router_close(router);
+            return rc;
+        }
+    }
+    return 0;
+}
+
+void hcs_router_close(struct hcs_router *router)
+{
+    for (size_t i = 0; i < router->job_count; i++) {
+        hcs_mount_close(router->jobs[i]->mount);
+    }
+}
+
+struct hcs_mount *hcs_router_fault(const struct hcs_router *router)
+{
+    for (size_t i = 0; i < router->job_count; i++) {
+        if (hcs_mount_error(router->jobs[i]->mount) != NULL) {
+            return router->jobs[i]->mount;
+        }
+    }
+    return NULL;
 }
 
 static int hex(char c)

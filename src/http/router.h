@@ -1,14 +1,14 @@
 /*
  * router - which resource a path names.
  *
- * Owns:    its routes, and the opened handlers behind them.
+ * Owns:    its routes, and the mounts behind them.
  * Threads: built and destroyed by main; read by all in between.
- * Waits:   in add and destroy, as long as a handler's open and close do.
+ * Waits:   in open and close, as long as the handlers' own do.
  */
 #ifndef HCS_HTTP_ROUTER_H
 #define HCS_HTTP_ROUTER_H
 
-#include "hcs/handler.h"
+#include "http/mount.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -28,8 +28,7 @@ struct hcs_route {
     const char *path; /* decoded */
     size_t path_length;
     unsigned index; /* of a job's route, in the order they were added */
-    const struct hcs_handler *handler;
-    void *self;             /* of the handler */
+    struct hcs_mount *mount;
     struct hcs_route *next; /* the router's */
 };
 
@@ -37,14 +36,22 @@ struct hcs_router; /* opaque */
 
 struct hcs_router *hcs_router_create(void);
 
-/* Closes the handlers. No job may run any more. NULL is allowed. */
+/* NULL is allowed. */
 void hcs_router_destroy(struct hcs_router *router);
 
-/* Opens the handler for the path, which is exact and not reserved. path is
- * copied. 0, or -EINVAL with one line in error, or -ENOMEM. */
-int hcs_router_add(struct hcs_router *router, const char *path,
-    const struct hcs_handler *handler, const char *argument, char *error,
-    size_t error_size);
+/* Takes the mount, which NULL stands for a lack of memory; its path is exact and
+ * not reserved. 0, or -EINVAL where the path is taken, or -ENOMEM. */
+int hcs_router_add(struct hcs_router *router, struct hcs_mount *mount);
+
+/* Opens the mounts, in the order they were added. 0, or -EINVAL: hcs_router_fault
+ * is the one that could not be opened, and the others are closed. */
+int hcs_router_open(struct hcs_router *router);
+
+/* No job may run any more. */
+void hcs_router_close(struct hcs_router *router);
+
+/* The first mount that failed, in open or on a worker; NULL when none did. */
+struct hcs_mount *hcs_router_fault(const struct hcs_router *router);
 
 /* The path as it was sent, percent-encoded or not (RFC 3986, 6.2.2: the two
  * are the same path). NULL when there is no such resource. */

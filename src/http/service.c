@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "http/reason.h"
 #include "http/shard.h"
+#include "sync/deferral.h"
 
 #include <assert.h>
 #include <string.h>
@@ -44,6 +45,7 @@ static void add_shard(struct hcs_snapshot *out, const struct hcs_shard *shard,
     metrics->errors += hcs_counter_get(&counts->errors);
     metrics->cancelled += hcs_counter_get(&counts->cancelled);
     metrics->late_results += hcs_counter_get(&counts->late);
+    metrics->workers_stuck += hcs_counter_get(&counts->stuck);
     metrics->received_bytes += hcs_counter_get(&counts->received_bytes);
     metrics->sent_bytes += hcs_counter_get(&counts->sent_bytes);
     for (int i = 0; i < HCS_REASON_COUNT; i++) {
@@ -66,13 +68,46 @@ static void add_handlers(const struct hcs_service *service,
     }
 }
 
+static size_t add_figures(
+    const struct hcs_mount *mount, struct hcs_metrics_figure *figures)
+{
+    const struct hcs_figure *figure = NULL;
+    struct hcs_mount_figure one;
+    size_t count = 0;
+
+    while ((figure = hcs_mount_next_figure(mount, figure, &one)) != NULL) {
+        figures[count++] = (struct hcs_metrics_figure){
+            .name = one.name,
+            .help = one.help,
+            .counter = one.kind == HCS_COUNTER,
+            .value = one.value,
+        };
+    }
+    return count;
+}
+
+size_t hcs_service_figures(const struct hcs_service *service)
+{
+    size_t sum = 0;
+
+    for (size_t i = 0;
+         hcs_service_is_open(service) && i < hcs_router_jobs(service->router);
+         i++) {
+        sum += hcs_mount_figures(hcs_router_job(service->router, i)->mount);
+    }
+    return sum;
+}
+
 /* Connections that wait for a job are of two kinds, and only the workers know
  * which of theirs they run. */
 static void split_working(struct hcs_metrics *metrics)
 {
     uint64_t working = metrics->connections[HCS_GAUGE_QUEUED];
-    uint64_t running = metrics->workers_busy;
+    /* Nobody waits for what the stuck ones run. */
+    uint64_t running = metrics->workers_busy + metrics->jobs_deferred;
 
+    running -=
+        running < metrics->workers_stuck ? running : metrics->workers_stuck;
     running = running < working ? running : working;
     metrics->connections[HCS_GAUGE_RUNNING] = running;
     metrics->connections[HCS_GAUGE_QUEUED] = working - running;
@@ -80,7 +115,8 @@ static void split_working(struct hcs_metrics *metrics)
 
 void hcs_service_snapshot(const struct hcs_service *service,
     struct hcs_snapshot *out, struct hcs_metrics_loop *loops,
-    struct hcs_metrics_handler *handlers)
+    struct hcs_metrics_handler *handlers, struct hcs_metrics_figure *figures,
+    size_t figure_count)
 {
     const char **words = out->words;
     struct hcs_metrics *metrics = &out->metrics;
@@ -93,9 +129,15 @@ void hcs_service_snapshot(const struct hcs_service *service,
         const struct hcs_route *route = hcs_router_job(service->router, i);
 
         handlers[i] = (struct hcs_metrics_handler){
-            .name = route->handler->name,
+            .name = route->mount->handler->name,
             .path = route->path,
+            .figures = figures,
         };
+        /* None, if they were opened since the caller has asked how many. */
+        if (figure_count > 0) {
+            handlers[i].figure_count = add_figures(route->mount, figures);
+            figures += handlers[i].figure_count;
+        }
     }
     metrics->open_fds = service->main_fds;
     for (unsigned i = 0; i < service->shard_count; i++) {
@@ -123,6 +165,8 @@ void hcs_service_snapshot(const struct hcs_service *service,
     metrics->queue_capacity = hcs_pool_capacity(service->pool);
     metrics->workers = hcs_pool_workers(service->pool);
     metrics->workers_busy = hcs_pool_busy(service->pool);
+    metrics->jobs_deferred = hcs_deferrals_open_count(service->deferrals);
+    metrics->starting = !hcs_service_is_open(service);
     metrics->max_fds =
         service->max_fds * (service->private_tables ? service->shard_count : 1);
     metrics->memory_budget_bytes = service->budget->limit;

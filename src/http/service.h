@@ -40,6 +40,7 @@ struct hcs_service {
     struct hcs_limits limits;
     struct hcs_router *router;
     struct hcs_pool *pool;
+    struct hcs_deferrals *deferrals;
     struct hcs_budget *budget;
     struct hcs_log *log;
     struct hcs_shard *const *shards;
@@ -52,9 +53,17 @@ struct hcs_service {
     uint64_t max_fds;    /* of one table */
     unsigned main_fds;   /* open in main's table */
     struct hcs_pulse pulse;
-    _Atomic bool draining;                    /* main's */
+    _Atomic bool is_open;  /* all handlers and workers; main's */
+    _Atomic bool draining; /* main's */
     alignas(64) _Atomic unsigned connections; /* of all loops */
 };
+
+/* Whether jobs are taken yet. */
+static inline bool hcs_service_is_open(const struct hcs_service *service)
+{
+    /* [service.is_open] acquire: the handlers are as main left them. */
+    return atomic_load_explicit(&service->is_open, memory_order_acquire);
+}
 
 /* Fills in everything but what the caller lends: loops, handlers and the
  * splits' counts point into storage. The storage is filled too. */
@@ -66,10 +75,15 @@ struct hcs_snapshot {
     uint64_t refused[64];
 };
 
-/* loops: room for shard_count; handlers: for the router's jobs. */
+/* loops: room for shard_count; handlers: for the router's jobs; figures: for so
+ * many, as hcs_service_figures said. */
 void hcs_service_snapshot(const struct hcs_service *service,
     struct hcs_snapshot *out, struct hcs_metrics_loop *loops,
-    struct hcs_metrics_handler *handlers);
+    struct hcs_metrics_handler *handlers, struct hcs_metrics_figure *figures,
+    size_t figure_count);
+
+/* Of all handlers' own. 0 while they are being opened. */
+size_t hcs_service_figures(const struct hcs_service *service);
 
 /* Sums over the loops. */
 uint64_t hcs_service_requests(const struct hcs_service *service);

@@ -44,6 +44,7 @@ struct hcs_shard_counts {           /* written by the loop */
     struct hcs_counter errors;
     struct hcs_counter cancelled;
     struct hcs_counter late;
+    struct hcs_counter stuck; /* workers in jobs whose deadline has passed */
     struct hcs_counter received_bytes;
     struct hcs_counter sent_bytes;
     struct hcs_counter own_fds; /* open beside those of connections */

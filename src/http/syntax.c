@@ -217,3 +217,19 @@ enum hcs_tags hcs_syntax_tags(const char *p, const char *end)
         }
     }
 }
+
+bool hcs_syntax_is_token(const char *p, const char *end)
+{
+    return skip_token(p, end) == end;
+}
+
+bool hcs_syntax_is_field_value(const char *p, const char *end)
+{
+    if (p < end && (is_blank(*p) || is_blank(end[-1]))) {
+        return false;
+    }
+    while (p < end && is_text(*p)) {
+        p++;
+    }
+    return p == end;
+}

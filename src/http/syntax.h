@@ -23,6 +23,13 @@ bool hcs_syntax_ends_in_chunked(const char *p, const char *end);
  * parameters. */
 bool hcs_syntax_is_json(const char *p, const char *end);
 
+/* Whether [p, end) is a token, such as the name of a field (RFC 9110, 5.6.2). */
+bool hcs_syntax_is_token(const char *p, const char *end);
+
+/* Whether [p, end) is what a field value may be (RFC 9110, 5.5): no control
+ * bytes, and no white space around it. */
+bool hcs_syntax_is_field_value(const char *p, const char *end);
+
 enum hcs_tags {
     HCS_TAGS_ABSENT, /* no field of that name */
     HCS_TAGS_LIST,   /* of entity tags, or of none */

@@ -3,6 +3,7 @@
 #include "base/text.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 enum {
@@ -260,6 +261,27 @@ static void key_loops(
     put_text(page, metrics->loop_count == 0 ? "]" : "\n  ]");
 }
 
+static void put_i64(struct page *page, int64_t value)
+{
+    if (value < 0) {
+        put_text(page, "-");
+    }
+    put_u64(page, value < 0 ? -(uint64_t)value : (uint64_t)value);
+}
+
+static void key_figures(
+    struct page *page, const struct hcs_metrics_handler *handler)
+{
+    put_text(page, ", \"figures\": {");
+    for (size_t i = 0; i < handler->figure_count; i++) {
+        put_text(page, i == 0 ? "" : ", ");
+        put_quoted(page, handler->figures[i].name);
+        put_text(page, ": ");
+        put_i64(page, handler->figures[i].value);
+    }
+    put_text(page, "}");
+}
+
 static void key_handlers(
     struct page *page, const struct hcs_metrics *metrics, const void *field)
 {
@@ -277,6 +299,9 @@ static void key_handlers(
         put_member(page, ", ", "error", handler->error);
         put_member(page, ", ", "timeout", handler->timeout);
         put_member(page, ", ", "cancelled", handler->cancelled);
+        if (handler->figure_count > 0) {
+            key_figures(page, handler);
+        }
         put_text(page, "}");
     }
     put_text(page, metrics->handler_count == 0 ? "]" : "\n  ]");
@@ -300,6 +325,8 @@ static const struct key keys[] = {
     {"workers_busy", key_count, FIELD(workers_busy)},
     {"open_fds", key_count, FIELD(open_fds)},
     {"workers", key_count, FIELD(workers)},
+    {"workers_stuck", key_count, FIELD(workers_stuck)},
+    {"jobs_deferred", key_count, FIELD(jobs_deferred)},
     {"cancelled_requests", key_count, FIELD(cancelled)},
     {"late_results_discarded", key_count, FIELD(late_results)},
     {"connections", key_states, 0},
@@ -314,6 +341,7 @@ static const struct key keys[] = {
     {"received_bytes", key_count, FIELD(received_bytes)},
     {"sent_bytes", key_count, FIELD(sent_bytes)},
     {"log_lines_dropped", key_count, FIELD(log_lines_dropped)},
+    {"starting", key_bool, FIELD(starting)},
     {"draining", key_bool, FIELD(draining)},
 };
 
@@ -446,11 +474,15 @@ static void family_workers(struct page *page, const struct family *family,
 {
     uint64_t all = metrics->workers;
     uint64_t busy = metrics->workers_busy;
+    uint64_t stuck = metrics->workers_stuck;
 
     (void)field;
-    put_labelled(page, family, "state", "busy", busy);
-    /* The two were not read at one instant. */
-    put_labelled(page, family, "state", "idle", all > busy ? all - busy : 0);
+    /* They were not read at one instant. */
+    busy = busy < all ? busy : all;
+    stuck = stuck < busy ? stuck : busy;
+    put_labelled(page, family, "state", "busy", busy - stuck);
+    put_labelled(page, family, "state", "stuck", stuck);
+    put_labelled(page, family, "state", "idle", all - busy);
 }
 
 static void family_split(struct page *page, const struct family *family,
@@ -622,8 +654,12 @@ static const struct family families[] = {
     {"hcsd_late_results_discarded", COUNTER, NULL,
         "Results for which nobody waited any more.", family_count,
         FIELD(late_results)},
-    {"hcsd_workers", GAUGE, NULL, "Workers, by what they do.", family_workers,
-        0},
+    {"hcsd_workers", GAUGE, NULL,
+        "Workers, by what they do; stuck: in a job whose deadline has passed.",
+        family_workers, 0},
+    {"hcsd_jobs_deferred", GAUGE, NULL,
+        "Jobs that are to be answered later, and hold no worker.", family_count,
+        FIELD(jobs_deferred)},
 
     {"hcsd_memory_budget_bytes", GAUGE, "bytes",
         "Memory that bodies, parse trees and replies may take.", family_count,
@@ -640,6 +676,8 @@ static const struct family families[] = {
     {"hcsd_log_lines_dropped", COUNTER, NULL,
         "Log lines lost because their reader was too slow.", family_count,
         FIELD(log_lines_dropped)},
+    {"hcsd_starting", GAUGE, NULL, "1 until all handlers are open.",
+        family_bool, FIELD(starting)},
     {"hcsd_draining", GAUGE, NULL, "1 while the daemon shuts down.",
         family_bool, FIELD(draining)},
 };
@@ -663,26 +701,93 @@ static void put_about(struct page *page, const struct family *family,
     put_text(page, "\n");
 }
 
-static void put_families(struct page *page, const struct hcs_metrics *metrics)
+static void put_family_head(struct page *page, const struct family *family)
 {
     bool is_open = page->format == HCS_METRICS_OPENMETRICS;
+    enum family_type type = family->type;
 
+    if (!is_open && type == INFO) {
+        type = GAUGE; /* the older format has no such type */
+    }
+    put_about(page, family, "HELP", family->help);
+    put_about(page, family, "TYPE", type_words[type]);
+    if (is_open && family->unit != NULL) {
+        put_about(page, family, "UNIT", family->unit);
+    }
+}
+
+/* --- Figures of handlers' own: a family for each name. */
+
+static bool is_first_figure(
+    const struct hcs_metrics *metrics, size_t handler, const char *name)
+{
+    for (size_t i = 0; i < handler; i++) {
+        const struct hcs_metrics_handler *before = &metrics->handlers[i];
+
+        for (size_t j = 0; j < before->figure_count; j++) {
+            if (strcmp(before->figures[j].name, name) == 0) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+static void put_figure(struct page *page, const struct hcs_metrics *metrics,
+    size_t first, const struct hcs_metrics_figure *figure)
+{
+    size_t length = strlen(figure->name);
+    char name[HCS_METRICS_FIGURE_NAME + sizeof("hcsd_handler_")];
+    struct family family = {
+        name, figure->counter ? COUNTER : GAUGE, NULL, figure->help, NULL, 0};
+
+    /* A counter's suffix is put behind by its type. */
+    length -= figure->counter ? strlen("_total") : 0;
+    (void)snprintf(
+        name, sizeof(name), "hcsd_handler_%.*s", (int)length, figure->name);
+    put_family_head(page, &family);
+    for (size_t i = first; i < metrics->handler_count; i++) {
+        const struct hcs_metrics_handler *handler = &metrics->handlers[i];
+        const struct label labels[] = {
+            {"handler", handler->name},
+            {"path", handler->path},
+            {NULL, NULL},
+        };
+
+        for (size_t j = 0; j < handler->figure_count; j++) {
+            if (strcmp(handler->figures[j].name, figure->name) == 0) {
+                put_series(page, &family, labels);
+                put_i64(page, handler->figures[j].value);
+                put_text(page, "\n");
+            }
+        }
+    }
+}
+
+static void put_figures(struct page *page, const struct hcs_metrics *metrics)
+{
+    for (size_t i = 0; i < metrics->handler_count; i++) {
+        const struct hcs_metrics_handler *handler = &metrics->handlers[i];
+
+        for (size_t j = 0; j < handler->figure_count; j++) {
+            if (is_first_figure(metrics, i, handler->figures[j].name)) {
+                put_figure(page, metrics, i, &handler->figures[j]);
+            }
+        }
+    }
+}
+
+static void put_families(struct page *page, const struct hcs_metrics *metrics)
+{
     for (size_t i = 0; i < FAMILY_COUNT; i++) {
         const struct family *family = &families[i];
-        enum family_type type = family->type;
 
-        if (!is_open && type == INFO) {
-            type = GAUGE; /* the older format has no such type */
-        }
-        put_about(page, family, "HELP", family->help);
-        put_about(page, family, "TYPE", type_words[type]);
-        if (is_open && family->unit != NULL) {
-            put_about(page, family, "UNIT", family->unit);
-        }
+        put_family_head(page, family);
         family->put(
             page, family, metrics, (const char *)metrics + family->offset);
     }
-    if (is_open) {
+    put_figures(page, metrics);
+    if (page->format == HCS_METRICS_OPENMETRICS) {
         put_text(page, "# EOF\n");
     }
 }

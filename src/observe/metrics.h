@@ -39,10 +39,22 @@ struct hcs_metrics_loop { /* one for each loop, in order */
     uint64_t requests;
 };
 
+enum { HCS_METRICS_FIGURE_NAME = 100 }; /* characters at most */
+
+struct hcs_metrics_figure { /* of a handler's own */
+    const char *name;       /* a part of a metric's name; a counter's ends in
+                               "_total" */
+    const char *help;
+    bool counter;
+    int64_t value;
+};
+
 struct hcs_metrics_handler { /* one for each route */
     const char *name;        /* "echo" */
     const char *path;
     uint64_t ok, error, timeout, cancelled;
+    const struct hcs_metrics_figure *figures;
+    size_t figure_count;
 };
 
 struct hcs_metrics {
@@ -63,12 +75,15 @@ struct hcs_metrics {
     double cpu_seconds;
     uint64_t threads;
     uint64_t queue_depth, queue_capacity;
-    uint64_t workers, workers_busy;
+    uint64_t workers, workers_busy; /* busy: with the stuck ones */
+    uint64_t workers_stuck;         /* in jobs whose deadline has passed */
+    uint64_t jobs_deferred;         /* that hold no worker */
     uint64_t open_fds, max_fds;
     uint64_t late_results;
     uint64_t log_lines_dropped;
     uint64_t received_bytes, sent_bytes;
     uint64_t memory_budget_bytes, memory_used_bytes; /* of MEMORY_BUDGET */
+    bool starting;
     bool draining;
     struct hcs_metrics_split connections_rejected; /* before a request */
     struct hcs_metrics_split connections_closed;

@@ -110,6 +110,7 @@ static void run_task(struct worker *worker, struct hcs_task *task)
 {
     struct hcs_pool *pool = worker->pool;
     struct hcs_mailbox *home = task->home;
+    bool ended;
 
     if (!task->brief) {
         pay_rings(worker);
@@ -119,10 +120,13 @@ static void run_task(struct worker *worker, struct hcs_task *task)
     }
     /* Relaxed: it is a figure for people. */
     atomic_store_explicit(&worker->busy, true, memory_order_relaxed);
-    pool->work.run(worker->state, task);
+    ended = pool->work.run(worker->state, task);
     atomic_store_explicit(&worker->busy, false, memory_order_relaxed);
     /* Before its client can know of it, and send the next one. */
     hcs_queue_release(pool->queue);
+    if (!ended && !pool->work.returned(worker->state, task)) {
+        return; /* whoever completes it sends it home */
+    }
     /* The task is its loop's from here on. */
     if (hcs_mailbox_put(home, task)) {
         worker->owe[worker->owed++] = home;

@@ -27,7 +27,11 @@ struct hcs_pool_work {
     /* Called on the worker's thread, once, before its first task; gives the
      * worker's own state. NULL: no memory, the start fails. */
     void *(*open)(void *context, unsigned index);
-    void (*run)(void *worker, struct hcs_task *task);
+    /* True: it has ended, and goes home. False: it is deferred, and when its
+     * place was given up, returned is called, which says by true that it goes
+     * home after all; else somebody else sends it. */
+    bool (*run)(void *worker, struct hcs_task *task);
+    bool (*returned)(void *worker, struct hcs_task *task);
     void (*close)(void *worker);
 };
 

@@ -17,6 +17,7 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 struct hcs_mailbox;
 
@@ -28,8 +29,9 @@ enum hcs_task_state {
 };
 
 struct hcs_task {
-    struct hcs_task *next;    /* in the mailbox */
-    struct hcs_mailbox *home; /* of the loop that owns it */
+    struct hcs_task *next;     /* in the mailbox */
+    struct hcs_mailbox *home;  /* of the loop that owns it */
+    _Atomic uint64_t deferral; /* deferral.h: a token, or 0 */
     _Atomic unsigned char state;
     bool brief; /* takes microseconds and never blocks */
 };

@@ -777,7 +777,7 @@ class Handlers(LimitCase):
                 ("/problems/x=echo", "/problems/x"),
                 ("/=echo /=sleep:1s", "second"), ("/=sleep", "sleep"),
                 ("/=sleep:never", "sleep"), ("/=sleep:2h", "1h"), ("/=echo:1", "echo"),
-                ("/=echo?a=b", "a=b"), ('"/=echo', "quote"), ("/%zz=echo", "%zz"),
+                ("/=echo?a=b", "no setting a"), ('"/=echo', "quote"), ("/%zz=echo", "%zz"),
                 ("/=spin:-1ms", "spin"), (" ", "HANDLERS"), ("/a\x01=echo", "HANDLERS")):
             for args in ((), ("--check",)):
                 with self.subTest(value=value, args=args):

@@ -28,6 +28,7 @@
  */
 #include <assert.h>
 #include <dirent.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
@@ -177,6 +178,10 @@ int __real_getsockopt(
 int __real_ioctl(int fd, unsigned long request, void *argument);
 int __real_listen(int fd, int backlog);
 int __real_madvise(void *at, size_t bytes, int advice);
+int __real_access(const char *path, int mode);
+ssize_t __real_readlink(const char *path, char *text, size_t room);
+void *__real_dlopen(const char *path, int flags);
+void *__real_dlsym(void *module, const char *name);
 void *__real_malloc(size_t bytes);
 void *__real_mmap(
     void *at, size_t bytes, int prot, int flags, int fd, off_t from);
@@ -706,6 +711,41 @@ int __wrap_open(const char *path, int flags, ...)
     return fails("open", effects, __builtin_return_address(0))
                ? -1
                : __real_open(path, flags, 0666);
+}
+
+int __wrap_access(const char *path, int mode)
+{
+    static const int effects[] = {ENOENT, EACCES, ENOMEM, END};
+
+    return fails("access", effects, __builtin_return_address(0))
+               ? -1
+               : __real_access(path, mode);
+}
+
+ssize_t __wrap_readlink(const char *path, char *text, size_t room)
+{
+    static const int effects[] = {ENOENT, EACCES, ENOMEM, END};
+
+    return fails("readlink", effects, __builtin_return_address(0))
+               ? -1
+               : __real_readlink(path, text, room);
+}
+
+/* As without memory, or with an undefined symbol. */
+void *__wrap_dlopen(const char *path, int flags)
+{
+    return fails("dlopen", NO_MEMORY, __builtin_return_address(0))
+               ? NULL
+               : __real_dlopen(path, flags);
+}
+
+void *__wrap_dlsym(void *module, const char *name)
+{
+    static const int effects[] = {ENOENT, END};
+
+    return fails("dlsym", effects, __builtin_return_address(0))
+               ? NULL
+               : __real_dlsym(module, name);
 }
 
 int __wrap_pipe2(int ends[2], int flags)

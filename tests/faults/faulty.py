@@ -34,7 +34,8 @@ SETTINGS = {"PORT": "0", "LOOPS": "1", "WORKERS": "1", "LOG_FORMAT": "json",
             "DRAIN_IDLE": "20ms", "READ_TIMEOUT": DAEMON_TIMEOUT,
             "WRITE_TIMEOUT": DAEMON_TIMEOUT, "IDLE_TIMEOUT": DAEMON_TIMEOUT,
             "SHUTDOWN_TIMEOUT": DAEMON_TIMEOUT}
-HANDLERS = "/=echo\n/s=sleep:5ms\n/p=spin:1ms\n"
+# The last one's KIND is looked for in the folder beside the program.
+HANDLERS = "/=echo\n/s=sleep:5ms\n/p=spin:1ms\n/w=wait:1ms?timeout=1m\n/m=mirror\n"
 
 
 class Wrong(AssertionError):
@@ -154,7 +155,8 @@ class Faulty:
         end = time.monotonic() + 2
         while self.process.poll() is None and time.monotonic() < end:
             time.sleep(0.01)
-        return self.process.poll() is not None and "cannot start" in self.output()
+        return self.process.poll() is not None and re.search(
+            "^hcsd: (HANDLERS: |.*cannot start)", self.output(), re.M)
 
     def wait(self):
         try:
@@ -365,8 +367,10 @@ class Play:
         kept.ask(kept.get(method="HEAD", check=None))
         upload.send(parts[4])
         upload.ask(upload.post("/p"))
-        self.end(upload, 2)
-        self.end(kept, 5)
+        upload.ask(upload.post("/m"))
+        kept.ask(kept.post("/w"))
+        self.end(upload, 3)
+        self.end(kept, 6)
 
         line = self.peer()
         line.send(line.get() + line.post() + line.post("/s") + line.get("/readyz",

@@ -10,6 +10,7 @@
 #include "handlers/builtin.h"
 #include "http/router.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -241,6 +242,54 @@ static void check_values(const struct hcs_config *config)
 
 /* --- The router. */
 
+static const struct hcs_host HOST = {.workers = 1};
+
+/* A handler that asks for a setting of each kind. */
+static int open_asking(void **self, struct hcs_mount *mount)
+{
+    const char *text = "default";
+    int64_t integer = 0;
+    double number = 0;
+    uint64_t ns = 5;
+    uint64_t bytes = 7;
+    size_t cursor = 0;
+    size_t values = 0;
+
+    (void)self;
+    (void)hcs_mount_argument(mount);
+    if (!hcs_mount_text(mount, "text", &text) ||
+        !hcs_mount_integer(mount, "integer", -5, 1000, &integer) ||
+        !hcs_mount_number(mount, "number", -0.5, 1e6, &number) ||
+        !hcs_mount_duration(mount, "duration", 5, 3600000000000, &ns) ||
+        !hcs_mount_size(mount, "size", 7, 1 << 30, &bytes)) {
+        fuzz_check(hcs_mount_error(mount) != NULL, "refused without a reason");
+        return -1;
+    }
+    fuzz_check(text[0] != '\0' && integer >= -5 && integer <= 1000 &&
+                   number >= -0.5 && number <= 1e6 && ns >= 5 &&
+                   ns <= 3600000000000 && bytes >= 7 && bytes <= 1 << 30,
+        "a setting out of its range");
+    while (hcs_mount_next(mount, "more", &cursor) != NULL) {
+        values++;
+        fuzz_check(cursor == values, "the cursor is not where it is");
+    }
+    return 0;
+}
+
+static enum hcs_outcome run_nothing(void *self, struct hcs_job *job)
+{
+    (void)self;
+    (void)job;
+    return HCS_OK;
+}
+
+static const struct hcs_handler ASKING = {
+    .abi = HCS_HANDLER_ABI,
+    .name = "asking",
+    .open = open_asking,
+    .run = run_nothing,
+};
+
 static const struct hcs_handler *handler_of(const char *kind)
 {
     static const struct hcs_handler *const all[] = {
@@ -251,7 +300,7 @@ static const struct hcs_handler *handler_of(const char *kind)
             return all[i];
         }
     }
-    return &hcs_echo;
+    return &ASKING;
 }
 
 /* The path with each byte percent-encoded. */
@@ -286,11 +335,25 @@ static void check_found(const struct hcs_router *router, const char *path)
     free(encoded);
 }
 
+static void check_open(struct hcs_router *router)
+{
+    int rc = hcs_router_open(router);
+    struct hcs_mount *fault = hcs_router_fault(router);
+    const char *error = fault != NULL ? hcs_mount_error(fault) : NULL;
+
+    fuzz_check((rc == -EINVAL) == (fault != NULL) && (rc == 0 || error != NULL),
+        "%d, and not for a reason", rc);
+    for (; error != NULL && *error != '\0'; error++) {
+        fuzz_check((unsigned char)*error >= ' ' && *error != '\x7f',
+            "the reason is no line: byte %02x",
+            (unsigned)(unsigned char)*error);
+    }
+}
+
 static void check_router(const struct hcs_config *config)
 {
     struct hcs_router *router = hcs_router_create();
     size_t added = 0;
-    char error[ERROR_MAX];
 
     fuzz_check(router != NULL, "no memory");
     for (size_t i = 0; i < config->route_count; i++) {
@@ -298,17 +361,18 @@ static void check_router(const struct hcs_config *config)
 
         fuzz_check(route->path[0] == '/' && route->kind[0] != '\0',
             "a route without path or handler");
-        error[0] = '\0';
-        if (hcs_router_add(router, route->path, handler_of(route->kind),
-                route->argument, error, sizeof error) != 0) {
-            fuzz_check(error[0] != '\0', "refused without a reason");
-            break; /* the start ends here */
+        if (hcs_router_add(router,
+                hcs_mount_create(&HOST, handler_of(route->kind), NULL,
+                    route->path, route->argument, route->query)) != 0) {
+            break; /* taken: the start ends here */
         }
         added++;
-        fuzz_check(hcs_router_add(router, route->path, &hcs_echo, NULL, error,
-                       sizeof error) != 0,
+        fuzz_check(hcs_router_add(router, hcs_mount_create(&HOST, &hcs_echo,
+                                              NULL, route->path, NULL, NULL)) ==
+                       -EINVAL,
             "%s was added twice", route->path);
     }
+    check_open(router);
     for (size_t i = 0; i < added; i++) {
         check_found(router, config->routes[i].path);
     }

@@ -23,6 +23,7 @@
 #include "http/job.h"
 #include "http/request.h"
 #include "http/shard.h"
+#include "sync/deferral.h"
 #include "sync/queue.h"
 
 #include <errno.h>
@@ -136,12 +137,12 @@ static bool work_off(struct hcs_pool *pool)
 }
 
 static void open_pool(
-    struct hcs_pool *pool, size_t queue_size, struct hcs_budget *budget)
+    struct hcs_pool *pool, size_t queue_size, struct hcs_job_context *context)
 {
     *pool = (struct hcs_pool){.queue = hcs_queue_create(queue_size + WORKERS)};
     fuzz_check(pool->queue != NULL, "no memory");
     for (unsigned i = 0; i < WORKERS; i++) {
-        pool->states[i] = HCS_JOB_WORK.open(budget, i);
+        pool->states[i] = HCS_JOB_WORK.open(context, i);
         fuzz_check(pool->states[i] != NULL, "no memory");
     }
 }
@@ -297,21 +298,36 @@ static enum hcs_outcome act(void *self, struct hcs_job *job)
 static const struct hcs_handler ACT = {
     .abi = HCS_HANDLER_ABI, .name = "act", .run = act};
 
+/* Constant, and so shared by all worlds. */
+static struct hcs_host host = {.workers = WORKERS};
+
+static bool add_mount(struct hcs_router *router, const char *path,
+    const struct hcs_handler *handler, const char *argument)
+{
+    return hcs_router_add(router, hcs_mount_create(&host, handler, NULL, path,
+                                      argument, NULL)) == 0;
+}
+
 static struct hcs_router *make_router(void)
 {
     struct hcs_router *router = hcs_router_create();
-    char error[256];
 
+    host.deferrals = hcs_deferrals_create(NULL, NULL, NULL);
     /* /slow is not brief, and reads the body into a tree. */
-    fuzz_check(router != NULL &&
-                   hcs_router_add(router, "/", &hcs_echo, NULL, error,
-                       sizeof error) == 0 &&
-                   hcs_router_add(router, "/slow", &hcs_sleep, "0s", error,
-                       sizeof error) == 0 &&
-                   hcs_router_add(
-                       router, "/act", &ACT, NULL, error, sizeof error) == 0,
+    fuzz_check(host.deferrals != NULL && router != NULL &&
+                   add_mount(router, "/", &hcs_echo, NULL) &&
+                   add_mount(router, "/slow", &hcs_sleep, "0s") &&
+                   add_mount(router, "/act", &ACT, NULL) &&
+                   hcs_router_open(router) == 0,
         "no router");
     return router;
+}
+
+static void set_job_timeout(const struct hcs_router *router, uint64_t ms)
+{
+    for (size_t i = 0; i < hcs_router_jobs(router); i++) {
+        hcs_router_job(router, i)->mount->job_timeout_ms = ms;
+    }
 }
 
 /* --- A world. */
@@ -327,6 +343,7 @@ enum ending {
 
 struct world {
     struct hcs_budget budget;
+    struct hcs_job_context jobs;
     struct hcs_pool pool;
     struct hcs_service service;
     struct hcs_shard *shard;
@@ -385,7 +402,7 @@ static void take_setting(struct world *world, const struct step *step)
         world->disturbed |= n < HARMLESS_MS;
         break;
     case SET_JOB_TIMEOUT:
-        limits->job_timeout_ms = n % 60000;
+        set_job_timeout(world->service.router, n % 60000);
         world->disturbed |= n < HARMLESS_MS;
         break;
     case SET_HALF_CLOSE:
@@ -726,7 +743,7 @@ static bool world_goes_on(void *arg, int timeout_ms)
 static void open_world(
     struct world *world, const struct program *program, enum ending ending)
 {
-    static struct hcs_router *router; /* constant, and so shared by all */
+    static struct hcs_router *router;
     struct hcs_service *service = &world->service;
     static struct hcs_shard *shards[1];
 
@@ -739,7 +756,9 @@ static void open_world(
     world->ending = ending;
     fake_begin(world_goes_on, world);
     hcs_budget_init(&world->budget, BUDGET);
-    open_pool(&world->pool, queue_size_of(program), &world->budget);
+    set_job_timeout(router, 0);
+    world->jobs = (struct hcs_job_context){&world->budget, router};
+    open_pool(&world->pool, queue_size_of(program), &world->jobs);
     service->limits = (struct hcs_limits){
         .max_connections = 1000,
         .read_timeout_ms = 15000,
@@ -753,6 +772,8 @@ static void open_world(
     };
     service->router = router;
     service->pool = &world->pool;
+    service->deferrals = host.deferrals;
+    atomic_store(&service->is_open, true);
     service->budget = &world->budget;
     service->shards = shards;
     service->shard_count = 1;
@@ -824,6 +845,7 @@ static void check_counters(const struct world *world)
     check_equal(hcs_counter_get(&counts->sent_bytes), sent, "sent");
     check_equal(hcs_counter_get(&counts->connections), 0, "connections");
     check_equal(atomic_load(&world->service.connections), 0, "connections");
+    check_equal(hcs_counter_get(&counts->stuck), 0, "stuck workers");
     check_equal(shard->lingering, 0, "lingering");
     check_equal(shard->shed.count, 0, "shed");
     check_equal(shard->spares_lent, 0, "spares lent");

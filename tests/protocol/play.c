@@ -1,11 +1,11 @@
-/* A handler that does what its query says, in the place of "sleep": for what no
- * built-in handler does. PATH=play in HANDLERS.
+/* A module whose handler does what its query says: for what no built-in handler
+ * does. PATH=module:FILE in HANDLERS.
  *
  *     ?field=NAME   answers with the field's value, as hcs_job_field gives it, or
  *                   with nothing where it gives none
  *     ?status=N     sets that status, and says whether it could
  */
-#include "handlers/builtin.h"
+#include "hcs/handler.h"
 
 #include <string.h>
 
@@ -66,9 +66,7 @@ static enum hcs_outcome run(void *self, struct hcs_job *job)
     return HCS_INVALID;
 }
 
-/* In the table of built-in handlers: what is linked first stands in the place of
- * the library's. */
-const struct hcs_handler hcs_sleep = {
+const struct hcs_handler hcs_module = {
     .abi = HCS_HANDLER_ABI,
     .name = "play",
     .run = run,

@@ -1,5 +1,5 @@
 """What a handler sees of a request, and may make of its answer: with a daemon that
-has a handler which does what its query says (play.c)."""
+has loaded a handler which does what its query says (play.c)."""
 
 import os
 
@@ -7,12 +7,12 @@ import harness
 import wire
 from wire import HOST, Client, request
 
-PLAYS = os.environ.get("HCSD_PLAYS", os.path.join(os.path.dirname(harness.HCSD), "tests/hcsd-plays"))
+PLAY = os.environ.get("HCSD_PLAY", os.path.join(os.path.dirname(harness.HCSD), "tests/play.so"))
 
 
 class TestCase(wire.TestCase):
     def start(self, **settings):
-        return super().start(program=PLAYS, HANDLERS="/=play", **settings)
+        return super().start(HANDLERS='"/=module:%s"' % PLAY, **settings)
 
 
 class Fields(TestCase):

@@ -96,7 +96,7 @@ static void close_worker(void *worker)
     storm_leave();
 }
 
-static void run_job(void *worker, struct hcs_task *task)
+static bool run_job(void *worker, struct hcs_task *task)
 {
     struct counts *counts = worker;
     struct job *job = (struct job *)(void *)task;
@@ -114,6 +114,7 @@ static void run_job(void *worker, struct hcs_task *task)
     }
     atomic_fetch_add(&counts->run, 1);
     storm_progress();
+    return true;
 }
 
 static const struct hcs_pool_work work_of_tests = {

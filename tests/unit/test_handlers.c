@@ -1,6 +1,6 @@
-/* The built-in handlers against jobs that are played here: this file defines
- * every function that the public header offers for a job, so the linker takes
- * none from the daemon. */
+/* The built-in handlers against mounts and jobs that are played here: this file
+ * defines every function of the public header that they call, so the linker
+ * takes none from the daemon. */
 /* wrap: clock_gettime clock_nanosleep */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,6 +14,8 @@
 
 #include <cjson/cJSON.h>
 #include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -22,7 +24,12 @@ static const uint64_t MS = 1000000;
 
 /* --- The played job. */
 
-enum { ALWAYS = 1000000 };
+enum { ALWAYS = 1000000, TOKENS_MAX = 2000 };
+
+struct hcs_mount {
+    const char *argument;
+    char error[256];
+};
 
 struct hcs_job {
     const char *body;
@@ -36,7 +43,22 @@ struct hcs_job {
     char reply[4096];
     size_t reply_length;
     char detail[256];
+    bool defer_fails;
+    bool dead;                /* nobody waits by the time it is resumed */
+    enum hcs_outcome outcome; /* that it was completed with */
+    unsigned place;           /* when: 1 for the first */
 };
+
+/* Jobs that were deferred, by token, and shared with who completes them. */
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t completed;
+    struct hcs_job *jobs[TOKENS_MAX];
+    unsigned count;
+    unsigned resumes;
+    unsigned completions;
+} tokens = {
+    .lock = PTHREAD_MUTEX_INITIALIZER, .completed = PTHREAD_COND_INITIALIZER};
 
 static struct hcs_job make_job(const char *body)
 {
@@ -51,6 +73,23 @@ static void drop_job(struct hcs_job *job)
 {
     cJSON_Delete(job->tree);
     job->tree = NULL;
+}
+
+const char *hcs_mount_argument(struct hcs_mount *mount)
+{
+    return mount->argument;
+}
+
+void hcs_mount_fail(struct hcs_mount *mount, const char *format, ...)
+{
+    va_list arguments;
+
+    assert_string_equal(mount->error, "");
+    va_start(arguments, format);
+    assert_in_range(
+        vsnprintf(mount->error, sizeof mount->error, format, arguments), 1,
+        sizeof mount->error - 1);
+    va_end(arguments);
 }
 
 const char *hcs_job_body(const struct hcs_job *job, size_t *length)
@@ -160,6 +199,82 @@ void hcs_job_set_detail(struct hcs_job *job, const char *detail)
     strcpy(job->detail, detail);
 }
 
+bool hcs_job_defer(struct hcs_job *job, struct hcs_token *token)
+{
+    if (job->defer_fails) {
+        return false;
+    }
+    pthread_mutex_lock(&tokens.lock);
+    assert_true(tokens.count < TOKENS_MAX);
+    tokens.jobs[tokens.count++] = job;
+    token->value = tokens.count;
+    pthread_mutex_unlock(&tokens.lock);
+    return true;
+}
+
+struct hcs_job *hcs_mount_resume(
+    struct hcs_mount *mount, struct hcs_token token)
+{
+    struct hcs_job *job;
+
+    (void)mount;
+    pthread_mutex_lock(&tokens.lock);
+    assert_in_range(token.value, 1, tokens.count);
+    tokens.resumes++;
+    job = tokens.jobs[token.value - 1];
+    pthread_mutex_unlock(&tokens.lock);
+    return job->dead ? NULL : job;
+}
+
+void hcs_job_complete(struct hcs_job *job, enum hcs_outcome outcome)
+{
+    pthread_mutex_lock(&tokens.lock);
+    assert_int_equal(job->place, 0);
+    job->outcome = outcome;
+    job->place = ++tokens.completions;
+    pthread_cond_broadcast(&tokens.completed);
+    pthread_mutex_unlock(&tokens.lock);
+}
+
+static void await_completion(struct hcs_job *job)
+{
+    pthread_mutex_lock(&tokens.lock);
+    while (job->place == 0) {
+        pthread_cond_wait(&tokens.completed, &tokens.lock);
+    }
+    pthread_mutex_unlock(&tokens.lock);
+}
+
+/* --- Memory and threads: one that fails. */
+
+static bool malloc_fails, calloc_fails, thread_fails;
+
+void *__real_malloc(size_t bytes);
+void *__wrap_malloc(size_t bytes);
+void *__wrap_malloc(size_t bytes)
+{
+    return malloc_fails ? NULL : __real_malloc(bytes);
+}
+
+void *__real_calloc(size_t count, size_t bytes);
+void *__wrap_calloc(size_t count, size_t bytes);
+void *__wrap_calloc(size_t count, size_t bytes)
+{
+    return calloc_fails ? NULL : __real_calloc(count, bytes);
+}
+
+int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+    void *(*run)(void *), void *argument);
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+    void *(*run)(void *), void *argument);
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+    void *(*run)(void *), void *argument)
+{
+    return thread_fails
+               ? EAGAIN
+               : __real_pthread_create(thread, attributes, run, argument);
+}
+
 /* --- The clocks: real ones, or sleeps that only take note. */
 
 enum { NAPS_MAX = 100000 };
@@ -239,37 +354,50 @@ static void play_clocks(void)
     clocks.played = true;
 }
 
-static int use_real_clocks(void **state)
+static int reset(void **state)
 {
     (void)state;
     memset(&clocks, 0, sizeof clocks);
+    malloc_fails = false;
+    calloc_fails = false;
+    thread_fails = false;
+    tokens.count = 0;
+    tokens.resumes = 0;
+    tokens.completions = 0;
     return 0;
 }
 
 /* --- Runs. */
 
-static void *open_handler(
-    const struct hcs_handler *handler, const char *argument)
+static void *open_handler(const struct hcs_handler *handler,
+    struct hcs_mount *mount, const char *argument)
 {
-    char error[128] = "";
     void *self = NULL;
 
+    *mount = (struct hcs_mount){.argument = argument};
     if (handler->open == NULL) {
         return NULL;
     }
-    if (handler->open(&self, argument, error, sizeof error) != 0) {
-        fail_msg("%s:%s: %s", handler->name, argument, error);
+    if (handler->open(&self, mount) != 0) {
+        fail_msg("%s:%s: %s", handler->name, argument, mount->error);
     }
+    assert_string_equal(mount->error, "");
     assert_non_null(self);
     return self;
 }
 
+/* To the end, also of one that answers later. */
 static enum hcs_outcome run_handler(const struct hcs_handler *handler,
     const char *argument, struct hcs_job *job)
 {
-    void *self = open_handler(handler, argument);
+    struct hcs_mount mount;
+    void *self = open_handler(handler, &mount, argument);
     enum hcs_outcome outcome = handler->run(self, job);
 
+    if (outcome == HCS_PENDING) {
+        await_completion(job);
+        outcome = job->outcome;
+    }
     if (handler->close != NULL) {
         handler->close(self);
     }
@@ -284,6 +412,7 @@ static const struct {
     {&hcs_echo, NULL, false},
     {&hcs_sleep, "1ns", true},
     {&hcs_spin, "1ns", true},
+    {&hcs_wait, "0s", false},
 };
 
 enum { ALL_COUNT = sizeof all / sizeof all[0] };
@@ -435,12 +564,14 @@ static void handlers_say_who_they_are(void **state)
     assert_string_equal(hcs_echo.name, "echo");
     assert_string_equal(hcs_sleep.name, "sleep");
     assert_string_equal(hcs_spin.name, "spin");
+    assert_string_equal(hcs_wait.name, "wait");
     for (size_t i = 0; i < ALL_COUNT; i++) {
         assert_int_equal(all[i].handler->abi, HCS_HANDLER_ABI);
     }
     assert_int_equal(hcs_echo.flags, HCS_HANDLER_BRIEF);
     assert_int_equal(hcs_sleep.flags, 0);
     assert_int_equal(hcs_spin.flags, 0);
+    assert_int_equal(hcs_wait.flags, HCS_HANDLER_BRIEF);
     assert_null(hcs_echo.open); /* so an argument is refused */
 }
 
@@ -448,7 +579,8 @@ static void handlers_say_who_they_are(void **state)
 
 static void assert_open(const struct hcs_handler *handler, const char *argument)
 {
-    void *self = open_handler(handler, argument);
+    struct hcs_mount mount;
+    void *self = open_handler(handler, &mount, argument);
 
     handler->close(self);
 }
@@ -456,12 +588,12 @@ static void assert_open(const struct hcs_handler *handler, const char *argument)
 static void assert_not_open(const struct hcs_handler *handler,
     const char *argument, const char *expected)
 {
-    char error[128] = "";
+    struct hcs_mount mount = {.argument = argument};
     void *self = NULL;
 
-    assert_int_equal(handler->open(&self, argument, error, sizeof error), -1);
+    assert_int_equal(handler->open(&self, &mount), -1);
     assert_null(self);
-    assert_string_equal(error, expected);
+    assert_string_equal(mount.error, expected);
 }
 
 static void argument_is_a_duration_up_to_a_bound(void **state)
@@ -470,6 +602,8 @@ static void argument_is_a_duration_up_to_a_bound(void **state)
         "sleep needs a duration of at most 1h, such as sleep:100ms";
     static const char spin_allows[] =
         "spin needs a duration of at most 10s, such as spin:100us";
+    static const char wait_allows[] =
+        "wait needs a duration of at most 24h, such as wait:120s";
     static const char *const bad[] = {
         NULL,
         "",
@@ -486,6 +620,7 @@ static void argument_is_a_duration_up_to_a_bound(void **state)
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         assert_not_open(&hcs_sleep, bad[i], sleep_allows);
         assert_not_open(&hcs_spin, bad[i], spin_allows);
+        assert_not_open(&hcs_wait, bad[i], wait_allows);
     }
     assert_open(&hcs_sleep, "0s");
     assert_open(&hcs_sleep, "1h");
@@ -497,17 +632,26 @@ static void argument_is_a_duration_up_to_a_bound(void **state)
     assert_open(&hcs_spin, "10000000000ns");
     assert_not_open(&hcs_spin, "10000000001ns", spin_allows);
     assert_not_open(&hcs_spin, "1m", spin_allows);
+    assert_open(&hcs_wait, "0s");
+    assert_open(&hcs_wait, "24h");
+    assert_open(&hcs_wait, "86400000000000ns");
+    assert_not_open(&hcs_wait, "86400000000001ns", wait_allows);
+    assert_not_open(&hcs_wait, "25h", wait_allows);
 }
 
-static void error_is_cut_where_there_is_little_room(void **state)
+static void lack_of_memory_or_threads_is_said(void **state)
 {
-    char error[8];
-    void *self = NULL;
-
     (void)state;
-    memset(error, '#', sizeof error);
-    assert_int_equal(hcs_sleep.open(&self, "x", error, 6), -1);
-    assert_memory_equal(error, "sleep\0##", sizeof error);
+    malloc_fails = true;
+    assert_not_open(&hcs_sleep, "1s", "out of memory");
+    assert_not_open(&hcs_spin, "1s", "out of memory");
+    malloc_fails = false;
+    calloc_fails = true;
+    assert_not_open(&hcs_wait, "1s", "out of memory");
+    calloc_fails = false;
+    thread_fails = true;
+    assert_not_open(&hcs_wait, "1s",
+        "cannot start a thread: Resource temporarily unavailable");
 }
 
 /* --- sleep. */
@@ -606,7 +750,8 @@ static void cancelled_sleep_ends_early_and_answers_nothing(void **state)
 static uint64_t cpu_of_spin(
     const char *argument, struct hcs_job *job, enum hcs_outcome expected)
 {
-    void *self = open_handler(&hcs_spin, argument);
+    struct hcs_mount mount;
+    void *self = open_handler(&hcs_spin, &mount, argument);
     uint64_t before_ns = read_clock(CLOCK_THREAD_CPUTIME_ID);
     uint64_t after_ns;
 
@@ -680,35 +825,132 @@ static void spin_looks_for_cancellation_now_and_then(void **state)
     assert_true(job.looks >= 30); /* hundreds, but for the slowest machines */
 }
 
-#define CLOCK_TEST(function) cmocka_unit_test_setup(function, use_real_clocks)
+/* --- wait. */
+
+static void wait_takes_its_time(void **state)
+{
+    struct hcs_job job = make_job(NULL);
+    uint64_t before_ns = read_clock(CLOCK_MONOTONIC);
+
+    (void)state;
+    assert_int_equal(run_handler(&hcs_wait, "60ms", &job), HCS_OK);
+    assert_true(read_clock(CLOCK_MONOTONIC) - before_ns >= 60 * MS);
+}
+
+/* More than its list has room for at once, by a single thread. */
+static void jobs_wait_without_a_worker_and_end_in_order(void **state)
+{
+    static struct hcs_job jobs[TOKENS_MAX / 2];
+    enum { COUNT = sizeof jobs / sizeof jobs[0] };
+    struct hcs_mount mount;
+    void *self = open_handler(&hcs_wait, &mount, "20ms");
+
+    (void)state;
+    for (unsigned round = 0; round < 2; round++) {
+        for (unsigned i = 0; i < COUNT; i++) {
+            jobs[i] = make_job("{\"data\":7}");
+            assert_int_equal(hcs_wait.run(self, &jobs[i]), HCS_PENDING);
+        }
+        await_completion(&jobs[COUNT - 1]);
+        for (unsigned i = 0; i < COUNT; i++) {
+            assert_int_equal(jobs[i].outcome, HCS_OK);
+            assert_int_equal(jobs[i].place, round * COUNT + i + 1);
+            assert_true(jobs[i].reply_length > 0);
+        }
+    }
+    hcs_wait.close(self);
+}
+
+static void wait_for_which_nobody_waits_is_passed_over(void **state)
+{
+    struct hcs_job left = make_job(NULL);
+    struct hcs_job stayed = make_job(NULL);
+    struct hcs_mount mount;
+    void *self = open_handler(&hcs_wait, &mount, "1ms");
+
+    (void)state;
+    left.dead = true;
+    assert_int_equal(hcs_wait.run(self, &left), HCS_PENDING);
+    assert_int_equal(hcs_wait.run(self, &stayed), HCS_PENDING);
+    await_completion(&stayed);
+    hcs_wait.close(self);
+    assert_int_equal(left.place, 0);
+    assert_int_equal(left.writes, 0);
+    assert_int_equal(tokens.resumes, 2);
+}
+
+static void wait_that_cannot_be_deferred_is_no_memory(void **state)
+{
+    struct hcs_job refused = make_job(NULL);
+    struct hcs_job taken = make_job(NULL);
+    struct hcs_mount mount;
+    void *self = open_handler(&hcs_wait, &mount, "1ms");
+
+    (void)state;
+    malloc_fails = true; /* for its list: no token is made that nobody has */
+    assert_int_equal(hcs_wait.run(self, &refused), HCS_NO_MEMORY);
+    malloc_fails = false;
+    assert_int_equal(tokens.count, 0);
+    refused.defer_fails = true;
+    assert_int_equal(hcs_wait.run(self, &refused), HCS_NO_MEMORY);
+    assert_int_equal(hcs_wait.run(self, &taken), HCS_PENDING);
+    await_completion(&taken);
+    hcs_wait.close(self);
+    assert_int_equal(taken.outcome, HCS_OK);
+    assert_int_equal(refused.place, 0);
+    assert_int_equal(tokens.resumes, 1);
+}
+
+static void closing_leaves_those_that_wait(void **state)
+{
+    static struct hcs_job jobs[600];
+    struct hcs_mount mount;
+    void *self = open_handler(&hcs_wait, &mount, "24h");
+
+    (void)state;
+    for (unsigned i = 0; i < 600; i++) {
+        jobs[i] = make_job(NULL);
+        assert_int_equal(hcs_wait.run(self, &jobs[i]), HCS_PENDING);
+    }
+    hcs_wait.close(self);
+    assert_int_equal(tokens.resumes, 0);
+    assert_int_equal(tokens.completions, 0);
+}
+
+#define RESET_TEST(function) cmocka_unit_test_setup(function, reset)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        CLOCK_TEST(reply_has_null_without_a_body),
-        CLOCK_TEST(reply_has_null_without_the_member),
-        CLOCK_TEST(reply_has_the_member_as_it_was_sent),
-        CLOCK_TEST(white_space_around_body_and_value_does_not_matter),
-        CLOCK_TEST(body_that_is_no_object_is_invalid_and_says_what_is_wanted),
-        CLOCK_TEST(reply_that_does_not_fit_is_no_memory),
-        CLOCK_TEST(only_those_that_play_parsing_build_a_tree),
-        CLOCK_TEST(tree_that_does_not_fit_is_no_memory_and_no_work_is_done),
-        CLOCK_TEST(handlers_say_who_they_are),
-        CLOCK_TEST(argument_is_a_duration_up_to_a_bound),
-        CLOCK_TEST(error_is_cut_where_there_is_little_room),
-        CLOCK_TEST(sleep_takes_its_time),
-        CLOCK_TEST(short_sleep_is_one_nap),
-        CLOCK_TEST(long_sleep_looks_for_cancellation_each_50_ms),
-        CLOCK_TEST(last_nap_ends_with_the_sleep),
-        CLOCK_TEST(no_sleep_is_no_nap),
-        CLOCK_TEST(interrupted_nap_goes_on_to_the_same_end),
-        CLOCK_TEST(cancelled_sleep_ends_early_and_answers_nothing),
-        CLOCK_TEST(spin_costs_its_duration_in_cpu_time),
-        CLOCK_TEST(spin_reads_the_clock_seldom),
-        CLOCK_TEST(spin_ends_also_on_a_clock_that_moves_in_steps),
-        CLOCK_TEST(no_spin_costs_nothing),
-        CLOCK_TEST(cancelled_spin_ends_early_and_answers_nothing),
-        CLOCK_TEST(spin_looks_for_cancellation_now_and_then),
+        RESET_TEST(reply_has_null_without_a_body),
+        RESET_TEST(reply_has_null_without_the_member),
+        RESET_TEST(reply_has_the_member_as_it_was_sent),
+        RESET_TEST(white_space_around_body_and_value_does_not_matter),
+        RESET_TEST(body_that_is_no_object_is_invalid_and_says_what_is_wanted),
+        RESET_TEST(reply_that_does_not_fit_is_no_memory),
+        RESET_TEST(only_those_that_play_parsing_build_a_tree),
+        RESET_TEST(tree_that_does_not_fit_is_no_memory_and_no_work_is_done),
+        RESET_TEST(handlers_say_who_they_are),
+        RESET_TEST(argument_is_a_duration_up_to_a_bound),
+        RESET_TEST(lack_of_memory_or_threads_is_said),
+        RESET_TEST(sleep_takes_its_time),
+        RESET_TEST(short_sleep_is_one_nap),
+        RESET_TEST(long_sleep_looks_for_cancellation_each_50_ms),
+        RESET_TEST(last_nap_ends_with_the_sleep),
+        RESET_TEST(no_sleep_is_no_nap),
+        RESET_TEST(interrupted_nap_goes_on_to_the_same_end),
+        RESET_TEST(cancelled_sleep_ends_early_and_answers_nothing),
+        RESET_TEST(spin_costs_its_duration_in_cpu_time),
+        RESET_TEST(spin_reads_the_clock_seldom),
+        RESET_TEST(spin_ends_also_on_a_clock_that_moves_in_steps),
+        RESET_TEST(no_spin_costs_nothing),
+        RESET_TEST(cancelled_spin_ends_early_and_answers_nothing),
+        RESET_TEST(spin_looks_for_cancellation_now_and_then),
+        RESET_TEST(wait_takes_its_time),
+        RESET_TEST(jobs_wait_without_a_worker_and_end_in_order),
+        RESET_TEST(wait_for_which_nobody_waits_is_passed_over),
+        RESET_TEST(wait_that_cannot_be_deferred_is_no_memory),
+        RESET_TEST(closing_leaves_those_that_wait),
     };
 
     return cmocka_run_group_tests_name("handlers", tests, NULL, NULL);

@@ -15,6 +15,7 @@
 #include "base/region.h"
 #include "http/problem.h"
 #include "http/request.h"
+#include "sync/deferral.h"
 #include "sync/mailbox.h"
 
 enum { PLENTY = 64 * 1024 * 1024 };
@@ -42,8 +43,10 @@ static const char HEAD[] =
 static struct hcs_budget budget;
 static struct hcs_mailbox home;
 static struct hcs_request *request;
-static struct hcs_route route;
 static struct hcs_handler handler = {.abi = HCS_HANDLER_ABI, .name = "played"};
+static struct hcs_host host;
+static struct hcs_router *router;
+static struct hcs_job_context context;
 static void *worker;
 static unsigned runs;
 static int marker;
@@ -53,7 +56,18 @@ static int set_up(void **state)
     (void)state;
     runs = 0;
     hcs_budget_init(&budget, PLENTY);
-    worker = HCS_JOB_WORK.open(&budget, 0);
+    host = (struct hcs_host){.budget = &budget, .workers = 1};
+    host.deferrals =
+        hcs_deferrals_create(hcs_budget_take, hcs_budget_give, &budget);
+    router = hcs_router_create();
+    if (host.deferrals == NULL || router == NULL ||
+        hcs_router_add(router, hcs_mount_create(&host, &handler, &marker,
+                                   "/played", NULL, NULL)) != 0 ||
+        hcs_router_open(router) != 0) {
+        return -1;
+    }
+    context = (struct hcs_job_context){&budget, router};
+    worker = HCS_JOB_WORK.open(&context, 0);
     request = malloc(HCS_REQUEST_BYTES);
     return worker != NULL ? 0 : -1;
 }
@@ -62,6 +76,8 @@ static int tear_down(void **state)
 {
     (void)state;
     HCS_JOB_WORK.close(worker);
+    hcs_router_destroy(router);
+    hcs_deferrals_destroy(host.deferrals);
     free(request);
     return hcs_budget_used(&budget) == 0 ? 0 : -1;
 }
@@ -89,10 +105,8 @@ static void run_bytes(enum hcs_outcome (*run)(void *, struct hcs_job *),
     request->head.host = span_of("here");
     assert_true(hcs_request_append(request, body, length));
     handler.run = run;
-    route.handler = &handler;
-    route.self = &marker;
-    request->route = &route;
-    HCS_JOB_WORK.run(worker, &request->task);
+    request->route = hcs_router_job(router, 0);
+    assert_true(HCS_JOB_WORK.run(worker, &request->task));
 }
 
 static void run_job(
@@ -562,6 +576,10 @@ static void outcome_names_the_reason(void **state)
         {HCS_INVALID, HCS_REASON_INVALID_JOB},
         {HCS_FAILED, HCS_REASON_HANDLER_FAILED},
         {HCS_NO_MEMORY, HCS_REASON_MEMORY_PRESSURE},
+        {HCS_UNAVAILABLE, HCS_REASON_HANDLER_UNAVAILABLE},
+        {HCS_DIED, HCS_REASON_HANDLER_DIED},
+        {HCS_TIMED_OUT, HCS_REASON_DEADLINE_EXCEEDED},
+        {HCS_PENDING, HCS_REASON_HANDLER_FAILED}, /* it has no token */
         {(enum hcs_outcome)77, HCS_REASON_HANDLER_FAILED},
     };
 
@@ -595,7 +613,7 @@ static void detail_is_what_was_set_and_nothing_written(void **state)
     check_output("");
     drop();
     end_with(HCS_NO_MEMORY, "no such table", NULL, NULL);
-    check_output("");
+    check_output("no such table");
     drop();
 }
 

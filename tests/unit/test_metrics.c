@@ -156,11 +156,12 @@ static void json_has_its_keys_in_order(void **state)
         "total_requests", "completed_requests", "error_count", "uptime_seconds",
         "requests_per_sec", "requests_per_sec_10s", "memory_alloc_mb",
         "memory_sys_mb", "num_threads", "queue_depth", "queue_capacity",
-        "workers_busy", "open_fds", "workers", "cancelled_requests",
-        "late_results_discarded", "connections", "connections_accepted",
-        "connections_rejected", "connections_closed", "requests_rejected",
-        "loops", "handlers", "memory_budget_mb", "memory_used_mb",
-        "received_bytes", "sent_bytes", "log_lines_dropped", "draining"};
+        "workers_busy", "open_fds", "workers", "workers_stuck", "jobs_deferred",
+        "cancelled_requests", "late_results_discarded", "connections",
+        "connections_accepted", "connections_rejected", "connections_closed",
+        "requests_rejected", "loops", "handlers", "memory_budget_mb",
+        "memory_used_mb", "received_bytes", "sent_bytes", "log_lines_dropped",
+        "starting", "draining"};
     struct hcs_metrics metrics = make_metrics();
     cJSON *tree = read_json(&metrics);
     const cJSON *item = tree->child;

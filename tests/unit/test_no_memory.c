@@ -11,6 +11,7 @@
 #include "http/job.h"
 #include "http/router.h"
 #include "http/shard.h"
+#include "sync/deferral.h"
 #include "sync/pool.h"
 #include "sync/queue.h"
 
@@ -232,13 +233,29 @@ static bool make_queue(void)
     return queue != NULL;
 }
 
+/* Nothing fails meanwhile. */
+static struct hcs_router *make_router_surely(void)
+{
+    int fails_at = left_to_work;
+    struct hcs_router *router;
+
+    left_to_work = NEVER;
+    router = hcs_router_create();
+    assert_non_null(router);
+    left_to_work = fails_at;
+    return router;
+}
+
 static bool make_pool(void)
 {
+    struct hcs_router *router = make_router_surely();
+    struct hcs_job_context jobs = {&budget, router};
     struct hcs_pool *pool = hcs_pool_create(1, 10,
         &(struct hcs_pool_work){
-            .context = &budget,
+            .context = &jobs,
             .open = HCS_JOB_WORK.open,
             .run = HCS_JOB_WORK.run,
+            .returned = HCS_JOB_WORK.returned,
             .close = HCS_JOB_WORK.close,
         });
     bool made = false;
@@ -249,32 +266,51 @@ static bool make_pool(void)
         }
     }
     hcs_pool_destroy(pool);
+    hcs_router_destroy(router);
     return made;
 }
 
+/* With handlers that are closed again. */
 static bool make_router(void)
 {
+    const struct hcs_host host = {.budget = &budget, .workers = 1};
     struct hcs_router *router = hcs_router_create();
-    char error[64];
-    bool made = router != NULL && hcs_router_add(router, "/nap", &hcs_sleep,
-                                      "1ms", error, sizeof(error)) == 0;
+    bool made =
+        router != NULL &&
+        hcs_router_add(router, hcs_mount_create(&host, &hcs_sleep, NULL, "/nap",
+                                   "1ms", "timeout=2s")) == 0 &&
+        hcs_router_add(router, hcs_mount_create(&host, &hcs_wait, NULL, "/wait",
+                                   "1ms", NULL)) == 0 &&
+        hcs_router_open(router) == 0;
 
     hcs_router_destroy(router);
     return made;
 }
 
+static bool make_deferrals(void)
+{
+    struct hcs_deferrals *deferrals =
+        hcs_deferrals_create(hcs_budget_take, hcs_budget_give, &budget);
+    struct hcs_task task = {0};
+    uint64_t token = 0;
+
+    if (deferrals != NULL) {
+        token = hcs_deferrals_open(deferrals, &task);
+    }
+    if (token != 0) {
+        assert_true(hcs_deferrals_withdraw(deferrals, &task));
+    }
+    hcs_deferrals_destroy(deferrals);
+    return token != 0;
+}
+
 static bool make_shard(void)
 {
-    /* Made where nothing fails: the shard only borrows it. */
-    int fails_at = left_to_work;
-    struct hcs_service service = {.budget = &budget};
+    struct hcs_service service = {
+        .budget = &budget, .router = make_router_surely()};
     struct hcs_shard *shard;
     bool made;
 
-    left_to_work = NEVER;
-    service.router = hcs_router_create();
-    assert_non_null(service.router);
-    left_to_work = fails_at;
     shard = hcs_shard_create(&service, 0, &(int){-1}, 1, HCS_DOOR_OWN);
     made = shard != NULL;
     hcs_shard_destroy(shard);
@@ -317,7 +353,13 @@ static void workers(void **state)
 static void routes_and_their_handlers(void **state)
 {
     (void)state;
-    assert_gives_all_back(make_router, 13);
+    assert_gives_all_back(make_router, 20);
+}
+
+static void the_table_of_tokens(void **state)
+{
+    (void)state;
+    assert_gives_all_back(make_deferrals, 2);
 }
 
 static void the_share_of_a_loop(void **state)
@@ -335,6 +377,7 @@ int main(void)
         cmocka_unit_test(the_queue),
         cmocka_unit_test(workers),
         cmocka_unit_test(routes_and_their_handlers),
+        cmocka_unit_test(the_table_of_tokens),
         cmocka_unit_test(the_share_of_a_loop),
     };
 

@@ -104,7 +104,7 @@ static void *open_worker(void *context, unsigned index)
     return index == plant->open_fails_at ? NULL : plant;
 }
 
-static void run_job(void *worker, struct hcs_task *task)
+static bool run_job(void *worker, struct hcs_task *task)
 {
     struct plant *plant = worker;
     struct job *job = (struct job *)(void *)task;
@@ -115,6 +115,7 @@ static void run_job(void *worker, struct hcs_task *task)
         }
     }
     atomic_fetch_add(&plant->run, 1);
+    return true;
 }
 
 static void close_worker(void *worker)

@@ -48,11 +48,12 @@ void *__wrap_realloc(void *block, size_t bytes)
 
 static int opened, closed;
 
-static int open_counting(
-    void **self, const char *argument, char *error, size_t error_size)
+static int open_counting(void **self, struct hcs_mount *mount)
 {
+    const char *argument = hcs_mount_argument(mount);
+
     if (argument != NULL && strcmp(argument, "bad") == 0) {
-        snprintf(error, error_size, "bad is not allowed");
+        hcs_mount_fail(mount, "bad is not allowed");
         return -1;
     }
     *self = &opened;
@@ -119,13 +120,18 @@ static enum hcs_resource resource_of(
     return route == NULL ? HCS_RESOURCE_NONE : route->resource;
 }
 
+static const struct hcs_host HOST = {.workers = 1};
+
+static int add_mount(struct hcs_router *router, const char *path,
+    const struct hcs_handler *handler, const char *argument)
+{
+    return hcs_router_add(router,
+        hcs_mount_create(&HOST, handler, NULL, path, argument, NULL));
+}
+
 static void add(struct hcs_router *router, const char *path)
 {
-    char error[128] = "";
-
-    if (hcs_router_add(router, path, &PLAIN, NULL, error, sizeof(error)) != 0) {
-        fail_msg("%s: %s", path, error);
-    }
+    assert_int_equal(add_mount(router, path, &PLAIN, NULL), 0);
 }
 
 /* --- Finding. */
@@ -246,26 +252,12 @@ static void jobs_are_numbered_as_they_were_added(void **state)
         assert_string_equal(
             route->path, ((const char *[]){"/z", "/a", "/mmm"})[i]);
         assert_int_equal(route->index, i);
-        assert_ptr_equal(route->handler, &PLAIN);
+        assert_ptr_equal(route->mount->handler, &PLAIN);
     }
     hcs_router_destroy(router);
 }
 
 /* --- Adding. */
-
-static void refused(struct hcs_router *router, const char *path,
-    const struct hcs_handler *handler, const char *argument, const char *word)
-{
-    char error[128] = "";
-
-    assert_int_equal(
-        hcs_router_add(router, path, handler, argument, error, sizeof(error)),
-        -EINVAL);
-    if (strstr(error, word) == NULL) {
-        fail_msg("\"%s\" does not say \"%s\"", error, word);
-    }
-    assert_null(strchr(error, '\n'));
-}
 
 static void path_that_is_taken_is_refused(void **state)
 {
@@ -273,50 +265,88 @@ static void path_that_is_taken_is_refused(void **state)
 
     (void)state;
     add(router, "/job");
-    refused(router, "/job", &COUNTING, NULL, "/job is taken");
-    refused(router, "/health", &COUNTING, NULL, "/health is taken");
-    refused(router, "/problems/mine", &COUNTING, NULL, "taken");
+    for (size_t i = 0; i < 3; i++) {
+        static const char *const taken[] = {
+            "/job", "/health", "/problems/mine"};
+
+        assert_int_equal(
+            add_mount(router, taken[i], &COUNTING, NULL), -EINVAL);
+    }
+    assert_int_equal(hcs_router_open(router), 0);
     assert_int_equal(opened, 0);
     assert_int_equal(hcs_router_jobs(router), 1);
     hcs_router_destroy(router);
 }
 
-static void handler_that_cannot_be_used_is_refused_and_not_closed(void **state)
+/* --- Opening. */
+
+static void handler_that_does_not_open_is_named_and_the_others_are_closed(
+    void **state)
 {
-    const struct hcs_handler older = {
-        .abi = HCS_HANDLER_ABI + 1,
-        .name = "older",
-        .open = open_counting,
-        .run = run,
-        .close = close_counting,
-    };
     struct hcs_router *router = hcs_router_create();
 
     (void)state;
-    refused(router, "/1", &COUNTING, "bad", "bad is not allowed");
-    refused(router, "/2", &PLAIN, "argument", "no argument");
-    refused(router, "/3", &older, NULL, "ABI");
+    assert_int_equal(add_mount(router, "/1", &COUNTING, "good"), 0);
+    assert_int_equal(add_mount(router, "/2", &COUNTING, "bad"), 0);
+    assert_int_equal(add_mount(router, "/3", &COUNTING, "good"), 0);
+    assert_null(hcs_router_fault(router));
+    assert_int_equal(hcs_router_open(router), -EINVAL);
+    assert_string_equal(hcs_mount_path(hcs_router_fault(router)), "/2");
+    assert_string_equal(
+        hcs_mount_error(hcs_router_fault(router)), "bad is not allowed");
+    assert_int_equal(opened, 1);
+    assert_int_equal(closed, 1);
     hcs_router_destroy(router);
-    assert_int_equal(opened, 0);
-    assert_int_equal(closed, 0);
+    assert_int_equal(closed, 1);
+}
+
+/* It is open by the time that this is seen. */
+static void handler_that_is_refused_once_open_is_closed(void **state)
+{
+    struct hcs_router *router = hcs_router_create();
+
+    (void)state;
+    assert_int_equal(
+        hcs_router_add(router, hcs_mount_create(&HOST, &COUNTING, NULL, "/a",
+                                   NULL, "unknown=1")),
+        0);
+    assert_int_equal(hcs_router_open(router), -EINVAL);
+    assert_int_equal(opened, 1);
+    assert_int_equal(closed, 1);
+    hcs_router_destroy(router);
+    assert_int_equal(closed, 1);
 }
 
 static void each_opened_handler_is_closed_once(void **state)
 {
     struct hcs_router *router = hcs_router_create();
-    char error[128];
 
     (void)state;
     for (int i = 0; i < 3; i++) {
         assert_int_equal(
-            hcs_router_add(router, ((const char *[]){"/a", "/b", "/c"})[i],
-                &COUNTING, "good", error, sizeof(error)),
+            add_mount(router, ((const char *[]){"/a", "/b", "/c"})[i],
+                &COUNTING, "good"),
             0);
     }
+    assert_int_equal(opened, 0);
+    assert_int_equal(hcs_router_open(router), 0);
     assert_int_equal(opened, 3);
     assert_int_equal(closed, 0);
+    hcs_router_close(router);
+    assert_int_equal(closed, 3);
     hcs_router_destroy(router);
     assert_int_equal(closed, 3);
+}
+
+static void destroying_closes_what_is_open(void **state)
+{
+    struct hcs_router *router = hcs_router_create();
+
+    (void)state;
+    assert_int_equal(add_mount(router, "/a", &COUNTING, NULL), 0);
+    assert_int_equal(hcs_router_open(router), 0);
+    hcs_router_destroy(router);
+    assert_int_equal(closed, 1);
 }
 
 static void destroying_nothing_is_allowed(void **state)
@@ -351,24 +381,19 @@ static void add_says_that_there_is_no_memory(void **state)
     (void)state;
     while (rc != 0) {
         struct hcs_router *router = hcs_router_create();
-        char error[128] = "";
 
         failing = tries++;
-        rc = hcs_router_add(
-            router, "/job", &COUNTING, NULL, error, sizeof(error));
+        rc = add_mount(router, "/job", &COUNTING, NULL);
         failing = -1;
         if (rc != 0) {
             assert_int_equal(rc, -ENOMEM);
-            assert_string_equal(error, "out of memory");
             assert_int_equal(resource_of(router, "/job"), HCS_RESOURCE_NONE);
             assert_int_equal(hcs_router_jobs(router), 0);
         }
         hcs_router_destroy(router);
         assert_true(tries < 100);
     }
-    assert_true(tries > 2);
-    assert_int_equal(opened, 1);
-    assert_int_equal(closed, 1);
+    assert_true(tries > 5); /* of the mount, and of the router */
 }
 
 int main(void)
@@ -383,8 +408,12 @@ int main(void)
         cmocka_unit_test_setup(jobs_are_numbered_as_they_were_added, reset),
         cmocka_unit_test_setup(path_that_is_taken_is_refused, reset),
         cmocka_unit_test_setup(
-            handler_that_cannot_be_used_is_refused_and_not_closed, reset),
+            handler_that_does_not_open_is_named_and_the_others_are_closed,
+            reset),
+        cmocka_unit_test_setup(
+            handler_that_is_refused_once_open_is_closed, reset),
         cmocka_unit_test_setup(each_opened_handler_is_closed_once, reset),
+        cmocka_unit_test_setup(destroying_closes_what_is_open, reset),
         cmocka_unit_test_setup(destroying_nothing_is_allowed, reset),
         cmocka_unit_test_setup(create_says_that_there_is_no_memory, reset),
         cmocka_unit_test_setup(add_says_that_there_is_no_memory, reset),

@@ -1,0 +1,166 @@
+#include "app/kinds.h"
+
+#include "handlers/builtin.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static const struct hcs_handler *const BUILTIN[] = {
+    &hcs_echo,
+    &hcs_sleep,
+    &hcs_spin,
+    &hcs_wait,
+};
+
+static const char SYMBOL[] = "hcs_module";
+
+/* Relative to the executable's folder: of a build tree, and of an
+ * installation. */
+static const char *const FOLDERS[] = {"modules", HCS_MODULE_DIR};
+
+bool hcs_kinds_is_module(const char *kind)
+{
+    return strcmp(kind, "module") == 0;
+}
+
+static const struct hcs_handler *find_builtin(const char *kind)
+{
+    for (size_t i = 0; i < sizeof(BUILTIN) / sizeof(BUILTIN[0]); i++) {
+        if (strcmp(BUILTIN[i]->name, kind) == 0) {
+            return BUILTIN[i];
+        }
+    }
+    return NULL;
+}
+
+static int refuse(
+    char *error, size_t error_size, const char *file, const char *what)
+{
+    (void)snprintf(error, error_size, "%s: %s", file, what);
+    return -EINVAL;
+}
+
+static int check_handler(const struct hcs_handler *handler, const char *file,
+    char *error, size_t error_size)
+{
+    /* First, since nothing else is known to be where it is looked for. */
+    if (handler->abi != HCS_HANDLER_ABI) {
+        (void)snprintf(error, error_size,
+            "%s: built for version %u of the handler ABI; this hcsd has %u: "
+            "build it again with this hcsd's hcs/handler.h",
+            file, (unsigned)handler->abi, (unsigned)HCS_HANDLER_ABI);
+        return -EINVAL;
+    }
+    if (handler->run == NULL || handler->name == NULL) {
+        return refuse(
+            error, error_size, file, "its handler lacks a name or run");
+    }
+    return 0;
+}
+
+/* name: as it was asked for, with a slash, so that it is not looked for along
+ * LD_LIBRARY_PATH. */
+static int load(const char *name, const struct hcs_handler **handler,
+    char *error, size_t error_size)
+{
+    void *module;
+    const char *why;
+
+    if (access(name, R_OK) != 0) {
+        return refuse(error, error_size, name, strerror(errno));
+    }
+    module = dlopen(name, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+    if (module == NULL) {
+        why = dlerror(); /* begins with the name in most cases */
+        (void)snprintf(
+            error, error_size, "cannot load %s", why != NULL ? why : name);
+        return -EINVAL;
+    }
+    *handler = dlsym(module, SYMBOL);
+    if (*handler == NULL) {
+        return refuse(error, error_size, name,
+            "no symbol hcs_module; a module defines const struct hcs_handler "
+            "hcs_module");
+    }
+    return check_handler(*handler, name, error, error_size);
+}
+
+static int load_file(const char *file, const struct hcs_handler **handler,
+    char *error, size_t error_size)
+{
+    char here[PATH_MAX];
+
+    if (file == NULL || *file == '\0') {
+        return refuse(error, error_size, "module",
+            "needs a file, such as module:./score.so");
+    }
+    if (strchr(file, '/') != NULL) {
+        return load(file, handler, error, error_size);
+    }
+    if ((size_t)snprintf(here, sizeof(here), "./%s", file) >= sizeof(here)) {
+        return refuse(error, error_size, file, strerror(ENAMETOOLONG));
+    }
+    return load(here, handler, error, error_size);
+}
+
+/* The file of an installed module. False when there is none. */
+static bool find_installed(const char *kind, char out[PATH_MAX])
+{
+    char folder[PATH_MAX];
+    ssize_t length = readlink("/proc/self/exe", folder, sizeof(folder) - 1);
+
+    while (length > 0 && folder[length - 1] != '/') {
+        length--;
+    }
+    if (length <= 0) {
+        return false;
+    }
+    for (size_t i = 0; i < sizeof(FOLDERS) / sizeof(FOLDERS[0]); i++) {
+        int written = snprintf(out, PATH_MAX, "%.*s%s/%s.so", (int)length,
+            folder, FOLDERS[i], kind);
+
+        if (written < PATH_MAX && access(out, R_OK) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int refuse_kind(char *error, size_t error_size)
+{
+    size_t used = (size_t)snprintf(error, error_size,
+        "no such handler, built in or as a module; built in "
+        "are:");
+
+    for (size_t i = 0;
+         i < sizeof(BUILTIN) / sizeof(BUILTIN[0]) && used < error_size; i++) {
+        used += (size_t)snprintf(
+            error + used, error_size - used, " %s", BUILTIN[i]->name);
+    }
+    if (used < error_size) {
+        (void)snprintf(error + used, error_size - used, " module");
+    }
+    return -EINVAL;
+}
+
+int hcs_kinds_find(const char *kind, const char *argument,
+    const struct hcs_handler **handler, char *error, size_t error_size)
+{
+    char file[PATH_MAX];
+
+    if (hcs_kinds_is_module(kind)) {
+        return load_file(argument, handler, error, error_size);
+    }
+    *handler = find_builtin(kind);
+    if (*handler != NULL) {
+        return 0;
+    }
+    if (find_installed(kind, file)) {
+        return load(file, handler, error, error_size);
+    }
+    return refuse_kind(error, error_size);
+}

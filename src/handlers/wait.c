@@ -1,0 +1,261 @@
+#include "handlers/builtin.h"
+#include "handlers/work.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* Jobs that wait hold no worker: each is deferred, and its token stands in a
+ * list until its time has come. All wait equally long, so the list is in the
+ * order of their times, and one thread looks at its head. */
+
+enum { SECOND_NS = 1000000000, BLOCK_ENTRIES = 255, BATCH = 64 };
+
+static const uint64_t LONGEST_NS = 24 * 3600 * UINT64_C(1000000000);
+
+struct entry {
+    uint64_t due_ns;
+    struct hcs_token token;
+};
+
+struct block {
+    struct block *next;
+    unsigned first; /* that is still in */
+    unsigned end;
+    struct entry entries[BLOCK_ENTRIES];
+};
+
+struct wait {
+    struct hcs_mount *mount;
+    uint64_t ns;
+    pthread_t thread;
+    pthread_mutex_t lock; /* of all below */
+    pthread_cond_t changed;
+    struct block *head;
+    struct block *tail;
+    bool sleeps; /* for want of entries */
+    bool ending;
+};
+
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * SECOND_NS + (uint64_t)now.tv_nsec;
+}
+
+/* --- The list. */
+
+/* Makes room for one more entry. False when there is no memory. */
+static bool make_room(struct wait *wait)
+{
+    struct block *block;
+
+    if (wait->tail != NULL && wait->tail->end < BLOCK_ENTRIES) {
+        return true;
+    }
+    block = malloc(sizeof(*block));
+    if (block == NULL) {
+        return false;
+    }
+    block->next = NULL;
+    block->first = 0;
+    block->end = 0;
+    if (wait->tail != NULL) {
+        wait->tail->next = block;
+    } else {
+        wait->head = block;
+    }
+    wait->tail = block;
+    return true;
+}
+
+static const struct entry *first_entry(const struct wait *wait)
+{
+    const struct block *head = wait->head;
+
+    return head != NULL && head->first < head->end ? &head->entries[head->first]
+                                                   : NULL;
+}
+
+static void drop_first(struct wait *wait)
+{
+    struct block *head = wait->head;
+
+    head->first++;
+    if (head->first == BLOCK_ENTRIES) {
+        wait->head = head->next;
+        if (wait->head == NULL) {
+            wait->tail = NULL;
+        }
+        free(head);
+    } else if (head->first == head->end && head->next == NULL) {
+        head->first = 0; /* empty: from the start again */
+        head->end = 0;
+    }
+}
+
+/* --- The thread. */
+
+static void answer(const struct wait *wait, struct hcs_token token)
+{
+    struct hcs_job *job = hcs_mount_resume(wait->mount, token);
+
+    if (job != NULL) { /* else nobody waits any more */
+        hcs_job_complete(job, hcs_work_reply(job));
+    }
+}
+
+/* Takes the tokens whose time has come, as many as there is room for. */
+static unsigned take_due(
+    struct wait *wait, uint64_t now, struct hcs_token tokens[BATCH])
+{
+    const struct entry *entry = first_entry(wait);
+    unsigned count = 0;
+
+    while (entry != NULL && entry->due_ns <= now && count < BATCH) {
+        tokens[count++] = entry->token;
+        drop_first(wait);
+        entry = first_entry(wait);
+    }
+    return count;
+}
+
+/* Until the next entry is due, or there is one. */
+static void sleep_until_due(struct wait *wait)
+{
+    const struct entry *entry = first_entry(wait);
+    struct timespec at;
+
+    if (entry == NULL) {
+        wait->sleeps = true;
+        (void)pthread_cond_wait(&wait->changed, &wait->lock);
+        wait->sleeps = false;
+        return;
+    }
+    at.tv_sec = (time_t)(entry->due_ns / SECOND_NS);
+    at.tv_nsec = (long)(entry->due_ns % SECOND_NS);
+    (void)pthread_cond_timedwait(&wait->changed, &wait->lock, &at);
+}
+
+static void *thread_main(void *argument)
+{
+    struct wait *wait = argument;
+
+    pthread_mutex_lock(&wait->lock);
+    while (!wait->ending) {
+        struct hcs_token tokens[BATCH];
+        unsigned count = take_due(wait, now_ns(), tokens);
+
+        if (count == 0) {
+            sleep_until_due(wait);
+            continue;
+        }
+        pthread_mutex_unlock(&wait->lock);
+        for (unsigned i = 0; i < count; i++) {
+            answer(wait, tokens[i]);
+        }
+        pthread_mutex_lock(&wait->lock);
+    }
+    pthread_mutex_unlock(&wait->lock);
+    return NULL;
+}
+
+/* --- The handler. */
+
+static void init_changed(pthread_cond_t *changed)
+{
+    pthread_condattr_t monotonic;
+
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+}
+
+static int open_wait(void **self, struct hcs_mount *mount)
+{
+    struct wait *wait = calloc(1, sizeof(*wait));
+    int rc;
+
+    if (wait == NULL) {
+        hcs_mount_fail(mount, "out of memory");
+        return -1;
+    }
+    wait->mount = mount;
+    if (!hcs_work_duration(mount, LONGEST_NS,
+            "wait needs a duration of at most 24h, such as wait:120s",
+            &wait->ns)) {
+        free(wait);
+        return -1;
+    }
+    pthread_mutex_init(&wait->lock, NULL);
+    init_changed(&wait->changed);
+    rc = pthread_create(&wait->thread, NULL, thread_main, wait);
+    if (rc != 0) {
+        hcs_mount_fail(mount, "cannot start a thread: %s", strerror(rc));
+        pthread_cond_destroy(&wait->changed);
+        pthread_mutex_destroy(&wait->lock);
+        free(wait);
+        return -1;
+    }
+    *self = wait;
+    return 0;
+}
+
+static enum hcs_outcome defer(struct wait *wait, struct hcs_job *job)
+{
+    enum hcs_outcome outcome = HCS_NO_MEMORY;
+    struct entry entry;
+
+    pthread_mutex_lock(&wait->lock);
+    if (make_room(wait) && hcs_job_defer(job, &entry.token)) {
+        entry.due_ns = now_ns() + wait->ns; /* in order, under the lock */
+        wait->tail->entries[wait->tail->end++] = entry;
+        if (wait->sleeps) {
+            wait->sleeps = false; /* one signal is enough */
+            (void)pthread_cond_signal(&wait->changed);
+        }
+        outcome = HCS_PENDING;
+    }
+    pthread_mutex_unlock(&wait->lock);
+    return outcome;
+}
+
+static enum hcs_outcome run(void *self, struct hcs_job *job)
+{
+    enum hcs_outcome outcome = hcs_work_check(job);
+
+    return outcome == HCS_OK ? defer(self, job) : outcome;
+}
+
+static void close_wait(void *self)
+{
+    struct wait *wait = self;
+
+    pthread_mutex_lock(&wait->lock);
+    wait->ending = true;
+    (void)pthread_cond_signal(&wait->changed);
+    pthread_mutex_unlock(&wait->lock);
+    pthread_join(wait->thread, NULL);
+    while (wait->head != NULL) {
+        struct block *next = wait->head->next;
+
+        free(wait->head);
+        wait->head = next;
+    }
+    pthread_cond_destroy(&wait->changed);
+    pthread_mutex_destroy(&wait->lock);
+    free(wait);
+}
+
+const struct hcs_handler hcs_wait = {
+    .abi = HCS_HANDLER_ABI,
+    .flags = HCS_HANDLER_BRIEF,
+    .name = "wait",
+    .open = open_wait,
+    .run = run,
+    .close = close_wait,
+};
