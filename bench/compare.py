@@ -44,8 +44,8 @@ class Case:
 
 
 def job_case(group, server, **more):
-    return Case(group, f"{server}-job", server, path="/",
-                **{"script": "post.lua", "request": servers.POST_JOB, **more})
+    return Case(group, server=server, path="/",
+                **{"name": f"{server}-job", "script": "post.lua", "request": servers.POST_JOB, **more})
 
 
 def main_cases():

@@ -29,12 +29,15 @@ class Subject:
     label: str
     server: str
     request: bytes
+    settings: tuple = ()
 
 
 SUBJECTS = (
     Subject("floor", "floor", servers.GET_HEALTH),
     Subject("hcsd GET /health", "hcsd", servers.GET_HEALTH),
     Subject("hcsd POST / job", "hcsd", servers.POST_JOB),
+    Subject("hcsd POST / module", "hcsd", servers.POST_JOB, (
+        ("HANDLERS", f'"/=module:{servers.TOP}/build/bench/echo.so"'),)),
 )
 
 
@@ -52,6 +55,7 @@ def system_calls(bench, subject, requests, options):
     account = bench.path("strace.out")
     server = bench.start(
         subject.server, cpu=options.server_cpu, patience=PATIENCE,
+        environment=dict(subject.settings),
         tracer=["strace", "-f", "-c", "-o", account])
     bench.ask(server, subject.request, CONNECTIONS, requests,
                options.client_cpu, PATIENCE)
@@ -75,7 +79,7 @@ def callgrind(bench, subject, requests, options, *more):
     # table the kernel looks in is no user instruction.
     server = bench.start(
         subject.server, cpu=options.server_cpu, patience=PATIENCE,
-        environment={"PRIVATE_FD_TABLES": "off"},
+        environment={"PRIVATE_FD_TABLES": "off", **dict(subject.settings)},
         tracer=["valgrind", "--tool=callgrind", "--quiet",
                 f"--callgrind-out-file={account}", *more])
     bench.ask(server, subject.request, CONNECTIONS, requests,
@@ -151,7 +155,8 @@ def count_reading(bench, part, request, options):
 
 
 def count_switches(bench, subject, options):
-    server = bench.start(subject.server, cpu=options.server_cpu)
+    server = bench.start(subject.server, cpu=options.server_cpu,
+                         environment=dict(subject.settings))
     before = server.context_switches()
     bench.ask(server, subject.request, CONNECTIONS, NATIVE_REQUESTS,
                options.client_cpu)

@@ -34,6 +34,7 @@ PACKAGES = {
     "go": "golang-go",
     "haproxy": "haproxy",
     "nginx": "nginx",
+    "node": "nodejs",
     "strace": "strace",
     "valgrind": "valgrind",
     "wrk": "wrk",
@@ -384,6 +385,9 @@ class Bench:
             if loops is not None:
                 settings["GOMAXPROCS"] = str(loops)
             return [self.path("peer-go")], settings
+        if kind == "node":
+            return [find_tool("node"), os.path.join(HERE, "node_sqlite.js")], (
+                settings)
         config = self.path(f"{kind}-{port}.conf")
         written = {"nginx": NGINX_CONFIG, "haproxy": HAPROXY_CONFIG}[kind]
         with open(config, "w") as file:

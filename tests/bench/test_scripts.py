@@ -4,6 +4,7 @@ measure is for people; how fast it was fails nothing here."""
 
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 import unittest
@@ -56,6 +57,18 @@ class Scripts(unittest.TestCase):
         self.assertEqual(figures["answered"]["status"], {"200": count})
         self.assertEqual(figures["admitted"], count // 6 + 30)
         self.assertRegex(output, r"told: Retry-After: \d+")
+
+    @unittest.skipUnless(shutil.which("wrk"), "no wrk")
+    def test_kinds_of_handlers_in_small(self):
+        done = subprocess.run(
+            [os.path.join(TOP, "bench/handlers.sh"), "--hcsd", harness.HCSD,
+             "--load", LOAD, "-r", "1", "-s", "1",
+             "--module", os.path.join(os.path.dirname(LOAD), "echo.so"),
+             "--child", os.path.join(os.path.dirname(LOAD), "child")],
+            capture_output=True, text=True, timeout=harness.PATIENCE * 4)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        for case in ("echo", "module", "exec"):
+            self.assertRegex(done.stdout, rf"(?m)^{case} .* 1$")
 
 
 if __name__ == "__main__":
