@@ -16,6 +16,8 @@ static const struct hcs_handler *const BUILTIN[] = {
     &hcs_wait,
 };
 
+enum { SHOWN_MAX = 300 }; /* bytes of a file's name in a message */
+
 static const char SYMBOL[] = "hcs_module";
 
 /* Relative to the executable's folder: of a build tree, and of an
@@ -37,10 +39,14 @@ static const struct hcs_handler *find_builtin(const char *kind)
     return NULL;
 }
 
+/* A long name is cut, so that there is room for what is wrong with it. */
 static int refuse(
     char *error, size_t error_size, const char *file, const char *what)
 {
-    (void)snprintf(error, error_size, "%s: %s", file, what);
+    bool cut = strlen(file) > SHOWN_MAX;
+
+    (void)snprintf(error, error_size, "%.*s%s: %s", (int)SHOWN_MAX, file,
+        cut ? "..." : "", what);
     return -EINVAL;
 }
 

@@ -42,7 +42,7 @@ enum {
     KEPT_BACK_PART = 32,  /* of MEMORY_BUDGET: a 32nd, */
     KEPT_BACK_MIN = 1024 * 1024,
     KEPT_BACK_MAX = 64 * 1024 * 1024,
-    ERROR_LENGTH = 512,
+    ERROR_LENGTH = 1024,
     OPEN_GRACE_MS = 200, /* to open the handlers, before the loops run */
 };
 
@@ -113,9 +113,21 @@ __attribute__((format(printf, 2, 3))) static int fail(
 
 /* --- Handlers. */
 
+/* "HANDLERS: /score=module: why", or of HANDLERS_FILE. */
+static void say_wrong(const struct hcs_config *config, const char *path,
+    const char *kind, const char *why, char *error, size_t error_size)
+{
+    const char *file = config->handlers_file;
+
+    (void)snprintf(error, error_size, "%s%s: %s=%s: %s",
+        file != NULL ? "HANDLERS_FILE=" : "HANDLERS", file != NULL ? file : "",
+        path, kind, why);
+}
+
 /* The mount of one entry. 0, or -EINVAL or -ENOMEM with one line in error. */
 static int add_mount(struct hcs_router *router, const struct hcs_host *host,
-    const struct hcs_config_route *route, char *error, size_t error_size)
+    const struct hcs_config *config, const struct hcs_config_route *route,
+    char *error, size_t error_size)
 {
     const struct hcs_handler *handler = NULL;
     char why[ERROR_LENGTH] = "a second handler on one path";
@@ -129,8 +141,8 @@ static int add_mount(struct hcs_router *router, const struct hcs_host *host,
                 route->query));
     }
     if (rc != 0) {
-        (void)snprintf(error, error_size, "HANDLERS: %s=%s: %s", route->path,
-            route->kind, rc == -ENOMEM ? "out of memory" : why);
+        say_wrong(config, route->path, route->kind,
+            rc == -ENOMEM ? "out of memory" : why, error, error_size);
     }
     return rc;
 }
@@ -147,7 +159,8 @@ static int make_router(struct hcs_router **out, const struct hcs_host *host,
         return -ENOMEM;
     }
     for (size_t i = 0; rc == 0 && i < config->route_count; i++) {
-        rc = add_mount(router, host, &config->routes[i], error, error_size);
+        rc = add_mount(
+            router, host, config, &config->routes[i], error, error_size);
     }
     if (rc != 0) {
         hcs_router_destroy(router);
@@ -170,8 +183,7 @@ static void say_fault(const struct hcs_router *router,
             kind = config->routes[i].kind;
         }
     }
-    (void)snprintf(error, error_size, "HANDLERS: %s=%s: %s", path, kind,
-        hcs_mount_error(fault));
+    say_wrong(config, path, kind, hcs_mount_error(fault), error, error_size);
 }
 
 int hcs_server_check(

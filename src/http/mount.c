@@ -293,6 +293,16 @@ bool hcs_mount_checks(const struct hcs_mount *mount)
 
 /* --- What it says. */
 
+/* What fails the start is one line, whatever a value or a library put in. */
+static void make_one_line(char *text)
+{
+    for (; *text != '\0'; text++) {
+        if ((unsigned char)*text < 0x20 || *text == 0x7f) {
+            *text = ' ';
+        }
+    }
+}
+
 void hcs_mount_fail(struct hcs_mount *mount, const char *format, ...)
 {
     struct hcs_mount_inside *inside = mount->inside;
@@ -303,6 +313,7 @@ void hcs_mount_fail(struct hcs_mount *mount, const char *format, ...)
     if (inside->error[0] == '\0') {
         (void)vsnprintf(
             inside->error, sizeof(inside->error), format, arguments);
+        make_one_line(inside->error);
     }
     pthread_mutex_unlock(&inside->lock);
     va_end(arguments);
