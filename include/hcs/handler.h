@@ -85,6 +85,12 @@ struct hcs_handler {
     void (*close)(void *self);
 };
 
+/* What a module defines. Declared here so that it is found whatever the module
+ * is built with: C++, where a const is the file's own unless it is declared
+ * before, and -fvisibility=hidden. */
+extern __attribute__((visibility("default")))
+const struct hcs_handler hcs_module;
+
 /* --- The mount: where and how a handler serves.
  *
  * HANDLERS="/score=module:./score.so?threshold=0.5" mounts the handler of
