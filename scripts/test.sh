@@ -163,6 +163,8 @@ installed() {
     local root="$tmp/a prefix" file version
     cmake --install build --prefix "$root"
     for file in bin/hcsd bin/hcsd-load include/hcs/handler.h \
+        include/hcs/json.h lib/pkgconfig/hcsd.pc \
+        lib/cmake/hcsd/hcsd-config.cmake \
         share/man/man8/hcsd.8 share/man/man1/hcsd-load.1 \
         lib/systemd/system/hcsd.service lib/systemd/system/hcsd.socket \
         share/doc/hcsd/hcsd.env; do
@@ -175,9 +177,9 @@ installed() {
     "$root/bin/hcsd" --version | tee "$tmp/version"
     grep -qF "$version" "$tmp/version"
 
-    # A handler that is loaded at run time finds all that the header promises,
+    # A handler that is loaded at run time finds all that the headers promise,
     # and nothing else to come to depend on.
-    sed -n 's/^[a-z].*[ *]\(hcs_[a-z0-9_]*\)(.*/\1/p' include/hcs/handler.h |
+    sed -n 's/^[a-z_].*[ *]\(hcs_[a-z0-9_]*\)(.*/\1/p' include/hcs/*.h |
         LC_ALL=C sort > "$tmp/promised"
     nm -D --defined-only "$root/bin/hcsd" | sed -n 's/.* \(hcs_.*\)/\1/p' |
         LC_ALL=C sort > "$tmp/exported"
@@ -186,17 +188,20 @@ installed() {
     # Nothing that was to be filled in is left over (but in comments).
     if grep -nE '^[^.#].*@[A-Z_]+@|^@[A-Z_]+@' \
         "$root/share/man/man8/hcsd.8" \
-        "$root/lib/systemd/system/hcsd.service"; then
+        "$root/lib/systemd/system/hcsd.service" \
+        "$root/lib/pkgconfig/hcsd.pc" "$root"/lib/cmake/hcsd/*.cmake; then
         return 1
     fi
-    # The public header stands on its own, in C++ too where there is one.
-    echo '#include <hcs/handler.h>' > "$tmp/header.c"
-    cc -std=c11 -Wall -Wextra -Wpedantic -Werror -fsyntax-only \
-        -I "$root/include" "$tmp/header.c"
-    if have c++; then
-        c++ -x c++ -std=c++11 -Wall -Wextra -Werror -fsyntax-only \
+    # Each public header stands on its own, in C++ too where there is one.
+    for file in include/hcs/*.h; do
+        echo "#include <hcs/${file##*/}>" > "$tmp/header.c"
+        cc -std=c11 -Wall -Wextra -Wpedantic -Werror -fsyntax-only \
             -I "$root/include" "$tmp/header.c"
-    fi
+        if have c++; then
+            c++ -x c++ -std=c++11 -Wall -Wextra -Wpedantic -Werror \
+                -fsyntax-only -I "$root/include" "$tmp/header.c"
+        fi
+    done
     if have man; then
         for file in man8/hcsd.8 man1/hcsd-load.1; do
             LC_ALL=C.UTF-8 MANWIDTH=80 man --warnings -E UTF-8 -Tutf8 -l \
