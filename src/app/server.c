@@ -737,10 +737,10 @@ static int read_opening(struct server *server)
 
     (void)await_opening(server, 0);
     rc = conclude_opening(server);
-    if (rc == 0) {
-        say_ready(server);
-    } else if (server->phase != CUT) {
+    if (rc != 0 && server->phase != CUT) {
         cut(server);
+    } else if (rc == 0 && server->phase == SERVING) {
+        say_ready(server); /* to whoever has not asked us to end meanwhile */
     }
     return rc;
 }
