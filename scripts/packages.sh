@@ -31,6 +31,8 @@ build  libbsd-dev                library libbsd
 build  libllhttp-dev|node-llhttp llhttp  -
 tests  libcmocka-dev             library cmocka
 tests  python3                   command python3
+tests  g++                       command c++
+tests  curl                      command curl
 tests  apache2-utils             command ab
 tests  wrk                       command wrk
 tests  nginx                     command nginx
