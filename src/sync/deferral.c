@@ -16,6 +16,7 @@ enum {
     CLAIMED = 1u << 1,
     DONE = 1u << 2,
     ABANDONED = 1u << 3,
+    FREE = 1u << 4, /* no token of this generation yet */
 
     HALF = 32, /* bits */
     BLOCK_PLACES = 1024,
@@ -102,8 +103,9 @@ static struct place *find(const struct hcs_deferrals *deferrals, uint64_t token)
 {
     uint32_t index = index_of(token);
 
-    return index / BLOCK_PLACES < BLOCKS_MAX ? place_at(deferrals, index)
-                                             : NULL;
+    return (token & NOBODY_WAITS) == 0 && index / BLOCK_PLACES < BLOCKS_MAX
+               ? place_at(deferrals, index)
+               : NULL;
 }
 
 static void push_free(struct hcs_deferrals *deferrals, uint32_t index)
@@ -162,7 +164,7 @@ static bool grow(struct hcs_deferrals *deferrals)
         return false;
     }
     for (uint32_t i = 0; i < BLOCK_PLACES; i++) {
-        atomic_init(&block[i].word, UINT64_C(1) << HALF);
+        atomic_init(&block[i].word, UINT64_C(1) << HALF | FREE);
         atomic_init(&block[i].held, NONE);
     }
     /* [deferral.block] release. */
@@ -197,19 +199,22 @@ static uint64_t generation_of(uint64_t word)
     return word >> HALF;
 }
 
-/* The word of the place when it is free again: no token is of generation 0, so
- * that none is 0 or NOBODY_WAITS. */
+/* The word of the place when its token is dead. No token is of generation 0,
+ * which comes after the last. */
 static uint64_t next_generation(uint64_t word)
 {
-    uint32_t next = (uint32_t)(generation_of(word) + 1);
-
-    return (uint64_t)(next == 0 ? 1 : next) << HALF;
+    return (generation_of(word) + 1) << HALF | FREE;
 }
 
+/* Of a token that is dead. A place whose generations are used up is given to
+ * nobody any more, or an old token would mean another task: 16 bytes for each
+ * four thousand million. */
 static void give_place(struct hcs_deferrals *deferrals, uint64_t token)
 {
     atomic_fetch_sub_explicit(&deferrals->count, 1, memory_order_relaxed);
-    push_free(deferrals, index_of(token));
+    if (generation_of(token) != UINT32_MAX) {
+        push_free(deferrals, index_of(token));
+    }
 }
 
 /* Puts next in the place of now, if that is still what it is; else now is what
@@ -258,6 +263,8 @@ uint64_t hcs_deferrals_open(
     place = place_at(deferrals, index);
     atomic_store_explicit(&place->held, (uintptr_t)task, memory_order_relaxed);
     word = atomic_load_explicit(&place->word, memory_order_relaxed);
+    assert((word & FREE) != 0);
+    word &= ~(uint64_t)FREE;
     token = word | (uint64_t)index << 1;
     atomic_fetch_add_explicit(&deferrals->count, 1, memory_order_relaxed);
     /* [deferral.word] release: the task stands there. */
@@ -323,7 +330,8 @@ bool hcs_deferrals_withdraw(
 
 static bool may_be_claimed(uint64_t token, uint64_t word)
 {
-    return word >> HALF == token >> HALF && (word & (CLAIMED | ABANDONED)) == 0;
+    return generation_of(word) == generation_of(token) &&
+           (word & (CLAIMED | ABANDONED | FREE)) == 0;
 }
 
 struct hcs_task *hcs_deferrals_claim(
@@ -385,7 +393,7 @@ enum hcs_abandoned hcs_deferrals_abandon(
     place = place_at(deferrals, index_of(token));
     now = look(place);
     do {
-        if (now >> HALF != token >> HALF) {
+        if (generation_of(now) != generation_of(token)) {
             return HCS_ABANDONED_CLAIMED; /* it is on its way home */
         }
         alone = (now & (RUNNING | CLAIMED)) == 0;

@@ -20,9 +20,13 @@
  *
  * A token that is neither RUNNING nor CLAIMED has the task alone, so a loop that
  * abandons it then owns the task at once. A place that was given back has
- * another generation: a token never means another task.
+ * another generation, and one whose generations are used up is not used again: a
+ * token never means another task.
  *
- * Proved in tests/model/deferral.pml, by the tags in brackets.
+ * A token goes from its worker to whoever claims it as all that threads share:
+ * under a lock, or by a release and an acquire.
+ *
+ * Proved in tests/model/deferral.pml and places.pml, by the tags in brackets.
  *
  * Owns:    the places; never the tasks.
  * Threads: open, returned and withdraw by the worker that runs the task; claim,
