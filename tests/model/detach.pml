@@ -1,10 +1,11 @@
 /*
  * detach - deadlines and leaving clients against workers, over one record.
  *
- * Mirrors:  src/http/conn.c: hcs_conn_drop_request, refuse_working,
+ * Mirrors:  src/http/conn.c: drop_request, refuse_working,
  *           hcs_conn_result, working_expired, hcs_conn_close; hcs_conn_submit
  *           in conn_read.c; run in src/http/job.c; the state in
- *           src/sync/queue.c; hcs_request_init and hcs_request_fini.
+ *           src/sync/queue.c; hcs_request_init and hcs_request_fini. Of a job
+ *           that is not deferred: else deferral.pml.
  * Claims:   a request is answered at most once, and with what was computed from
  *           it, or with a refusal; of a client that left none is answered; no
  *           record is given back while queue, worker or mailbox have it, and
@@ -155,7 +156,7 @@ inline decide_or_lose()
     }
 }
 
-/* hcs_conn_drop_request, WORKING. The hint to the handler is relaxed:
+/* drop_request, WORKING. The hint to the handler is relaxed:
  * [request.cancelled]. */
 inline drop_request()
 {
