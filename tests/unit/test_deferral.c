@@ -311,9 +311,8 @@ static void numbers_that_are_no_tokens_claim_nothing(void **state)
 {
     struct hcs_task task;
     uint64_t token;
-    static const uint64_t made_up[] = {0, 1, 2, UINT32_MAX,
-        (uint64_t)1 << 32, (uint64_t)1 << 32 | UINT32_MAX, UINT64_MAX,
-        UINT64_MAX - 1};
+    static const uint64_t made_up[] = {0, 1, 2, UINT32_MAX, (uint64_t)1 << 32,
+        (uint64_t)1 << 32 | UINT32_MAX, UINT64_MAX, UINT64_MAX - 1};
 
     for (size_t i = 0; i < sizeof(made_up) / sizeof(made_up[0]); i++) {
         assert_dead(*state, made_up[i]); /* before there is any place */
