@@ -31,10 +31,12 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <linux/futex.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
+#include <pwd.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -45,12 +47,14 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -133,6 +137,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 /* The daemon has ended; what calls now is the compiler's, to write down its
  * counts. */
 static _Atomic bool is_over;
+static pid_t daemon_pid; /* others share the report: what it forks */
 
 /* What this thread watches with epoll: an edge that a fault ate is asked for
  * again, as the kernel would tell of what it said was not there. */
@@ -149,10 +154,13 @@ int __real_accept4(int fd, struct sockaddr *at, socklen_t *length, int flags);
 void *__real_aligned_alloc(size_t align, size_t bytes);
 int __real_bind(int fd, const struct sockaddr *at, socklen_t length);
 void *__real_calloc(size_t count, size_t bytes);
+int __real_chdir(const char *path);
+int __real_clock_getcpuclockid(pid_t pid, clockid_t *clock);
 int __real_clock_nanosleep(clockid_t clock, int flags,
     const struct timespec *time, struct timespec *left);
 int __real_close(int fd);
 int __real_connect(int fd, const struct sockaddr *at, socklen_t length);
+int __real_dup2(int from, int to);
 int __real_dup3(int from, int to, int flags);
 int __real_epoll_create1(int flags);
 int __real_epoll_ctl(int epoll, int operation, int fd, struct epoll_event *e);
@@ -160,16 +168,27 @@ int __real_epoll_wait(int epoll, struct epoll_event *e, int max, int wait_ms);
 int __real_eventfd(unsigned value, int flags);
 int __real_eventfd_read(int fd, eventfd_t *value);
 void __real__exit(int status);
+int __real_execv(const char *path, char *const *words);
 int __real_fclose(FILE *file);
 int __real_fcntl(int fd, int command, long argument);
 int __real_ferror(FILE *file);
 int __real_fflush(FILE *file);
 char *__real_fgets(char *line, int size, FILE *file);
 FILE *__real_fopen(const char *path, const char *mode);
+pid_t __real_fork(void);
 void __real_free(void *block);
 int __real_getc(FILE *file);
+char *__real_getcwd(char *path, size_t size);
 ssize_t __real_getdelim(char **line, size_t *size, int end, FILE *file);
+int __real_getgrnam_r(const char *name, struct group *group, char *room,
+    size_t size, struct group **found);
+int __real_getgrouplist(
+    const char *name, gid_t group, gid_t *groups, int *count);
 int __real_getpeername(int fd, struct sockaddr *at, socklen_t *length);
+int __real_getpwnam_r(const char *name, struct passwd *user, char *room,
+    size_t size, struct passwd **found);
+int __real_getpwuid_r(uid_t id, struct passwd *user, char *room, size_t size,
+    struct passwd **found);
 ssize_t __real_getrandom(void *bytes, size_t length, unsigned flags);
 int __real_getrlimit(int what, struct rlimit *limit);
 int __real_getsockname(int fd, struct sockaddr *at, socklen_t *length);
@@ -187,9 +206,12 @@ void *__real_mmap(
     void *at, size_t bytes, int prot, int flags, int fd, off_t from);
 int __real_munmap(void *at, size_t bytes);
 int __real_open(const char *path, int flags, mode_t mode);
+DIR *__real_opendir(const char *path);
 int __real_pipe2(int ends[2], int flags);
 int __real_poll(struct pollfd *fds, nfds_t count, int wait_ms);
 ssize_t __real_pread(int fd, void *bytes, size_t length, off_t from);
+int __real_prctl(int option, unsigned long a, unsigned long b, unsigned long c,
+    unsigned long d);
 int __real_pthread_attr_init(pthread_attr_t *attributes);
 int __real_pthread_cond_timedwait(pthread_cond_t *condition,
     pthread_mutex_t *mutex, const struct timespec *until);
@@ -200,15 +222,21 @@ int __real_pthread_setname_np(pthread_t thread, const char *name);
 ssize_t __real_read(int fd, void *bytes, size_t length);
 void *__real_realloc(void *block, size_t bytes);
 ssize_t __real_recv(int fd, void *bytes, size_t length, int flags);
+ssize_t __real_recvmsg(int fd, struct msghdr *message, int flags);
 int __real_sched_getaffinity(pid_t pid, size_t bytes, cpu_set_t *mask);
 ssize_t __real_send(int fd, const void *bytes, size_t length, int flags);
 ssize_t __real_sendmsg(int fd, const struct msghdr *message, int flags);
+int __real_setgid(gid_t group);
+int __real_setgroups(size_t count, const gid_t *groups);
 int __real_setrlimit(int what, const struct rlimit *limit);
 int __real_setsockopt(
     int fd, int level, int option, const void *value, socklen_t length);
+int __real_setuid(uid_t user);
 int __real_shutdown(int fd, int how);
 int __real_signalfd(int fd, const sigset_t *mask, int flags);
 int __real_socket(int domain, int type, int protocol);
+int __real_socketpair(int domain, int type, int protocol, int ends[2]);
+int __real_stat(const char *path, struct stat *out);
 char *__real_strdup(const char *text);
 char *__real_strndup(const char *text, size_t length);
 long __real_syscall(
@@ -216,6 +244,7 @@ long __real_syscall(
 long __real_sysconf(int name);
 int __real_unshare(int flags);
 ssize_t __real_write(int fd, const void *bytes, size_t length);
+ssize_t __real_writev(int fd, const struct iovec *parts, int count);
 cpu_set_t *__real___sched_cpualloc(size_t count);
 void __real___sched_cpufree(cpu_set_t *mask);
 
@@ -475,6 +504,7 @@ static void set_up(void)
             read_rule(word);
         }
     }
+    daemon_pid = getpid();
     report->fds_before = count_fds();
 }
 
@@ -487,7 +517,9 @@ static void tear_down(void)
 
 void __wrap__exit(int status)
 {
-    __atomic_store_n(&report->quick_end, 1, __ATOMIC_RELEASE);
+    if (getpid() == daemon_pid) {
+        __atomic_store_n(&report->quick_end, 1, __ATOMIC_RELEASE);
+    }
     if (__gcov_dump != NULL) {
         is_over = true;
         __gcov_dump();
@@ -675,6 +707,17 @@ int __wrap_close(int fd)
         return rc;
     }
     return fails("close", effects, __builtin_return_address(0)) ? -1 : rc;
+}
+
+int __wrap_dup2(int from, int to)
+{
+    static const int effects[] = {EBUSY, EINTR, EMFILE, END};
+
+    if (fails("dup2", effects, __builtin_return_address(0))) {
+        return -1;
+    }
+    unwatch(to);
+    return __real_dup2(from, to);
 }
 
 int __wrap_dup3(int from, int to, int flags)
@@ -928,6 +971,13 @@ int __wrap_socket(int domain, int type, int protocol)
                : __real_socket(domain, type, protocol);
 }
 
+int __wrap_socketpair(int domain, int type, int protocol, int ends[2])
+{
+    return fails("socketpair", NO_DESCRIPTOR, __builtin_return_address(0))
+               ? -1
+               : __real_socketpair(domain, type, protocol, ends);
+}
+
 int __wrap_bind(int fd, const struct sockaddr *at, socklen_t length)
 {
     static const int effects[] = {
@@ -1109,6 +1159,31 @@ ssize_t __wrap_recv(int fd, void *bytes, size_t length, int flags)
     return __real_recv(fd, bytes, length, flags);
 }
 
+ssize_t __wrap_recvmsg(int fd, struct msghdr *message, int flags)
+{
+    static const int effects[] = {EINTR, ENOMEM, ECONNRESET, END};
+
+    return fails("recvmsg", effects, __builtin_return_address(0))
+               ? -1
+               : __real_recvmsg(fd, message, flags);
+}
+
+/* To a pipe. */
+ssize_t __wrap_writev(int fd, const struct iovec *parts, int count)
+{
+    static const int effects[] = {EINTR, EAGAIN, EPIPE, SHORT, END};
+    int effect = meet("writev", effects, __builtin_return_address(0));
+
+    if (effect == SHORT) {
+        return __real_write(fd, parts->iov_base, parts->iov_len > 0 ? 1 : 0);
+    }
+    if (effect != END) {
+        errno = effect;
+        return -1;
+    }
+    return __real_writev(fd, parts, count);
+}
+
 /* --- Files. */
 
 static _Thread_local bool file_failed; /* the one that this thread reads */
@@ -1197,7 +1272,146 @@ ssize_t __wrap_getline(char **line, size_t *size, FILE *file)
     return read_line(line, size, '\n', file, __builtin_return_address(0));
 }
 
+DIR *__wrap_opendir(const char *path)
+{
+    return fails("opendir", NO_DESCRIPTOR, __builtin_return_address(0))
+               ? NULL
+               : __real_opendir(path);
+}
+
+static const int NO_FILE[] = {ENOENT, EACCES, ENOMEM, END};
+
+int __wrap_stat(const char *path, struct stat *out)
+{
+    return fails("stat", NO_FILE, __builtin_return_address(0))
+               ? -1
+               : __real_stat(path, out);
+}
+
+int __wrap_chdir(const char *path)
+{
+    return fails("chdir", NO_FILE, __builtin_return_address(0))
+               ? -1
+               : __real_chdir(path);
+}
+
+char *__wrap_getcwd(char *path, size_t size)
+{
+    return fails("getcwd", NO_FILE, __builtin_return_address(0))
+               ? NULL
+               : __real_getcwd(path, size);
+}
+
+/* --- Users. Errors are returned; "there is none" is none. */
+
+static const int NO_RECORD[] = {ERANGE, ENOMEM, EIO, END};
+
+int __wrap_getpwnam_r(const char *name, struct passwd *user, char *room,
+    size_t size, struct passwd **found)
+{
+    int effect = meet("getpwnam_r", NO_RECORD, __builtin_return_address(0));
+
+    *found = NULL;
+    return effect != END ? effect
+                         : __real_getpwnam_r(name, user, room, size, found);
+}
+
+int __wrap_getpwuid_r(uid_t id, struct passwd *user, char *room, size_t size,
+    struct passwd **found)
+{
+    int effect = meet("getpwuid_r", NO_RECORD, __builtin_return_address(0));
+
+    *found = NULL;
+    return effect != END ? effect
+                         : __real_getpwuid_r(id, user, room, size, found);
+}
+
+int __wrap_getgrnam_r(const char *name, struct group *group, char *room,
+    size_t size, struct group **found)
+{
+    int effect = meet("getgrnam_r", NO_RECORD, __builtin_return_address(0));
+
+    *found = NULL;
+    return effect != END ? effect
+                         : __real_getgrnam_r(name, group, room, size, found);
+}
+
+int __wrap_getgrouplist(
+    const char *name, gid_t group, gid_t *groups, int *count)
+{
+    static const int effects[] = {ERANGE, END};
+
+    return fails("getgrouplist", effects, __builtin_return_address(0))
+               ? -1
+               : __real_getgrouplist(name, group, groups, count);
+}
+
+static const int NOT_PERMITTED[] = {EPERM, EAGAIN, END};
+
+int __wrap_setgid(gid_t group)
+{
+    return fails("setgid", NOT_PERMITTED, __builtin_return_address(0))
+               ? -1
+               : __real_setgid(group);
+}
+
+int __wrap_setgroups(size_t count, const gid_t *groups)
+{
+    return fails("setgroups", NOT_PERMITTED, __builtin_return_address(0))
+               ? -1
+               : __real_setgroups(count, groups);
+}
+
+int __wrap_setuid(uid_t user)
+{
+    return fails("setuid", NOT_PERMITTED, __builtin_return_address(0))
+               ? -1
+               : __real_setuid(user);
+}
+
 /* --- Threads and the process. */
+
+pid_t __wrap_fork(void)
+{
+    static const int effects[] = {EAGAIN, ENOMEM, END};
+
+    return fails("fork", effects, __builtin_return_address(0)) ? -1
+                                                               : __real_fork();
+}
+
+int __wrap_execv(const char *path, char *const *words)
+{
+    static const int effects[] = {ENOENT, EACCES, ENOMEM, ETXTBSY, END};
+
+    return fails("execv", effects, __builtin_return_address(0))
+               ? -1
+               : __real_execv(path, words);
+}
+
+int __wrap_prctl(int option, ...)
+{
+    static const int effects[] = {EINVAL, EPERM, END};
+    va_list arguments;
+    unsigned long a[4];
+
+    va_start(arguments, option);
+    for (size_t i = 0; i < 4; i++) {
+        a[i] = va_arg(arguments, unsigned long);
+    }
+    va_end(arguments);
+    return fails("prctl", effects, __builtin_return_address(0))
+               ? -1
+               : __real_prctl(option, a[0], a[1], a[2], a[3]);
+}
+
+int __wrap_clock_getcpuclockid(pid_t pid, clockid_t *clock)
+{
+    static const int effects[] = {ESRCH, EPERM, END};
+    int effect =
+        meet("clock_getcpuclockid", effects, __builtin_return_address(0));
+
+    return effect != END ? effect : __real_clock_getcpuclockid(pid, clock);
+}
 
 int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
     void *(*run)(void *), void *argument)
