@@ -1,6 +1,7 @@
 #include "app/kinds.h"
 
 #include "handlers/builtin.h"
+#include "handlers/exec.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -14,6 +15,7 @@ static const struct hcs_handler *const BUILTIN[] = {
     &hcs_sleep,
     &hcs_spin,
     &hcs_wait,
+    &hcs_exec,
 };
 
 enum { SHOWN_MAX = 300 }; /* bytes of a file's name in a message */

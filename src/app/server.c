@@ -7,6 +7,8 @@
 #include "base/log.h"
 #include "event/listener.h"
 #include "guard/budget.h"
+#include "handlers/exec.h"
+#include "handlers/spawner.h"
 #include "http/job.h"
 #include "http/shard.h"
 #include "sync/deferral.h"
@@ -63,6 +65,7 @@ struct server {
     struct hcs_service service;
     struct hcs_budget budget;
     struct hcs_host host;
+    struct hcs_spawner *spawner; /* NULL: no handler needs it */
     struct hcs_job_context jobs;
     struct hcs_log *log;
     struct hcs_notify notify;
@@ -126,8 +129,8 @@ static void say_wrong(const struct hcs_config *config, const char *path,
 
 /* The mount of one entry. 0, or -EINVAL or -ENOMEM with one line in error. */
 static int add_mount(struct hcs_router *router, const struct hcs_host *host,
-    const struct hcs_config *config, const struct hcs_config_route *route,
-    char *error, size_t error_size)
+    struct hcs_spawner *spawner, const struct hcs_config *config,
+    const struct hcs_config_route *route, char *error, size_t error_size)
 {
     const struct hcs_handler *handler = NULL;
     char why[ERROR_LENGTH] = "a second handler on one path";
@@ -136,7 +139,8 @@ static int add_mount(struct hcs_router *router, const struct hcs_host *host,
 
     if (rc == 0) {
         rc = hcs_router_add(router,
-            hcs_mount_create(host, handler, NULL, route->path,
+            hcs_mount_create(host, handler,
+                handler == &hcs_exec ? spawner : NULL, route->path,
                 hcs_kinds_is_module(route->kind) ? NULL : route->argument,
                 route->query));
     }
@@ -149,7 +153,8 @@ static int add_mount(struct hcs_router *router, const struct hcs_host *host,
 
 /* Gives the router, with nothing open. */
 static int make_router(struct hcs_router **out, const struct hcs_host *host,
-    const struct hcs_config *config, char *error, size_t error_size)
+    struct hcs_spawner *spawner, const struct hcs_config *config, char *error,
+    size_t error_size)
 {
     struct hcs_router *router = hcs_router_create();
     int rc = 0;
@@ -159,8 +164,8 @@ static int make_router(struct hcs_router **out, const struct hcs_host *host,
         return -ENOMEM;
     }
     for (size_t i = 0; rc == 0 && i < config->route_count; i++) {
-        rc = add_mount(
-            router, host, config, &config->routes[i], error, error_size);
+        rc = add_mount(router, host, spawner, config, &config->routes[i], error,
+            error_size);
     }
     if (rc != 0) {
         hcs_router_destroy(router);
@@ -195,7 +200,7 @@ int hcs_server_check(
         .job_timeout_ms = config->job_timeout_ms,
     };
     struct hcs_router *router = NULL;
-    int rc = make_router(&router, &host, config, error, error_size);
+    int rc = make_router(&router, &host, NULL, config, error, error_size);
 
     if (rc == 0) {
         rc = hcs_router_open(router);
@@ -1082,6 +1087,25 @@ static unsigned count_main_fds(const struct server *server)
     return server->statm >= 0 ? own : own - 1 - loops;
 }
 
+/* While this is the only thread, and with the descriptor limit that we were
+ * started with: programs get that one. */
+static int start_spawner(struct server *server)
+{
+    const struct hcs_config *config = server->config;
+    bool needed = false;
+    int rc = 0;
+
+    for (size_t i = 0; i < config->route_count; i++) {
+        needed = needed || strcmp(config->routes[i].kind, hcs_exec.name) == 0;
+    }
+    if (needed) {
+        rc = hcs_spawner_start(&server->spawner);
+    }
+    return rc == 0 ? 0
+                   : fail(EX_OSERR, "cannot start the spawner for exec: %s",
+                         strerror(-rc));
+}
+
 /* 0, or an exit status with what went wrong said. */
 static int begin(struct server *server, const char *notify_socket)
 {
@@ -1090,6 +1114,10 @@ static int begin(struct server *server, const char *notify_socket)
     char error[ERROR_LENGTH];
     int rc;
 
+    rc = start_spawner(server);
+    if (rc != 0) {
+        return rc;
+    }
     service->max_fds = raise_fd_limit();
     rc = open_descriptors(server);
     if (rc != 0) {
@@ -1123,8 +1151,8 @@ static int begin(struct server *server, const char *notify_socket)
         .workers = config->workers,
         .job_timeout_ms = config->job_timeout_ms,
     };
-    rc = make_router(
-        &service->router, &server->host, config, error, sizeof(error));
+    rc = make_router(&service->router, &server->host, server->spawner, config,
+        error, sizeof(error));
     if (rc != 0) {
         return fail(rc == -ENOMEM ? EX_OSERR : EX_CONFIG, "%s", error);
     }
@@ -1230,6 +1258,7 @@ static bool finish(struct server *server)
 
 static void fini(struct server *server)
 {
+    hcs_spawner_stop(server->spawner);
     hcs_notify_close(&server->notify);
     hcs_log_close(server->log, LOG_FLUSH_MS);
     for (size_t i = 0; i < 4; i++) {
