@@ -145,8 +145,8 @@ __attribute__((format(printf, 3, 4))) void hcs_mount_log(
 
 /* A figure in /metrics: hcsd_handler_NAME{handler,path}, and NAME among the
  * handler's own in the JSON page. name and help are literals; a counter's name
- * ends in _total. For open alone; NULL when there is no memory, which add and
- * set allow, and after hcs_mount_fail. */
+ * ends in _total, and help is one line. For open alone; NULL when there is no
+ * memory, which add and set allow, and after hcs_mount_fail. */
 struct hcs_figure; /* opaque */
 enum hcs_figure_kind { HCS_COUNTER, HCS_GAUGE };
 struct hcs_figure *hcs_mount_figure(struct hcs_mount *mount,

@@ -367,6 +367,17 @@ static bool is_figure_name(const char *name, enum hcs_figure_kind kind)
            total == (kind == HCS_COUNTER);
 }
 
+/* One line that needs no escaping in any format. */
+static bool is_figure_help(const char *help)
+{
+    for (; *help != '\0'; help++) {
+        if (*help < 0x20 || *help > 0x7e || *help == '\\' || *help == '"') {
+            return false;
+        }
+    }
+    return true;
+}
+
 struct hcs_figure *hcs_mount_figure(struct hcs_mount *mount,
     enum hcs_figure_kind kind, const char *name, const char *help)
 {
@@ -380,6 +391,12 @@ struct hcs_figure *hcs_mount_figure(struct hcs_mount *mount,
         hcs_mount_fail(mount,
             "figure %s: must be at most 100 lower-case letters, digits and _, "
             "and end in _total if, and only if, it is a counter",
+            name);
+        return NULL;
+    }
+    if (!is_figure_help(help)) {
+        hcs_mount_fail(mount,
+            "figure %s: its help must be one line of ASCII, without \\ and \"",
             name);
         return NULL;
     }

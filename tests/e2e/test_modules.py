@@ -355,6 +355,7 @@ class Refused(TestCase):
         self.refused(probe + "?then=fail", "/a=module: the probe fails, as it was told")
         self.refused(probe + "?then=mute", "/a=module: probe does not open")
         self.refused(probe + "?then=figure", "/a=module: figure Level: must be")
+        self.refused(probe + "?then=help", "/a=module: figure level: its help must be one line")
 
     def test_what_was_open_is_closed(self):
         probe = self.installed.probe()

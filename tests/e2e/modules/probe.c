@@ -7,7 +7,8 @@
  *   diary=FILE    gets a line for each call but run
  *   await=FILE    open returns once that file is there
  *   then=fail     open fails and says why, in two lines; then=mute: says
- *                 nothing; then=figure: makes one with a bad name
+ *                 nothing; then=figure, then=help: makes a figure with a bad
+ *                 name, a bad help
  *   worker=N      open_worker fails on that one
  *
  * A job's query is one of the names in ACTIONS, some with "=" and an argument.
@@ -106,6 +107,7 @@ static bool read_settings(struct probe *probe, struct hcs_mount *mount)
 static bool come_up(struct probe *probe, struct hcs_mount *mount)
 {
     bool figure = strcmp(probe->then, "figure") == 0;
+    bool help = strcmp(probe->then, "help") == 0;
 
     for (int waited = 0; probe->await != NULL && waited < LONGEST_WAIT_MS &&
                          access(probe->await, F_OK) != 0;
@@ -113,14 +115,14 @@ static bool come_up(struct probe *probe, struct hcs_mount *mount)
         nap();
     }
     probe->runs = hcs_mount_figure(mount, HCS_COUNTER, "runs_total", "Runs.");
-    probe->level = hcs_mount_figure(
-        mount, HCS_GAUGE, figure ? "Level" : "level", "As it was set.");
+    probe->level = hcs_mount_figure(mount, HCS_GAUGE,
+        figure ? "Level" : "level", help ? "Two\nlines." : "As it was set.");
     if (strcmp(probe->then, "fail") == 0) {
         hcs_mount_fail(mount, "the probe fails,\nas it was told");
         hcs_mount_fail(mount, "a second reason, which nobody asks for");
     }
     return strcmp(probe->then, "fail") != 0 &&
-           strcmp(probe->then, "mute") != 0 && !figure;
+           strcmp(probe->then, "mute") != 0 && !figure && !help;
 }
 
 static int open_probe(void **self, struct hcs_mount *mount)
