@@ -628,6 +628,7 @@ class Ends(ExecTest):
         child, grandchild = self.read_pids("pids")
         daemon.signal()
         self.assertEqual(client.read_reply().json(), child)
+        client.close()
         self.assertEqual(daemon.wait(), 0)
         self.gone(child)
         self.gone(grandchild)
@@ -688,6 +689,7 @@ class Ends(ExecTest):
         os.kill(children_of(daemon.pid)[0], signal.SIGTERM)
         daemon.signal()
         self.assertEqual(client.read_reply().json(), child)
+        client.close()
         self.assertEqual(daemon.wait(), 0)
 
 
