@@ -12,8 +12,8 @@
 #include <time.h>
 
 enum {
-    HOW_BYTES = 128,
-    DETAIL_BYTES = 256,
+    HOW_BYTES = 192,
+    DETAIL_BYTES = 384,
     ENDING_MS = 1000,     /* to end by itself, when the daemon ends */
     STATUS_WAIT_MS = 100, /* from the end of its output to its own */
 };
@@ -81,7 +81,8 @@ static void start_failed(
     struct exec *exec, struct worker *worker, int rc, const char *line)
 {
     count_failure(worker);
-    (void)snprintf(worker->how, sizeof(worker->how), "cannot be started");
+    (void)snprintf(
+        worker->how, sizeof(worker->how), "cannot be started: %s", line);
     if (rc == -EPIPE) {
         if (!atomic_exchange_explicit(
                 &exec->lost_said, true, memory_order_relaxed)) {
@@ -139,9 +140,9 @@ static enum hcs_outcome refuse(
             : 0;
 
     (void)snprintf(detail, sizeof(detail),
-        "the program %s (failure %u in a row); it is started again in "
-        "%" PRIu64 ".%" PRIu64 " s",
-        worker->how, worker->failures, left_ms / 1000, left_ms % 1000 / 100);
+        "the program is started again in %" PRIu64 ".%" PRIu64
+        " s, after %u failures in a row: it %s",
+        left_ms / 1000, left_ms % 1000 / 100, worker->failures, worker->how);
     hcs_figure_add(exec->backoffs, 1);
     hcs_job_set_detail(job, detail);
     return HCS_UNAVAILABLE;

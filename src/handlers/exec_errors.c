@@ -214,9 +214,12 @@ static int open_descriptors(struct hcs_exec_errors *errors)
 {
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
 
+    errors->bell = -1;
     errors->epoll = epoll_create1(EPOLL_CLOEXEC);
-    errors->bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (errors->epoll < 0 || errors->bell < 0 ||
+    if (errors->epoll >= 0) {
+        errors->bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    }
+    if (errors->bell < 0 ||
         epoll_ctl(errors->epoll, EPOLL_CTL_ADD, errors->bell, &event) != 0) {
         return -errno;
     }
