@@ -66,7 +66,11 @@ def hang(job):
     with open(job["body"]["file"] + ".new", "w") as out:
         json.dump([os.getpid(), child.pid], out)
     os.rename(job["body"]["file"] + ".new", job["body"]["file"])
-    time.sleep(job["body"].get("seconds", 1000))
+    if "until" in job["body"]:
+        while not os.path.exists(job["body"]["until"]):
+            time.sleep(0.01)
+    else:
+        time.sleep(job["body"].get("seconds", 1000))
     answer(job, os.getpid())
 
 

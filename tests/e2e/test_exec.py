@@ -52,6 +52,12 @@ class ExecTest(harness.TestCase):
         self.folder = tempfile.TemporaryDirectory()
         self.addCleanup(self.folder.cleanup)
 
+    def start(self, **settings):
+        """Ready for jobs, and not only for connections."""
+        daemon = super().start(**settings)
+        self.eventually(lambda: daemon.get("/readyz").status == 200, "children")
+        return daemon
+
     def file(self, name):
         return os.path.join(self.folder.name, name)
 
@@ -77,6 +83,9 @@ class ExecTest(harness.TestCase):
         self.assertEqual(reply.status, expected, reply)
         self.assertEqual(reply.problem(), problem)
         self.assertIn(detail, reply.json()["detail"])
+
+    def logged(self, daemon, text):
+        self.eventually(lambda: text in daemon.output(), "%r in the log" % text)
 
     def figures(self, daemon):
         return daemon.metrics()["handlers"][0]["figures"]
@@ -253,7 +262,7 @@ class Protocol(ExecTest):
         self.assertEqual((reply.status, reply.body), (200, b"1"))
         self.eventually(lambda: os.path.exists(self.file("said")), "the second line")
         self.assertNotEqual(self.do(daemon, "pid"), first)
-        self.assertIn("nobody had asked for", daemon.output())
+        self.logged(daemon, "nobody had asked for")
         self.gone(first)
 
 
@@ -272,14 +281,16 @@ class Deaths(ExecTest):
         self.assertEqual(figures["exec_deaths_total"], 3)
 
     def test_others_go_on(self):
-        daemon = self.start_player(WORKERS=4)
+        daemon = self.start_player(WORKERS=3)
         client = self.client(daemon)
-        client.send(post_bytes(json.dumps({"do": "raw", "parts": [1.5, '{"id":"ID","body":7}\n']})))
-        self.eventually(lambda: daemon.metrics()["workers_busy"] == 1, "a busy worker")
-        for _ in range(5):
-            self.refuse(daemon, 502, "handler-died", "signal 11", "die", signal=11)
-            self.do(daemon, "pid")
-        self.assertEqual(client.read_reply().body, b"7")
+        client.send(post_bytes(json.dumps(
+            {"do": "hang", "file": self.file("pids"), "until": self.file("flag")})))
+        child, _ = self.read_pids("pids")
+        self.refuse(daemon, 502, "handler-died", "signal 11", "die", signal=11)
+        self.assertNotEqual(self.do(daemon, "pid"), child)
+        with open(self.file("flag"), "w"):
+            pass
+        self.assertEqual(client.read_reply().json(), child)
 
     def test_death_between_jobs_costs_none(self):
         daemon = self.start_player()
@@ -290,7 +301,7 @@ class Deaths(ExecTest):
             os.kill(pid, signal.SIGKILL)
             self.gone(pid)
         self.assertEqual(len(pids), 5)
-        self.assertIn("killed by signal 9", daemon.output())
+        self.logged(daemon, "killed by signal 9")
 
     def test_program_may_do_one_job_and_end(self):
         program = self.script("one.sh", "#!/bin/sh\nread -r line\necho \"$line\"\n")
@@ -306,7 +317,7 @@ class Deaths(ExecTest):
         child, grandchild = self.read_pids("pids")
         self.gone(child)
         self.gone(grandchild)
-        self.assertIn("did not answer in time", daemon.output())
+        self.logged(daemon, "did not answer in time")
         self.eventually(lambda: daemon.metrics()["workers_busy"] == 0, "a free worker")
         self.assertGreater(self.do(daemon, "pid"), 0)
 
@@ -338,8 +349,8 @@ class Deaths(ExecTest):
             reply = daemon.post("1")
             self.assertEqual(reply.status, 503, reply)
             statuses.append(reply.status)
-            found = re.fullmatch(r"the program ended with status 5 \(failure (\d+) in a row\); "
-                                 r"it is started again in (\d+\.\d) s", reply.json()["detail"])
+            found = re.fullmatch(r"the program is started again in \d+\.\d s, after (\d+) failures "
+                                 r"in a row: it ended with status 5", reply.json()["detail"])
             self.assertTrue(found, reply)
             return int(found[1]) >= 4
 
@@ -392,9 +403,12 @@ class Clients(ExecTest):
         pid = self.do(daemon, "pid")
         client = daemon.client()
         client.send(post_bytes(json.dumps(
-            {"do": "hang", "file": self.file("pids"), "seconds": 0.5})))
+            {"do": "hang", "file": self.file("pids"), "until": self.file("flag")})))
         self.read_pids("pids")
         client.close()
+        self.eventually(lambda: daemon.metrics()["cancelled_requests"] == 1, "its leave")
+        with open(self.file("flag"), "w"):
+            pass
         self.eventually(lambda: daemon.metrics()["workers_busy"] == 0, "a free worker")
         self.assertEqual(self.do(daemon, "pid"), pid)
         self.assertEqual(daemon.metrics()["cancelled_requests"], 1)
@@ -407,7 +421,7 @@ class Clients(ExecTest):
         client.close()
         self.gone(child)
         self.gone(grandchild)
-        self.assertIn("after its client had left", daemon.output())
+        self.logged(daemon, "after its client had left")
         self.assertNotEqual(self.do(daemon, "pid"), child)
 
 
@@ -676,6 +690,7 @@ class Ends(ExecTest):
         for _ in range(10):
             self.assertEqual(daemon.post('{"do": "pid"}').status, 503)
         self.assertEqual(daemon.get("/health").status, 200)
+        self.logged(daemon, "no program is started any more")
         self.assertEqual(daemon.output().count("no program is started any more"), 1)
         self.assertEqual(daemon.stop(), 0)
 
