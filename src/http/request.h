@@ -43,9 +43,10 @@ struct hcs_job {
 };
 
 enum {
-    HCS_REQUEST_BYTES = 848, /* of a whole record: with the connection, a token
-                                and the slab's slack below 1 KiB a waiting
-                                request */
+    HCS_REQUEST_BYTES = 816, /* of a whole record: with the connection, a token
+                                and what the handler notes, the slabs' slack
+                                and the queue's cell below 1 KiB a waiting
+                                request; 80 fill a slab's chunk */
     HCS_REQUEST_ID_MADE = 36,
 };
 
@@ -73,16 +74,16 @@ struct hcs_request {
     uint32_t out_length;
     uint32_t out_capacity;
     uint32_t fields_length; /* of what out begins with: NAME: VALUE CRLF ... */
-    const char *content_type;
-    uint16_t status; /* when reason is NONE */
-    bool overdue;    /* loop; its deadline passed while a worker ran it */
     enum hcs_reason reason;
+    const char *content_type;
 
-    _Atomic bool cancelled;      /* nobody waits any more */
     _Atomic uint64_t started_ns; /* when a worker took it; 0 before */
     uint64_t admitted_ns;        /* when it was queued */
     uint64_t run_ns;
 
+    uint16_t status;        /* when reason is NONE */
+    _Atomic bool cancelled; /* nobody waits any more */
+    bool overdue;      /* loop; its deadline passed while a worker ran it */
     uint8_t id_length; /* of made_id, when the client sent none */
     char made_id[HCS_REQUEST_ID_MADE];
     char inline_bytes[]; /* up to HCS_REQUEST_BYTES */
