@@ -12,9 +12,12 @@ import servers
 from servers import Failed
 
 WORKERS = 600
+WAITERS = 4
+WAIT = "120s"
 DEFAULT_QUEUE = 10000
 SPARE_DESCRIPTORS = 500
 BYTES_MOST = 1536
+BYTES_MOST_DEFERRED = 1024
 SETTLE_SECONDS = 2
 
 
@@ -75,12 +78,24 @@ def wait_until(server, look, what):
         time.sleep(0.2)
 
 
+def all_answered(options, output, status):
+    """What the client counted, which has to be nothing but 200."""
+    found = json.loads(output)
+    if status != 0 or found["status"] != {"200": options.connections}:
+        raise Failed(f"not all were answered: {output}")
+    return found
+
+
+def met(each, most):
+    return f"{'met' if each <= most else 'MISSED'}: {most}"
+
+
 def answered(bench, options):
     """All of them, though the queue is long."""
     server = start(bench, options, "sleep:100ms",
                    QUEUE_SIZE=str(options.connections))
     output, status = bench.run(burst(options, server), timeout=900)
-    found = json.loads(output)
+    found = all_answered(options, output, status)
     seconds = found["seconds"]
     n = options.connections
     print(f"answered     {found['status'].get('200', 0)} of {n} in "
@@ -89,8 +104,6 @@ def answered(bench, options):
           f"{found['requests']['failed']}, lost {found['requests']['lost']}; "
           f"p95 {found['latency_us']['p95'] / 1e6:.1f} s")
     bench.stop(server)
-    if status != 0 or found["status"] != {"200": n}:
-        raise Failed(f"not all were answered: {output}")
     return found
 
 
@@ -109,12 +122,49 @@ def weighed(bench, options):
     stacks = stack_bytes(server) - none_stacks
     each = (whole - stacks) / n
     print(f"memory       {each:.0f} B a waiting request "
-          f"({'met' if each <= BYTES_MOST else 'MISSED'}: {BYTES_MOST}); "
+          f"({met(each, BYTES_MOST)}); "
           f"beside it {stacks / 2**20:.1f} MiB more on the stacks of "
           f"{options.workers} workers, {none_stacks / 2**20:.1f} MiB before")
     bench.end(load)
     bench.stop(server)
     return each, stacks
+
+
+def deferred(bench, options):
+    """Few workers, and all in flight at once: what each costs, and that each
+    is answered."""
+    n = options.connections
+    server = start(bench, options, f"wait:{options.wait}",
+                   WORKERS=str(WAITERS), QUEUE_SIZE=str(n))
+    time.sleep(1)
+    none = server.private_dirty_bytes()
+    none_resident = server.resident_bytes()
+    load = bench.launch(burst(options, server), stdout=subprocess.PIPE,
+                        text=True)
+    wait_until(server, lambda page: page["jobs_deferred"] == n,
+               f"all to wait (--wait {options.wait} may be too short)")
+    time.sleep(SETTLE_SECONDS)
+    each = (server.private_dirty_bytes() - none) / n
+    resident = server.resident_bytes() - none_resident
+    page = server.metrics()
+    if page["jobs_deferred"] != n:
+        raise Failed(f"some were answered too early: --wait {options.wait} is "
+                     f"too short")
+    print(f"deferred     {page['jobs_deferred']} in flight on {WAITERS} "
+          f"workers, {page['workers_busy']} of them busy")
+    print(f"             {each:.0f} B a waiting request "
+          f"({met(each, BYTES_MOST_DEFERRED)}); resident "
+          f"{resident / 2**20:.1f} MiB more than the "
+          f"{none_resident / 2**20:.1f} MiB without any")
+    output, _ = load.communicate(timeout=900)
+    found = all_answered(options, output, load.returncode)
+    bench.end(load)
+    print(f"             {found['status']['200']} of {n} answered after "
+          f"{options.wait}, in {found['seconds']:.1f} s from the first to the "
+          f"last; failed {found['requests']['failed']}, lost "
+          f"{found['requests']['lost']}")
+    bench.stop(server)
+    return {"answered": found, "bytes_each": each, "resident_bytes": resident}
 
 
 def refused(bench, options):
@@ -159,28 +209,40 @@ def ask_when_full(server):
 def parse_options():
     parser = argparse.ArgumentParser(
         prog="inflight.sh",
-        description="Sends so many jobs at once, three times: all are "
-        "answered; all are weighed while they wait; and with the default "
-        "queue all that find no place are refused.")
+        description="Sends so many jobs at once, four times: all are "
+        "answered; all are weighed while they wait; with the default queue "
+        "all that find no place are refused; and all wait at once on four "
+        "workers, are weighed, and answered.")
     servers.add_program_options(parser)
     parser.add_argument("-c", "--connections", type=int, default=60000)
     parser.add_argument("--workers", type=int, default=WORKERS)
+    parser.add_argument(
+        "--wait", default=WAIT,
+        help=f"how long the jobs of the last run wait ({WAIT}); long enough "
+        "for all to be sent")
+    parser.add_argument(
+        "--only", choices=("answered", "weighed", "refused", "deferred"),
+        help="one of the four runs")
     parser.add_argument("--json", metavar="FILE", help="the figures")
     return parser.parse_args()
 
 
 def main():
     options = parse_options()
+    figures = {"connections": options.connections}
     with servers.Bench(options) as bench:
         servers.check_programs(options, "load", "hcsd")
-        found = answered(bench, options)
-        each, stacks = weighed(bench, options)
-        admitted = refused(bench, options)
+        if options.only in (None, "answered"):
+            figures["answered"] = answered(bench, options)
+        if options.only in (None, "weighed"):
+            figures["bytes_each"], figures["stack_bytes"] = weighed(
+                bench, options)
+        if options.only in (None, "refused"):
+            figures["admitted"] = refused(bench, options)
+        if options.only in (None, "deferred"):
+            figures["deferred"] = deferred(bench, options)
     if options.json:
-        servers.write_figures(options.json, {
-            "connections": options.connections, "answered": found,
-            "bytes_each": each, "stack_bytes": stacks, "admitted": admitted,
-        })
+        servers.write_figures(options.json, figures)
     return 0
 
 

@@ -52,11 +52,13 @@ class Scripts(unittest.TestCase):
 
     def test_sixty_thousand_in_small(self):
         output, figures = self.run_script(
-            "bench/inflight.sh", "-c", FEW, "--workers", "30")
+            "bench/inflight.sh", "-c", FEW, "--workers", "30", "--wait", "15s")
         count = int(FEW)
         self.assertEqual(figures["answered"]["status"], {"200": count})
         self.assertEqual(figures["admitted"], count // 6 + 30)
         self.assertRegex(output, r"told: Retry-After: \d+")
+        self.assertEqual(figures["deferred"]["answered"]["status"], {"200": count})
+        self.assertRegex(output, r"%d in flight on 4 workers, 0 of them busy" % count)
 
     @unittest.skipUnless(shutil.which("wrk"), "no wrk")
     def test_kinds_of_handlers_in_small(self):
