@@ -198,7 +198,7 @@ bool hcs_job_cancelled(const struct hcs_job *job);
 void *hcs_job_worker_state(const struct hcs_job *job);
 
 /* Memory for the job's own use, within MEMORY_BUDGET, aligned to 16 bytes and
- * gone with the job. NULL: the client gets 503 whatever is returned. */
+ * gone with the job, or when run returns if it is deferred. NULL: the client gets 503 whatever is returned. */
 void *hcs_job_alloc(struct hcs_job *job, size_t bytes);
 
 /* --- What is answered. 200 and application/json unless said otherwise. */
@@ -246,7 +246,8 @@ void hcs_job_set_detail(struct hcs_job *job, const char *detail);
  * is none, 503 when the daemon ends.
  *
  * A token is a number and stays safe to use for ever: once its job was resumed
- * or nobody waits for it, it is dead, and never means another job. */
+ * or nobody waits for it, it is dead, and never means another job. It goes from
+ * thread to thread as anything else that they share: under a lock, say. */
 
 struct hcs_token {
     uint64_t value; /* 0: of no job */
@@ -257,7 +258,8 @@ struct hcs_token {
 bool hcs_job_defer(struct hcs_job *job, struct hcs_token *token);
 
 /* The job, for the caller alone; NULL when the token is dead. What was lent in
- * run is good again, but for the tree, which is built anew if asked for. */
+ * run is good again, but for the tree, which is built anew if asked for, and
+ * for memory of hcs_job_alloc: both went when run returned. */
 struct hcs_job *hcs_mount_resume(
     struct hcs_mount *mount, struct hcs_token token);
 

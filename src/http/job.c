@@ -596,6 +596,12 @@ bool hcs_job_defer(struct hcs_job *job, struct hcs_token *token)
     struct hcs_request *request = job->request;
 
     assert(job->worker != NULL); /* a job is deferred once, by its worker */
+    /* What it has come to so far, for whoever resumes it. */
+    request->job = (struct hcs_job){
+        .request = request,
+        .detail_length = job->detail_length,
+        .no_memory = job->no_memory,
+    };
     token->value = hcs_deferrals_open(deferrals_of(request), &request->task);
     return token->value != 0;
 }
@@ -607,11 +613,7 @@ struct hcs_job *hcs_mount_resume(
         hcs_deferrals_claim(mount->host->deferrals, token.value);
     struct hcs_request *request = (struct hcs_request *)(void *)task;
 
-    if (request == NULL) {
-        return NULL;
-    }
-    request->job = (struct hcs_job){.request = request};
-    return &request->job;
+    return request != NULL ? &request->job : NULL;
 }
 
 void hcs_job_complete(struct hcs_job *job, enum hcs_outcome outcome)

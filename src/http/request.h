@@ -67,7 +67,7 @@ struct hcs_request {
     union {
         struct hcs_head_scan scan;  /* until the section is complete */
         struct hcs_chunked chunked; /* of a chunked body */
-        struct hcs_job job;         /* of who has resumed it */
+        struct hcs_job job;         /* deferred: of who resumes it */
     };
 
     char *out; /* the reply's fields and its body, or the problem's detail */

@@ -91,8 +91,8 @@ static struct hcs_span span_of(const char *text)
         .offset = (uint32_t)(at - HEAD), .length = (uint32_t)strlen(text)};
 }
 
-/* Queued, as a loop would: then run by the worker. */
-static void run_bytes(enum hcs_outcome (*run)(void *, struct hcs_job *),
+/* As a loop would queue it. */
+static void make_request(enum hcs_outcome (*run)(void *, struct hcs_job *),
     const char *body, size_t length)
 {
     hcs_request_init(request, &budget, &home);
@@ -106,6 +106,13 @@ static void run_bytes(enum hcs_outcome (*run)(void *, struct hcs_job *),
     assert_true(hcs_request_append(request, body, length));
     handler.run = run;
     request->route = hcs_router_job(router, 0);
+}
+
+/* Then run by the worker. */
+static void run_bytes(enum hcs_outcome (*run)(void *, struct hcs_job *),
+    const char *body, size_t length)
+{
+    make_request(run, body, length);
     assert_true(HCS_JOB_WORK.run(worker, &request->task));
 }
 
@@ -724,6 +731,225 @@ static void tree_made_outside_may_be_deleted_inside(void **state)
     drop();
 }
 
+/* --- Answered later. */
+
+static struct {
+    struct hcs_token token;
+    enum hcs_outcome returned;
+    bool completes_early;
+} later;
+
+static struct hcs_mount *mount(void)
+{
+    return request->route->mount;
+}
+
+static void complete(enum hcs_outcome how)
+{
+    struct hcs_job *job = hcs_mount_resume(mount(), later.token);
+
+    assert_non_null(job);
+    assert_null(hcs_mount_resume(mount(), later.token));
+    assert_true(after == NULL || hcs_job_write(job, after, strlen(after)));
+    hcs_job_complete(job, how);
+}
+
+static enum hcs_outcome defer(void *self, struct hcs_job *job)
+{
+    (void)self;
+    if (before != NULL) {
+        (void)hcs_job_write(job, before, strlen(before));
+    }
+    if (detail != NULL) {
+        hcs_job_set_detail(job, detail);
+    }
+    assert_true(hcs_job_defer(job, &later.token));
+    assert_true(hcs_mount_awaits(mount(), later.token));
+    if (later.completes_early) {
+        complete(outcome);
+    }
+    return later.returned;
+}
+
+/* True when the worker sends it home. */
+static bool run_deferring(const char *body)
+{
+    make_request(defer, body, strlen(body));
+    return HCS_JOB_WORK.run(worker, &request->task) ||
+           HCS_JOB_WORK.returned(worker, &request->task);
+}
+
+static void say_later(const char *said, const char *written_before,
+    const char *written_after, enum hcs_outcome returned)
+{
+    memset(&later, 0, sizeof(later));
+    detail = said;
+    before = written_before;
+    after = written_after;
+    later.returned = returned;
+}
+
+static void assert_is_home(bool by_completer)
+{
+    assert_ptr_equal(
+        hcs_mailbox_take(&home), by_completer ? &request->task : NULL);
+    assert_false(hcs_mount_awaits(mount(), later.token));
+    assert_null(hcs_mount_resume(mount(), later.token));
+    assert_int_equal(hcs_deferrals_open_count(host.deferrals), 0);
+}
+
+/* What tokens cost stays for the next. */
+static void drop_deferred(void)
+{
+    enum { TOKENS = 16 * 1024 };
+
+    hcs_request_fini(request);
+    assert_true(hcs_budget_used(&budget) <= HCS_REGION_CHUNK_MIN + TOKENS);
+}
+
+static void deferred_job_is_answered_when_it_is_completed(void **state)
+{
+    (void)state;
+    say_later(NULL, "{\"a\":", "1}", HCS_PENDING);
+    assert_false(run_deferring("1"));
+    assert_true(hcs_mount_awaits(mount(), later.token));
+    assert_null(hcs_mailbox_take(&home));
+    complete(HCS_OK);
+    assert_is_home(true);
+    assert_int_equal(request->reason, HCS_REASON_NONE);
+    check_output("{\"a\":1}");
+    drop_deferred();
+}
+
+static void deferred_job_may_be_completed_before_run_returns(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        say_later(NULL, "{\"a\":", "1}", i == 0 ? HCS_PENDING : HCS_FAILED);
+        later.completes_early = true;
+        outcome = HCS_OK;
+        assert_true(run_deferring("1"));
+        assert_is_home(false);
+        assert_int_equal(request->reason, HCS_REASON_NONE);
+        check_output("{\"a\":1}");
+        drop_deferred();
+    }
+}
+
+static void deferral_that_run_does_not_keep_to_is_withdrawn(void **state)
+{
+    (void)state;
+    say_later(NULL, "{\"a\":1}", NULL, HCS_OK);
+    assert_true(run_deferring("1"));
+    assert_is_home(false);
+    assert_int_equal(request->reason, HCS_REASON_NONE);
+    check_output("{\"a\":1}");
+    drop_deferred();
+}
+
+static void detail_may_be_set_before_it_is_deferred(void **state)
+{
+    (void)state;
+    say_later("no such table", "{\"half\":", NULL, HCS_PENDING);
+    assert_false(run_deferring("1"));
+    complete(HCS_INVALID);
+    assert_is_home(true);
+    assert_int_equal(request->reason, HCS_REASON_INVALID_JOB);
+    check_output("no such table");
+    drop_deferred();
+}
+
+static void outcome_of_a_deferred_job_is_never_pending(void **state)
+{
+    (void)state;
+    say_later(NULL, NULL, NULL, HCS_PENDING);
+    assert_false(run_deferring("1"));
+    complete(HCS_PENDING);
+    assert_is_home(true);
+    assert_int_equal(request->reason, HCS_REASON_HANDLER_FAILED);
+    drop_deferred();
+}
+
+static void lack_of_memory_before_it_is_deferred_is_not_forgotten(void **state)
+{
+    char *large = malloc(PLENTY + 1);
+
+    (void)state;
+    assert_non_null(large);
+    memset(large, ' ', PLENTY);
+    large[PLENTY] = '\0';
+    say_later(NULL, large, "1", HCS_PENDING);
+    assert_false(run_deferring("1"));
+    complete(HCS_OK);
+    assert_is_home(true);
+    assert_int_equal(request->reason, HCS_REASON_MEMORY_PRESSURE);
+    check_output("");
+    drop_deferred();
+    free(large);
+}
+
+static void resumed_job_has_what_was_asked_and_memory_of_its_own(void **state)
+{
+    struct hcs_job *job;
+    const char *value;
+    size_t length;
+
+    (void)state;
+    say_later(NULL, NULL, NULL, HCS_PENDING);
+    assert_false(run_deferring("{\"a\": [1, 2] }"));
+    job = hcs_mount_resume(mount(), later.token);
+    assert_non_null(job);
+    assert_null(hcs_job_worker_state(job));
+    is_text(hcs_job_body(job, &length), &length, "{\"a\": [1, 2] }");
+    assert_true(hcs_job_member(job, "a", &value, &length));
+    is_text(value, &length, "[1, 2]");
+    is_text(hcs_job_request_id(job, &length), &length, "id-7");
+    memset(hcs_job_alloc(job, 100000), 1, 100000);
+    assert_int_equal(cJSON_GetArraySize(hcs_job_json(job)), 1);
+    assert_true(hcs_budget_used(&budget) > 100000);
+    assert_true(hcs_job_write_json(job, hcs_job_json(job)));
+    hcs_job_complete(job, HCS_OK);
+    assert_is_home(true);
+    check_output("{\"a\":[1,2]}");
+    drop_deferred();
+}
+
+static void resumed_job_beyond_the_budget_is_memory_pressure(void **state)
+{
+    struct hcs_job *job;
+
+    (void)state;
+    say_later(NULL, NULL, NULL, HCS_PENDING);
+    assert_false(run_deferring("{\"a\": 1}"));
+    job = hcs_mount_resume(mount(), later.token);
+    assert_non_null(job);
+    budget.limit = 1;
+    assert_null(hcs_job_json(job));
+    budget.limit = PLENTY;
+    hcs_job_complete(job, HCS_OK);
+    assert_is_home(true);
+    assert_int_equal(request->reason, HCS_REASON_MEMORY_PRESSURE);
+    drop_deferred();
+}
+
+static enum hcs_outcome cannot_defer(void *self, struct hcs_job *job)
+{
+    (void)self;
+    budget.limit = 1;
+    assert_false(hcs_job_defer(job, &later.token));
+    budget.limit = PLENTY;
+    return HCS_NO_MEMORY;
+}
+
+static void job_that_cannot_be_deferred_is_memory_pressure(void **state)
+{
+    (void)state;
+    run_job(cannot_defer, "1");
+    assert_int_equal(later.token.value, 0);
+    assert_int_equal(request->reason, HCS_REASON_MEMORY_PRESSURE);
+    drop();
+}
+
 static int install(void **state)
 {
     (void)state;
@@ -758,6 +984,15 @@ int main(void)
         TEST(status_that_needs_more_is_not_set),
         TEST(reply_beyond_the_budget_is_memory_pressure),
         TEST(tree_made_outside_may_be_deleted_inside),
+        TEST(deferred_job_is_answered_when_it_is_completed),
+        TEST(deferred_job_may_be_completed_before_run_returns),
+        TEST(deferral_that_run_does_not_keep_to_is_withdrawn),
+        TEST(detail_may_be_set_before_it_is_deferred),
+        TEST(outcome_of_a_deferred_job_is_never_pending),
+        TEST(lack_of_memory_before_it_is_deferred_is_not_forgotten),
+        TEST(resumed_job_has_what_was_asked_and_memory_of_its_own),
+        TEST(resumed_job_beyond_the_budget_is_memory_pressure),
+        TEST(job_that_cannot_be_deferred_is_memory_pressure),
     };
 
     return cmocka_run_group_tests(tests, install, NULL);
