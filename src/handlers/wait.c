@@ -8,9 +8,16 @@
 
 /* Jobs that wait hold no worker: each is deferred, and its token stands in a
  * list until its time has come. All wait equally long, so the list is in the
- * order of their times, and one thread looks at its head. */
+ * order of their times, and one thread looks at its head. Tokens whose clients
+ * left are looked for when the list has doubled since, so that clients that come
+ * and go for a day leave no more behind than those that stay. */
 
-enum { SECOND_NS = 1000000000, BLOCK_ENTRIES = 255, BATCH = 64 };
+enum {
+    SECOND_NS = 1000000000,
+    BLOCK_ENTRIES = 255,
+    BATCH = 64,
+    FEW = 4 * BLOCK_ENTRIES, /* entries that are never looked through */
+};
 
 static const uint64_t LONGEST_NS = 24 * 3600 * UINT64_C(1000000000);
 
@@ -34,7 +41,9 @@ struct wait {
     pthread_cond_t changed;
     struct block *head;
     struct block *tail;
-    bool sleeps; /* for want of entries */
+    size_t count;      /* of entries */
+    size_t look_above; /* as many for dead ones */
+    bool sleeps;       /* for want of entries */
     bool ending;
 };
 
@@ -84,6 +93,7 @@ static void drop_first(struct wait *wait)
 {
     struct block *head = wait->head;
 
+    wait->count--;
     head->first++;
     if (head->first == BLOCK_ENTRIES) {
         wait->head = head->next;
@@ -94,6 +104,58 @@ static void drop_first(struct wait *wait)
     } else if (head->first == head->end && head->next == NULL) {
         head->first = 0; /* empty: from the start again */
         head->end = 0;
+    }
+}
+
+static void free_blocks(struct block *block)
+{
+    while (block != NULL) {
+        struct block *next = block->next;
+
+        free(block);
+        block = next;
+    }
+}
+
+/* Leaves those for which somebody waits, in their order. Where an entry is put
+ * is never behind where it was, so the blocks do for both. */
+static void drop_dead(struct wait *wait)
+{
+    struct block *to = wait->head;
+    unsigned filled = 0;
+
+    wait->count = 0;
+    for (struct block *from = wait->head; from != NULL; from = from->next) {
+        unsigned end = from->end;
+
+        for (unsigned i = from->first; i < end; i++) {
+            if (!hcs_mount_awaits(wait->mount, from->entries[i].token)) {
+                continue;
+            }
+            if (filled == BLOCK_ENTRIES) {
+                to->first = 0;
+                to->end = filled;
+                to = to->next;
+                filled = 0;
+            }
+            to->entries[filled++] = from->entries[i];
+            wait->count++;
+        }
+    }
+    to->first = 0;
+    to->end = filled;
+    free_blocks(to->next);
+    to->next = NULL;
+    wait->tail = to;
+    wait->look_above = 2 * wait->count + FEW;
+}
+
+static void add(struct wait *wait, const struct entry *entry)
+{
+    wait->tail->entries[wait->tail->end++] = *entry;
+    wait->count++;
+    if (wait->count > wait->look_above) {
+        drop_dead(wait);
     }
 }
 
@@ -185,6 +247,7 @@ static int open_wait(void **self, struct hcs_mount *mount)
         return -1;
     }
     wait->mount = mount;
+    wait->look_above = FEW;
     if (!hcs_work_duration(mount, LONGEST_NS,
             "wait needs a duration of at most 24h, such as wait:120s",
             &wait->ns)) {
@@ -213,7 +276,7 @@ static enum hcs_outcome defer(struct wait *wait, struct hcs_job *job)
     pthread_mutex_lock(&wait->lock);
     if (make_room(wait) && hcs_job_defer(job, &entry.token)) {
         entry.due_ns = now_ns() + wait->ns; /* in order, under the lock */
-        wait->tail->entries[wait->tail->end++] = entry;
+        add(wait, &entry);
         if (wait->sleeps) {
             wait->sleeps = false; /* one signal is enough */
             (void)pthread_cond_signal(&wait->changed);
@@ -240,12 +303,7 @@ static void close_wait(void *self)
     (void)pthread_cond_signal(&wait->changed);
     pthread_mutex_unlock(&wait->lock);
     pthread_join(wait->thread, NULL);
-    while (wait->head != NULL) {
-        struct block *next = wait->head->next;
-
-        free(wait->head);
-        wait->head = next;
-    }
+    free_blocks(wait->head);
     pthread_cond_destroy(&wait->changed);
     pthread_mutex_destroy(&wait->lock);
     free(wait);

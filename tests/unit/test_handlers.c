@@ -4,6 +4,7 @@
 /* wrap: clock_gettime clock_nanosleep */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -226,6 +227,18 @@ struct hcs_job *hcs_mount_resume(
     return job->dead ? NULL : job;
 }
 
+bool hcs_mount_awaits(struct hcs_mount *mount, struct hcs_token token)
+{
+    bool dead;
+
+    (void)mount;
+    pthread_mutex_lock(&tokens.lock);
+    assert_in_range(token.value, 1, tokens.count);
+    dead = tokens.jobs[token.value - 1]->dead;
+    pthread_mutex_unlock(&tokens.lock);
+    return !dead;
+}
+
 void hcs_job_complete(struct hcs_job *job, enum hcs_outcome outcome)
 {
     pthread_mutex_lock(&tokens.lock);
@@ -247,13 +260,24 @@ static void await_completion(struct hcs_job *job)
 
 /* --- Memory and threads: one that fails. */
 
+static _Atomic unsigned mallocs;
+static _Atomic unsigned frees;
 static bool malloc_fails, calloc_fails, thread_fails;
 
 void *__real_malloc(size_t bytes);
 void *__wrap_malloc(size_t bytes);
 void *__wrap_malloc(size_t bytes)
 {
+    mallocs += !malloc_fails;
     return malloc_fails ? NULL : __real_malloc(bytes);
+}
+
+void __real_free(void *block);
+void __wrap_free(void *block);
+void __wrap_free(void *block)
+{
+    frees += block != NULL;
+    __real_free(block);
 }
 
 void *__real_calloc(size_t count, size_t bytes);
@@ -917,6 +941,67 @@ static void closing_leaves_those_that_wait(void **state)
     assert_int_equal(tokens.completions, 0);
 }
 
+/* Those of whom each hundredth stays. */
+static struct hcs_job *crowd(void *self)
+{
+    static struct hcs_job jobs[TOKENS_MAX];
+
+    for (unsigned i = 0; i < TOKENS_MAX; i++) {
+        jobs[i] = make_job(NULL);
+        jobs[i].dead = i % 100 != 0;
+        assert_int_equal(hcs_wait.run(self, &jobs[i]), HCS_PENDING);
+    }
+    return jobs;
+}
+
+static void those_who_left_take_no_memory_for_as_long_as_they_would_have_waited(
+    void **state)
+{
+    struct hcs_mount mount;
+    void *self = open_handler(&hcs_wait, &mount, "24h");
+    unsigned before = mallocs - frees;
+
+    (void)state;
+    (void)crowd(self);
+    assert_in_range(mallocs - frees - before, 1, TOKENS_MAX / 255 / 2 + 1);
+    assert_int_equal(tokens.resumes, 0);
+    hcs_wait.close(self);
+}
+
+static void those_who_stay_among_them_are_answered_in_order(void **state)
+{
+    struct hcs_mount mount;
+    void *self = open_handler(&hcs_wait, &mount, "300ms");
+    struct hcs_job *jobs = crowd(self);
+
+    (void)state;
+    await_completion(&jobs[TOKENS_MAX - 100]);
+    hcs_wait.close(self);
+    for (unsigned i = 0; i < TOKENS_MAX; i++) {
+        assert_int_equal(jobs[i].place, i % 100 == 0 ? i / 100 + 1 : 0);
+    }
+}
+
+/* Nobody is left at all, and then some are. */
+static void an_empty_list_goes_on(void **state)
+{
+    static struct hcs_job jobs[TOKENS_MAX];
+    enum { LEFT = TOKENS_MAX - 100 };
+    struct hcs_mount mount;
+    void *self = open_handler(&hcs_wait, &mount, "20ms");
+
+    (void)state;
+    for (unsigned i = 0; i < TOKENS_MAX; i++) {
+        jobs[i] = make_job(NULL);
+        jobs[i].dead = i < LEFT;
+        assert_int_equal(hcs_wait.run(self, &jobs[i]), HCS_PENDING);
+    }
+    await_completion(&jobs[TOKENS_MAX - 1]);
+    hcs_wait.close(self);
+    assert_int_equal(jobs[LEFT].place, 1);
+    assert_int_equal(jobs[TOKENS_MAX - 1].place, 100);
+}
+
 #define RESET_TEST(function) cmocka_unit_test_setup(function, reset)
 
 int main(void)
@@ -951,6 +1036,10 @@ int main(void)
         RESET_TEST(wait_for_which_nobody_waits_is_passed_over),
         RESET_TEST(wait_that_cannot_be_deferred_is_no_memory),
         RESET_TEST(closing_leaves_those_that_wait),
+        RESET_TEST(
+            those_who_left_take_no_memory_for_as_long_as_they_would_have_waited),
+        RESET_TEST(those_who_stay_among_them_are_answered_in_order),
+        RESET_TEST(an_empty_list_goes_on),
     };
 
     return cmocka_run_group_tests_name("handlers", tests, NULL, NULL);
