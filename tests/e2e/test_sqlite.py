@@ -541,6 +541,47 @@ class Start(SqliteTest):
         self.assertEqual(self.rows(daemon, "count"), [{"count": 0}])
 
 
+class Example(SqliteTest):
+    """docs/databases.md, as written: what stands behind "$" is run, and prints
+    what stands below."""
+
+    DOCS = os.path.join(os.path.dirname(__file__), "../../docs")
+
+    def commands(self):
+        with open(os.path.join(self.DOCS, "databases.md")) as page:
+            blocks = re.findall(r"```console\n(.*?)```", page.read(), re.S)
+        text = "\n".join(blocks).replace("\\\n", " ")
+        for part in re.split(r"^\$ ", text, flags=re.M)[1:]:
+            command, _, expected = part.partition("\n")
+            yield command, expected.strip()
+
+    def test_the_example_of_the_page(self):
+        ran = 0
+        for name in ("schema.sql", "notes.sql"):
+            shutil.copy(os.path.join(self.DOCS, "examples/sql", name), self.folder)
+        port = None
+        for command, expected in self.commands():
+            if command.startswith("HANDLERS="):
+                settings = re.search(r'HANDLERS="([^"]*)"', command).group(1)
+                before = os.getcwd()
+                os.chdir(self.folder)
+                try:
+                    daemon = self.start(HANDLERS=settings)
+                finally:
+                    os.chdir(before)
+                port = daemon.port
+                continue
+            if not command.startswith("curl"):
+                continue
+            done = subprocess.run(command.replace(":8080", ":%d" % port), shell=True,
+                                  cwd=self.folder, stdout=subprocess.PIPE,
+                                  universal_newlines=True)
+            ran += 1
+            want = re.escape(expected).replace(r"\.\.\.", ".*").replace("…", ".*")
+            self.assertRegex(done.stdout.strip(), "^%s$" % want, command)
+        self.assertGreaterEqual(ran, 5)
+
+
 del SqliteTest
 
 if __name__ == "__main__":
