@@ -6,6 +6,8 @@
 #
 #   build   to build and run hcsd
 #   tests   to build and run the tests
+#   sql     the libraries of databases; hcsd lacks those handlers without
+#   servers servers of databases, for the tests of those handlers
 #   lint    clang, its fuzzer and the checkers that scripts/test.sh runs
 #   cross   to build for 64-bit Arm and run its unit tests under qemu
 #   bench   what the benchmarks compare with and measure by
@@ -39,6 +41,9 @@ tests  nginx                     command nginx
 tests  haproxy                   command haproxy
 tests  spin                      command spin
 tests  libjansson-dev            library jansson
+sql    libsqlite3-dev            library sqlite3
+sql    libpq-dev                 library libpq
+servers postgresql               postgresql initdb
 lint   clang                     command clang
 lint   libclang-rt-dev           fuzzer  -
 lint   clang-format              command clang-format
@@ -79,6 +84,12 @@ is_there() { # KIND NAME
     file) [ -e "$2" ] ;;
     library)
         command -v pkg-config > /dev/null 2>&1 && pkg-config --exists "$2"
+        ;;
+    postgresql) # its programs are in a folder for each version
+        for program in /usr/lib/postgresql/*/bin/"$2"; do
+            [ -e "$program" ] && return 0
+        done
+        is_there command "$2"
         ;;
     fuzzer) # lies in a folder with clang's version in its name
         command -v clang > /dev/null 2>&1 && [ -e "$(clang \
@@ -185,7 +196,7 @@ for argument in "$@"; do
         usage
         exit 0
         ;;
-    build | tests | lint | cross | bench | cover) groups="$groups $argument" ;;
+    build | tests | sql | servers | lint | cross | bench | cover) groups="$groups $argument" ;;
     *)
         echo "packages.sh: unknown group '$argument'" >&2
         usage >&2

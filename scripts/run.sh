@@ -9,9 +9,11 @@ top=$(cd "$(dirname "$0")/.." && pwd)
 build=$top/build
 
 "$top/scripts/packages.sh" build
+# Two kinds of handlers more, for who can have them.
+"$top/scripts/packages.sh" sql || echo "going on without them"
 
 cmake -S "$top" -B "$build" -DCMAKE_BUILD_TYPE=Release -DHCS_WERROR=OFF
-cmake --build "$build" --target hcsd --parallel "$(nproc)"
+cmake --build "$build" --target hcsd modules --parallel "$(nproc)"
 
 port=${PORT:-8080}
 case ${ADDRESS:-} in

@@ -283,6 +283,8 @@ fi
 heading "packages"
 # Nothing can go on without these; the script has said what is missing.
 "${packages[@]}" build tests
+"${packages[@]}" sql || echo "going on without handlers for some databases"
+"${packages[@]}" servers || echo "going on without tests of PostgreSQL"
 if [ -z "$quick" ]; then
     "${packages[@]}" lint || echo "going on without some of the checks"
     if [ "$(uname -m)" != aarch64 ]; then
