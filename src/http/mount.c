@@ -48,8 +48,8 @@ struct hcs_mount_inside {
 
 /* --- Settings. */
 
-/* A copy of [from, from + length), decoded. NULL when there is no memory, or
- * *bad: a NUL. */
+/* What [from, from + length) stands for, ended, in room for one byte more. False
+ * when that holds a NUL. */
 static bool decode(const char *from, size_t length, char *to)
 {
     size_t used;
@@ -293,14 +293,19 @@ bool hcs_mount_checks(const struct hcs_mount *mount)
 
 /* --- What it says. */
 
-/* What fails the start is one line, whatever a value or a library put in. */
+/* What fails the start is one line, whatever a value or a library put in: the
+ * messages of some end in a line feed. */
 static void make_one_line(char *text)
 {
-    for (; *text != '\0'; text++) {
-        if ((unsigned char)*text < 0x20 || *text == 0x7f) {
-            *text = ' ';
+    size_t length = 0;
+
+    for (size_t i = 0; text[i] != '\0'; i++) {
+        if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f) {
+            text[i] = ' ';
         }
+        length = text[i] != ' ' ? i + 1 : length;
     }
+    text[length] = '\0';
 }
 
 void hcs_mount_fail(struct hcs_mount *mount, const char *format, ...)
@@ -314,6 +319,9 @@ void hcs_mount_fail(struct hcs_mount *mount, const char *format, ...)
         (void)vsnprintf(
             inside->error, sizeof(inside->error), format, arguments);
         make_one_line(inside->error);
+        if (inside->error[0] == '\0') { /* which would say that all is well */
+            strcpy(inside->error, "failed, and did not say why");
+        }
     }
     pthread_mutex_unlock(&inside->lock);
     va_end(arguments);
@@ -362,7 +370,8 @@ static bool is_figure_name(const char *name, enum hcs_figure_kind kind)
     bool total = length >= sizeof(TOTAL) - 1 &&
                  strcmp(name + length - (sizeof(TOTAL) - 1), TOTAL) == 0;
 
-    return length > 0 && length <= HCS_METRICS_FIGURE_NAME &&
+    return length > (total ? sizeof(TOTAL) - 1 : 0) &&
+           length <= HCS_METRICS_FIGURE_NAME &&
            strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_") == length &&
            total == (kind == HCS_COUNTER);
 }
