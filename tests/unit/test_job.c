@@ -91,9 +91,8 @@ static struct hcs_span span_of(const char *text)
         .offset = (uint32_t)(at - HEAD), .length = (uint32_t)strlen(text)};
 }
 
-/* As a loop would queue it. */
-static void make_request(enum hcs_outcome (*run)(void *, struct hcs_job *),
-    const char *body, size_t length)
+/* Queued, as a loop would. */
+static void make_request(const char *body, size_t length)
 {
     hcs_request_init(request, &budget, &home);
     assert_true(hcs_request_append(request, HEAD, sizeof(HEAD) - 1));
@@ -104,7 +103,6 @@ static void make_request(enum hcs_outcome (*run)(void *, struct hcs_job *),
     request->head.request_id = span_of("id-7");
     request->head.host = span_of("here");
     assert_true(hcs_request_append(request, body, length));
-    handler.run = run;
     request->route = hcs_router_job(router, 0);
 }
 
@@ -112,7 +110,8 @@ static void make_request(enum hcs_outcome (*run)(void *, struct hcs_job *),
 static void run_bytes(enum hcs_outcome (*run)(void *, struct hcs_job *),
     const char *body, size_t length)
 {
-    make_request(run, body, length);
+    make_request(body, length);
+    handler.run = run;
     assert_true(HCS_JOB_WORK.run(worker, &request->task));
 }
 
@@ -709,6 +708,361 @@ static void reply_beyond_the_budget_is_memory_pressure(void **state)
     drop();
 }
 
+/* --- Strings and fields. */
+
+static enum hcs_outcome write_strings(void *self, struct hcs_job *job)
+{
+    (void)self;
+    return hcs_job_write(job, "[", 1) && hcs_job_write_string(job, "", 0) &&
+                   hcs_job_write(job, ",", 1) &&
+                   hcs_job_write_string(job, "a\"b\\\n\0\xff\xc3\xa9z", 10) &&
+                   hcs_job_write(job, "]", 1)
+               ? HCS_OK
+               : HCS_NO_MEMORY;
+}
+
+static void strings_are_quoted_and_escaped(void **state)
+{
+    (void)state;
+    run_job(write_strings, "1");
+    check_output("[\"\",\"a\\\"b\\\\\\n\\u0000\xef\xbf\xbd\xc3\xa9z\"]");
+    drop();
+}
+
+/* Whatever is left of the record: each piece may be the one too many. */
+static enum hcs_outcome write_string_without_memory(
+    void *self, struct hcs_job *job)
+{
+    static const char text[] = "\"\"\"\"\"\"\"\"plain\"\"\"\"\"\"\"\"plain";
+
+    (void)self;
+    budget.limit = 0;
+    while (hcs_job_write_string(job, text, sizeof(text) - 1)) {
+    }
+    budget.limit = PLENTY;
+    return HCS_OK;
+}
+
+static void string_that_does_not_fit_is_memory_pressure(void **state)
+{
+    char body[64] = "                                                       ";
+
+    (void)state;
+    for (size_t length = 1; length < 64; length++) {
+        body[length - 1] = '1';
+        run_bytes(write_string_without_memory, body, length);
+        body[length - 1] = ' ';
+        assert_int_equal(request->reason, HCS_REASON_MEMORY_PRESSURE);
+        check_output("");
+        drop();
+    }
+}
+
+static enum hcs_outcome add_fields(void *self, struct hcs_job *job)
+{
+    (void)self;
+    assert_true(hcs_job_add_field(job, "ETag", "\"7\""));
+    assert_true(hcs_job_write(job, "{\"a\":", 5));
+    assert_true(hcs_job_add_field(job, "X-Long_Name!", "one two\t\xc3\xa9"));
+    assert_true(hcs_job_write(job, "1}", 2));
+    assert_true(hcs_job_add_field(job, "x-empty", ""));
+    return HCS_OK;
+}
+
+static void fields_stand_before_the_body_in_order(void **state)
+{
+    static const char fields[] =
+        "ETag: \"7\"\r\nX-Long_Name!: one two\t\xc3\xa9\r\nx-empty: \r\n";
+
+    (void)state;
+    run_job(add_fields, "1");
+    assert_int_equal(request->fields_length, sizeof(fields) - 1);
+    assert_int_equal(request->out_length, sizeof(fields) - 1 + 7);
+    assert_memory_equal(request->out, fields, sizeof(fields) - 1);
+    assert_memory_equal(request->out + sizeof(fields) - 1, "{\"a\":1}", 7);
+    drop();
+}
+
+static enum hcs_outcome add_bad_fields(void *self, struct hcs_job *job)
+{
+    static const char *const names[] = {"", " ", "a b", "a:", "a\r\nB", "\r\n",
+        "\xc3\xa9", "a\x7f", "(a)", "a\t", ":status", "Connection",
+        "content-length", "CONTENT-TYPE", "Date", "keep-alive",
+        "Proxy-Connection", "Server-Timing", "te", "Trailer",
+        "Transfer-Encoding", "Upgrade", "x-request-id"};
+    static const char *const values[] = {" a", "a ", "\ta", "a\t", " ",
+        "a\r\nSet-Cookie: b", "a\nb", "a\rb", "\r\n\r\n<html>", "a\x01",
+        "a\x7f"};
+
+    (void)self;
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (hcs_job_add_field(job, names[i], "value")) {
+            fail_msg("\"%s\" was added", names[i]);
+        }
+    }
+    for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+        if (hcs_job_add_field(job, "X-Field", values[i])) {
+            fail_msg("\"%s\" was added", values[i]);
+        }
+    }
+    return HCS_OK;
+}
+
+static void field_that_is_none_or_not_the_handlers_is_not_added(void **state)
+{
+    (void)state;
+    run_job(add_bad_fields, "1");
+    assert_int_equal(request->reason, HCS_REASON_NONE);
+    check_output("");
+    drop();
+}
+
+/* Of 4096 bytes, in fields of 64. */
+static enum hcs_outcome add_many_fields(void *self, struct hcs_job *job)
+{
+    static const char value[] =
+        "0123456789abcdef0123456789abcdef0123456789abcdef0123456789a";
+
+    (void)self;
+    assert_int_equal(1 + 2 + sizeof(value) - 1 + 2, 64);
+    for (unsigned i = 0; i < 63; i++) {
+        assert_true(hcs_job_add_field(job, "A", value));
+    }
+    assert_false(hcs_job_add_field(job, "AB", value));
+    assert_true(hcs_job_add_field(job, "A", value));
+    assert_false(hcs_job_add_field(job, "A", ""));
+    return hcs_job_write(job, "7", 1) ? HCS_OK : HCS_NO_MEMORY;
+}
+
+static void fields_together_have_a_limit(void **state)
+{
+    (void)state;
+    run_job(add_many_fields, "1");
+    assert_int_equal(request->reason, HCS_REASON_NONE);
+    assert_int_equal(request->fields_length, 4096);
+    assert_int_equal(request->out_length, 4097);
+    assert_int_equal(request->out[4096], '7');
+    drop();
+}
+
+static enum hcs_outcome add_field_without_memory(
+    void *self, struct hcs_job *job)
+{
+    static char value[2000];
+
+    (void)self;
+    memset(value, 'v', sizeof(value) - 1);
+    budget.limit = 0;
+    assert_false(hcs_job_add_field(job, "A", value));
+    budget.limit = PLENTY;
+    return HCS_OK;
+}
+
+static void field_without_memory_is_memory_pressure(void **state)
+{
+    (void)state;
+    run_job(add_field_without_memory, "1");
+    assert_int_equal(request->reason, HCS_REASON_MEMORY_PRESSURE);
+    check_output("");
+    drop();
+}
+
+static enum hcs_outcome set_tied_statuses(void *self, struct hcs_job *job)
+{
+    static const struct {
+        unsigned status;
+        const char *field;
+    } tied[] = {{301, "Location"}, {302, "location"}, {303, "LOCATION"},
+        {307, "Location"}, {308, "Location"}, {401, "WWW-Authenticate"},
+        {405, "allow"}};
+    struct hcs_request *its = request;
+
+    (void)self;
+    for (size_t i = 0; i < sizeof(tied) / sizeof(tied[0]); i++) {
+        its->fields_length = 0;
+        its->out_length = 0;
+        /* Neither in the body, nor as a part or the value of another. */
+        assert_true(hcs_job_write(job, "Location: /\r\nAllow: GET\r\n", 25));
+        assert_true(hcs_job_add_field(job, "X-Location", "Location: /"));
+        assert_true(hcs_job_add_field(job, "Allow-Not", "Allow"));
+        assert_true(hcs_job_add_field(job, "WWW-Authenticat", "Basic"));
+        assert_false(hcs_job_set_status(job, tied[i].status));
+        assert_true(hcs_job_add_field(job, tied[i].field, "x"));
+        assert_true(hcs_job_add_field(job, "Last", "y"));
+        assert_true(hcs_job_set_status(job, tied[i].status));
+        assert_int_equal(its->status, tied[i].status);
+    }
+    return HCS_OK;
+}
+
+static void status_that_is_tied_to_a_field_is_set_with_it(void **state)
+{
+    (void)state;
+    run_job(set_tied_statuses, "1");
+    drop();
+}
+
+static enum hcs_outcome fail_around_fields(void *self, struct hcs_job *job)
+{
+    (void)self;
+    assert_true(hcs_job_add_field(job, "Before", "1"));
+    assert_true(hcs_job_write(job, "lost", 4));
+    hcs_job_set_detail(job, "why it ");
+    assert_true(hcs_job_add_field(job, "After", "1"));
+    hcs_job_set_detail(job, "why it failed");
+    assert_true(hcs_job_add_field(job, "After", "1"));
+    assert_true(hcs_job_write(job, "lost", 4));
+    return HCS_FAILED;
+}
+
+static enum hcs_outcome fail_with_fields_alone(void *self, struct hcs_job *job)
+{
+    (void)self;
+    assert_true(hcs_job_add_field(job, "Before", "1"));
+    assert_true(hcs_job_write(job, "lost", 4));
+    return HCS_DIED;
+}
+
+static void fields_go_with_a_reply_of_the_handlers_own(void **state)
+{
+    (void)state;
+    run_job(fail_around_fields, "1");
+    assert_int_equal(request->reason, HCS_REASON_HANDLER_FAILED);
+    assert_int_equal(request->fields_length, 0);
+    check_output("why it failed");
+    drop();
+    run_job(fail_with_fields_alone, "1");
+    assert_int_equal(request->reason, HCS_REASON_HANDLER_DIED);
+    assert_int_equal(request->fields_length, 0);
+    check_output("");
+    drop();
+}
+
+/* --- Memory, time and state. */
+
+static enum hcs_outcome take_memory(void *self, struct hcs_job *job)
+{
+    (void)self;
+    for (size_t bytes = 0; bytes < 3000; bytes += 7) {
+        char *block = hcs_job_alloc(job, bytes);
+
+        assert_non_null(block);
+        assert_int_equal((uintptr_t)block % 16, 0);
+        memset(block, 'b', bytes);
+    }
+    assert_non_null(hcs_job_alloc(job, 1000000));
+    assert_true(hcs_budget_used(&budget) > 1000000);
+    return HCS_OK;
+}
+
+static enum hcs_outcome take_too_much(void *self, struct hcs_job *job)
+{
+    (void)self;
+    assert_null(hcs_job_alloc(job, PLENTY));
+    assert_null(hcs_job_alloc(job, SIZE_MAX));
+    return HCS_OK;
+}
+
+static void memory_of_a_job_is_of_the_budget_and_gone_with_it(void **state)
+{
+    (void)state;
+    run_job(take_memory, "1");
+    assert_int_equal(request->reason, HCS_REASON_NONE);
+    drop(); /* looks that it is back */
+    run_job(take_too_much, "1");
+    assert_int_equal(request->reason, HCS_REASON_MEMORY_PRESSURE);
+    drop();
+}
+
+static enum hcs_outcome look_at_deadline(void *self, struct hcs_job *job)
+{
+    struct hcs_mount *mount = hcs_router_job(router, 0)->mount;
+    uint64_t started_ns = atomic_load(&request->started_ns);
+
+    (void)self;
+    runs++;
+    assert_true(hcs_job_deadline_ns(job) == UINT64_MAX);
+    mount->job_timeout_ms = 1500;
+    assert_int_equal(hcs_job_deadline_ns(job), started_ns + 1500000000);
+    mount->job_timeout_ms = 0;
+    assert_null(hcs_job_worker_state(job)); /* none was opened */
+    return HCS_OK;
+}
+
+static void deadline_counts_from_the_start_of_the_run(void **state)
+{
+    (void)state;
+    run_job(look_at_deadline, "1");
+    assert_int_equal(runs, 1);
+    drop();
+}
+
+static unsigned states_open, worker_that_fails;
+
+static int open_state(void *self, unsigned index, void **state)
+{
+    if (index == worker_that_fails && self == &states_open) {
+        return -1;
+    }
+    *state = self;
+    states_open++;
+    return 0;
+}
+
+static void close_state(void *self, void *state)
+{
+    assert_ptr_equal(state, self);
+    states_open--;
+}
+
+static enum hcs_outcome look_at_state(void *self, struct hcs_job *job)
+{
+    runs++;
+    assert_ptr_equal(self, &states_open);
+    assert_ptr_equal(hcs_job_worker_state(job), &states_open);
+    return HCS_OK;
+}
+
+static void each_mount_has_its_state_on_each_worker(void **state)
+{
+    struct hcs_router *both = hcs_router_create();
+    struct hcs_job_context jobs = {&budget, both};
+    void *second;
+
+    (void)state;
+    handler.open_worker = open_state;
+    handler.close_worker = close_state;
+    worker_that_fails = 1;
+    assert_int_equal(hcs_router_add(both, hcs_mount_create(&host, &handler,
+                                              &marker, "/1", NULL, NULL)),
+        0);
+    assert_int_equal(hcs_router_add(both, hcs_mount_create(&host, &handler,
+                                              &states_open, "/2", NULL, NULL)),
+        0);
+    assert_int_equal(hcs_router_open(both), 0);
+    second = HCS_JOB_WORK.open(&jobs, 0);
+    assert_non_null(second);
+    assert_int_equal(states_open, 2);
+    assert_null(HCS_JOB_WORK.open(&jobs, 1)); /* closes what was open */
+    assert_int_equal(states_open, 2);
+    assert_ptr_equal(hcs_router_fault(both), hcs_router_job(both, 1)->mount);
+
+    run_job(look_at_nothing, "");
+    drop();
+    make_request("1", 1);
+    request->route = hcs_router_job(both, 1);
+    handler.run = look_at_state;
+    assert_true(HCS_JOB_WORK.run(second, &request->task));
+    assert_int_equal(request->reason, HCS_REASON_NONE);
+    assert_int_equal(runs, 2);
+    drop();
+    HCS_JOB_WORK.close(second);
+    assert_int_equal(states_open, 0);
+    hcs_router_destroy(both);
+    handler.open_worker = NULL;
+    handler.close_worker = NULL;
+}
+
 /* --- cJSON outside of a job. */
 
 static enum hcs_outcome delete_foreign(void *self, struct hcs_job *job)
@@ -774,7 +1128,8 @@ static enum hcs_outcome defer(void *self, struct hcs_job *job)
 /* True when the worker sends it home. */
 static bool run_deferring(const char *body)
 {
-    make_request(defer, body, strlen(body));
+    make_request(body, strlen(body));
+    handler.run = defer;
     return HCS_JOB_WORK.run(worker, &request->task) ||
            HCS_JOB_WORK.returned(worker, &request->task);
 }
@@ -983,6 +1338,17 @@ int main(void)
         TEST(status_outside_of_its_range_is_not_set),
         TEST(status_that_needs_more_is_not_set),
         TEST(reply_beyond_the_budget_is_memory_pressure),
+        TEST(strings_are_quoted_and_escaped),
+        TEST(string_that_does_not_fit_is_memory_pressure),
+        TEST(fields_stand_before_the_body_in_order),
+        TEST(field_that_is_none_or_not_the_handlers_is_not_added),
+        TEST(fields_together_have_a_limit),
+        TEST(field_without_memory_is_memory_pressure),
+        TEST(status_that_is_tied_to_a_field_is_set_with_it),
+        TEST(fields_go_with_a_reply_of_the_handlers_own),
+        TEST(memory_of_a_job_is_of_the_budget_and_gone_with_it),
+        TEST(deadline_counts_from_the_start_of_the_run),
+        TEST(each_mount_has_its_state_on_each_worker),
         TEST(tree_made_outside_may_be_deleted_inside),
         TEST(deferred_job_is_answered_when_it_is_completed),
         TEST(deferred_job_may_be_completed_before_run_returns),
