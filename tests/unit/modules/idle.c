@@ -1,0 +1,4 @@
+/* A module that lacks run. */
+#include "hcs/handler.h"
+
+const struct hcs_handler hcs_module = {.abi = HCS_HANDLER_ABI, .name = "idle"};

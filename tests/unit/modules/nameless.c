@@ -1,0 +1,11 @@
+/* A module that lacks a name. */
+#include "hcs/handler.h"
+
+static enum hcs_outcome run(void *self, struct hcs_job *job)
+{
+    (void)self;
+    (void)job;
+    return HCS_OK;
+}
+
+const struct hcs_handler hcs_module = {.abi = HCS_HANDLER_ABI, .run = run};
