@@ -578,17 +578,20 @@ def what_is_wrong(metrics, listed):
     # A loop keeps a chunk of connections and one of requests, a worker one of its
     # region; all else was given back.
     chunks = 2 * len(metrics["loops"]) + metrics["workers"]
+    tokens = 16 * 1024 / (1 << 20)
     return [what for what, right in (
         ("active_connections", metrics["active_connections"] == 1),
         ("connections", sum(gauges.values()) == 1 and gauges["idle"] == 1),
         ("queue_depth", metrics["queue_depth"] == 0),
         ("workers_busy", metrics["workers_busy"] == 0),
+        ("workers_stuck", metrics["workers_stuck"] == 0),
+        ("jobs_deferred", metrics["jobs_deferred"] == 0),
         ("requests", metrics["total_requests"] == 1 + metrics["completed_requests"] +
          metrics["error_count"] + metrics["cancelled_requests"]),
         ("errors", metrics["error_count"] == sum(metrics["requests_rejected"].values())),
         ("closes", metrics["connections_accepted"] == 1 + sum(
             metrics["connections_closed"].values())),
-        ("memory_used_mb", metrics["memory_used_mb"] <= chunks / 16 + 0.001),
+        ("memory_used_mb", metrics["memory_used_mb"] <= chunks / 16 + tokens + 0.001),
         ("open_fds", metrics["open_fds"] == listed)) if not right]
 
 
