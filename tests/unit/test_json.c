@@ -1139,6 +1139,212 @@ static void objects_are_told_from_other_values(void **state)
     assert_false(hcs_json_is_object(NULL, 0));
 }
 
+/* --- Members one by one. */
+
+/* Their names and values, as "name=value;", of the text at its exact end. */
+static const char *list(const char *text)
+{
+    static char out[1024];
+    size_t length = strlen(text);
+    const char *copy = put(text, length);
+    struct hcs_json_pair pair = {0};
+
+    assert_true(hcs_json_is_valid(copy, length));
+    out[0] = '\0';
+    while (hcs_json_next(copy, length, &pair)) {
+        size_t used = strlen(out);
+
+        (void)snprintf(out + used, sizeof out - used, "%.*s=%.*s;",
+            (int)pair.name_length, pair.name, (int)pair.value_length,
+            pair.value);
+    }
+    return out;
+}
+
+static void each_member_is_given_in_order(void **state)
+{
+    (void)state;
+    assert_string_equal(list("{}"), "");
+    assert_string_equal(list(" { } "), "");
+    assert_string_equal(list("{\"a\":1}"), "a=1;");
+    assert_string_equal(list("{\"a\":1,\"b\":[2,{\"c\":3}],\"a\":\"x\"}"),
+        "a=1;b=[2,{\"c\":3}];a=\"x\";");
+    assert_string_equal(
+        list("\t{ \"\" : null ,\n\"x\\\"y\\u0041\" :{ \"}\":\"{\" } \r}\n"),
+        "=null;x\\\"y\\u0041={ \"}\":\"{\" };");
+}
+
+static void values_that_are_no_objects_have_no_members(void **state)
+{
+    (void)state;
+    assert_string_equal(list("[{\"a\":1}]"), "");
+    assert_string_equal(list("\"{}\""), "");
+    assert_string_equal(list(" -1.5e3 "), "");
+    assert_string_equal(list("null"), "");
+}
+
+static void member_after_the_last_is_none_however_often(void **state)
+{
+    const char *text = put("{\"a\":1}  ", 9);
+    struct hcs_json_pair pair = {0};
+
+    (void)state;
+    assert_true(hcs_json_next(text, 9, &pair));
+    assert_false(hcs_json_next(text, 9, &pair));
+    assert_false(hcs_json_next(text, 9, &pair));
+}
+
+static void text_is_valid_or_not(void **state)
+{
+    (void)state;
+    assert_true(hcs_json_is_valid(put(" [1] ", 5), 5));
+    assert_false(hcs_json_is_valid(put("[1", 2), 2));
+    assert_false(hcs_json_is_valid(put("[1] x", 5), 5));
+    assert_false(hcs_json_is_valid(put("", 0), 0));
+}
+
+/* --- Strings, read and written. */
+
+static void expect_unescaped(
+    const char *text, const char *expected, size_t expected_length)
+{
+    size_t length = strlen(text);
+    char *out = malloc(length > 0 ? length : 1); /* a sanitizer watches */
+
+    assert_non_null(out);
+    assert_int_equal(
+        hcs_json_unescape(put(text, length), length, out), expected_length);
+    assert_memory_equal(out, expected, expected_length);
+    free(out);
+}
+
+static void string_is_read_as_what_it_means(void **state)
+{
+    (void)state;
+    expect_unescaped("\"\"", "", 0);
+    expect_unescaped("\"plain \xc3\xa9\"", "plain \xc3\xa9", 8);
+    expect_unescaped("\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"", "\"\\/\b\f\n\r\t", 8);
+    expect_unescaped("\"a\\u0000b\"", "a\0b", 3);
+    expect_unescaped("\"\\u00E9\\u20ac\"", "\xc3\xa9\xe2\x82\xac", 5);
+    expect_unescaped("\"\\ud83d\\ude00\"", "\xf0\x9f\x98\x80", 4);
+}
+
+static void name_is_read_without_quotes(void **state)
+{
+    (void)state;
+    expect_unescaped("", "", 0);
+    expect_unescaped("x", "x", 1);
+    expect_unescaped("\\\"q\\\"", "\"q\"", 3);
+    expect_unescaped("\\n\\u0041", "\nA", 2);
+}
+
+/* As a handler's text is written into a reply. */
+static size_t write_string(const char *text, size_t length, char *out)
+{
+    size_t used = 1;
+
+    out[0] = '"';
+    while (length > 0) {
+        size_t plain = hcs_json_plain(text, length);
+
+        memcpy(out + used, text, plain);
+        used += plain;
+        text += plain;
+        length -= plain;
+        if (length > 0) {
+            char escape[HCS_JSON_ESCAPE_MAX];
+            size_t written;
+            size_t taken = hcs_json_escape(text, length, escape, &written);
+
+            assert_in_range(taken, 1, length);
+            assert_in_range(written, 1, HCS_JSON_ESCAPE_MAX);
+            memcpy(out + used, escape, written);
+            used += written;
+            text += taken;
+            length -= taken;
+        }
+    }
+    out[used++] = '"';
+    return used;
+}
+
+static void expect_written(
+    const char *text, size_t length, const char *expected)
+{
+    char out[256];
+    size_t used = write_string(put(text, length), length, out);
+
+    assert_int_equal(used, strlen(expected));
+    assert_memory_equal(out, expected, used);
+    assert_true(hcs_json_is_valid(out, used));
+}
+
+static void string_is_written_with_what_needs_it_escaped(void **state)
+{
+    (void)state;
+    expect_written("", 0, "\"\"");
+    expect_written("plain", 5, "\"plain\"");
+    expect_written("\"\\/", 3, "\"\\\"\\\\/\"");
+    expect_written("\b\f\n\r\t", 5, "\"\\b\\f\\n\\r\\t\"");
+    expect_written("\0\x01\x1f\x7f", 4, "\"\\u0000\\u0001\\u001f\x7f\"");
+    expect_written("\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80", 9,
+        "\"\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\"");
+}
+
+#define FFFD "\xef\xbf\xbd"
+
+/* One for each piece that could have become a character (Unicode, 3.9). */
+static void bytes_that_are_not_utf8_are_written_as_a_replacement(void **state)
+{
+    (void)state;
+    expect_written("\xff", 1, "\"" FFFD "\"");
+    expect_written("a\x80z", 3, "\"a" FFFD "z\"");
+    expect_written("\xc3", 1, "\"" FFFD "\"");
+    expect_written("\xe2\x82", 2, "\"" FFFD "\"");
+    expect_written("\xe2\x82z", 3, "\"" FFFD "z\"");
+    expect_written("\xc0\xaf", 2, "\"" FFFD FFFD "\"");
+    expect_written("\xed\xa0\x80", 3, "\"" FFFD FFFD FFFD "\"");
+    expect_written("\xf4\x90\x80\x80", 4, "\"" FFFD FFFD FFFD FFFD "\"");
+    expect_written("\xf0\x9f\x98", 3, "\"" FFFD "\"");
+    expect_written("\xf0\x9f\x98\"", 4, "\"" FFFD "\\\"\"");
+}
+
+/* Whatever the bytes: what is written is valid, and reads as them. */
+static void any_text_is_written_and_read_back(void **state)
+{
+    uint64_t seed = 0x9e3779b97f4a7c15;
+    size_t same = 0;
+
+    (void)state;
+    for (int round = 0; round < 20000; round++) {
+        static const unsigned char alphabet[] = {0, '\n', '"', '\\', '/', 'u',
+            'a', 0x7f, 0x80, 0xbf, 0xc3, 0xa9, 0xe2, 0x82, 0xac, 0xed, 0xf0,
+            0x9f, 0x98, 0xf4, 0xff, 0x1f};
+        char text[16];
+        char out[128];
+        char back[128];
+        size_t length;
+        size_t used;
+        size_t back_length;
+
+        seed = seed * UINT64_C(6364136223846793005) + 1442695040888963407;
+        length = (size_t)(seed >> 60);
+        for (size_t i = 0; i < length; i++) {
+            seed = seed * UINT64_C(6364136223846793005) + 1442695040888963407;
+            text[i] = (char)alphabet[(seed >> 33) % sizeof alphabet];
+        }
+        used = write_string(text, length, out);
+        assert_true(hcs_json_is_valid(out, used));
+        back_length = hcs_json_unescape(out, used, back);
+        if (memmem(back, back_length, FFFD, 3) == NULL) {
+            assert_int_equal(back_length, length);
+            assert_memory_equal(back, text, length);
+            same++;
+        }
+    }
+    assert_true(same > 1000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1172,6 +1378,15 @@ int main(void)
         cmocka_unit_test(members_are_noted_anew_for_each_text),
         cmocka_unit_test(members_are_those_that_cjson_finds),
         cmocka_unit_test(objects_are_told_from_other_values),
+        cmocka_unit_test(each_member_is_given_in_order),
+        cmocka_unit_test(values_that_are_no_objects_have_no_members),
+        cmocka_unit_test(member_after_the_last_is_none_however_often),
+        cmocka_unit_test(text_is_valid_or_not),
+        cmocka_unit_test(string_is_read_as_what_it_means),
+        cmocka_unit_test(name_is_read_without_quotes),
+        cmocka_unit_test(string_is_written_with_what_needs_it_escaped),
+        cmocka_unit_test(bytes_that_are_not_utf8_are_written_as_a_replacement),
+        cmocka_unit_test(any_text_is_written_and_read_back),
     };
 
     return cmocka_run_group_tests(tests, make_yard, remove_yard);

@@ -71,6 +71,8 @@ static struct hcs_metrics make_metrics(void)
         .queue_capacity = 208,
         .workers = 219,
         .workers_busy = 209,
+        .workers_stuck = 9,
+        .jobs_deferred = 220,
         .open_fds = 210,
         .max_fds = UINT64_MAX,
         .late_results = 211,
@@ -79,6 +81,7 @@ static struct hcs_metrics make_metrics(void)
         .sent_bytes = 214,
         .memory_budget_bytes = UINT64_C(64) << 30,
         .memory_used_bytes = 1024,
+        .starting = true,
         .draining = true,
         .connections_rejected = {rejected_words, rejected_counts, 2},
         .connections_closed = {closed_words, closed_counts, 3},
@@ -197,6 +200,9 @@ static void json_has_each_figure_of_the_snapshot(void **state)
     assert_number(tree, "queue_capacity", 208);
     assert_number(tree, "workers", 219);
     assert_number(tree, "workers_busy", 209);
+    assert_number(tree, "workers_stuck", 9);
+    assert_number(tree, "jobs_deferred", 220);
+    assert_member(tree, "starting", "true");
     assert_number(tree, "open_fds", 210);
     assert_number(tree, "late_results_discarded", 211);
     assert_number(tree, "log_lines_dropped", 212);
@@ -365,7 +371,7 @@ static void bytes_that_are_not_utf8_are_replaced(void **state)
 
 /* --- Text: a reader that takes nothing but what the formats allow. */
 
-enum { NAMES_MAX = 512, NAME_SIZE = 96, SERIES_SIZE = 256 };
+enum { NAMES_MAX = 512, NAME_SIZE = 160, SERIES_SIZE = 256 };
 
 struct names {
     char text[NAMES_MAX][SERIES_SIZE];
@@ -446,8 +452,10 @@ static const char *read_labels(const char *at)
 
 static const char *read_value(const char *at)
 {
-    size_t digits = strspn(at, "0123456789");
+    size_t digits;
 
+    at += *at == '-';
+    digits = strspn(at, "0123456789");
     assert_true(digits > 0);
     at += digits;
     if (*at == '.') {
@@ -600,8 +608,11 @@ static void text_has_each_figure_of_the_snapshot(void **state)
         "hcsd_jobs_completed_total{handler=\"sleep\",outcome=\"ok\"} 505",
         "hcsd_jobs_completed_total{handler=\"sleep\",outcome=\"error\"} 0",
         "hcsd_late_results_discarded_total 211",
-        "hcsd_workers{state=\"busy\"} 209",
+        "hcsd_workers{state=\"busy\"} 200",
+        "hcsd_workers{state=\"stuck\"} 9",
         "hcsd_workers{state=\"idle\"} 10",
+        "hcsd_jobs_deferred 220",
+        "hcsd_starting 1",
         "hcsd_memory_budget_bytes 68719476736",
         "hcsd_memory_budget_used_bytes 1024",
         "hcsd_memory_allocated_bytes 1572864",
@@ -738,7 +749,149 @@ static void more_busy_workers_than_workers_leave_none_idle(void **state)
     metrics.workers = 3;
     metrics.workers_busy = 4;
     page = read_text(&metrics, HCS_METRICS_PROMETHEUS);
+    assert_line(page, "hcsd_workers{state=\"busy\"} 0");
+    assert_line(page, "hcsd_workers{state=\"stuck\"} 3");
     assert_line(page, "hcsd_workers{state=\"idle\"} 0");
+    free(page);
+}
+
+static void stuck_workers_are_no_busy_ones(void **state)
+{
+    static const struct {
+        uint64_t all, busy, stuck;
+        const char *lines[3];
+    } cases[] = {
+        {4, 3, 2,
+            {"hcsd_workers{state=\"busy\"} 1",
+                "hcsd_workers{state=\"stuck\"} 2",
+                "hcsd_workers{state=\"idle\"} 1"}},
+        {4, 2, 2,
+            {"hcsd_workers{state=\"busy\"} 0",
+                "hcsd_workers{state=\"stuck\"} 2",
+                "hcsd_workers{state=\"idle\"} 2"}},
+        /* Not read at one instant. */
+        {4, 1, 3,
+            {"hcsd_workers{state=\"busy\"} 0",
+                "hcsd_workers{state=\"stuck\"} 1",
+                "hcsd_workers{state=\"idle\"} 3"}},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct hcs_metrics metrics = make_metrics();
+        char *page;
+
+        metrics.workers = cases[i].all;
+        metrics.workers_busy = cases[i].busy;
+        metrics.workers_stuck = cases[i].stuck;
+        page = read_text(&metrics, HCS_METRICS_OPENMETRICS);
+        for (size_t j = 0; j < 3; j++) {
+            assert_line(page, cases[i].lines[j]);
+        }
+        free(page);
+    }
+}
+
+/* --- Figures of handlers' own. */
+
+static const struct hcs_metrics_figure figures_of_first[] = {
+    {.name = "jobs_total", .help = "Jobs.", .counter = true, .value = 7},
+    {.name = "children", .help = "Children here.", .value = -3},
+};
+static const struct hcs_metrics_figure figures_of_third[] = {
+    {.name = "children", .help = "Another help.", .value = INT64_MIN},
+    {.name = "jobs_total",
+        .help = "Another.",
+        .counter = true,
+        .value = INT64_MAX},
+    {.name = "job", .help = "Is a part of another name.", .value = 0},
+};
+
+static struct hcs_metrics make_metrics_with_figures(
+    struct hcs_metrics_handler handlers[3])
+{
+    struct hcs_metrics metrics = make_metrics();
+
+    memcpy(handlers, three_handlers, sizeof three_handlers);
+    handlers[0].figures = figures_of_first;
+    handlers[0].figure_count = 2;
+    handlers[2].name = "other";
+    handlers[2].path = "/a\"b";
+    handlers[2].figures = figures_of_third;
+    handlers[2].figure_count = 3;
+    metrics.handlers = handlers;
+    return metrics;
+}
+
+static void json_has_figures_with_their_handler(void **state)
+{
+    struct hcs_metrics_handler handlers[3];
+    struct hcs_metrics metrics = make_metrics_with_figures(handlers);
+    char *page = write_page(&metrics, HCS_METRICS_JSON);
+
+    (void)state;
+    assert_true(hcs_json_is_valid(page, strlen(page)));
+    assert_non_null(strstr(page, "\"cancelled\": 504, \"figures\": "
+                                 "{\"jobs_total\": 7, \"children\": -3}}"));
+    /* As text: a tree would round them. */
+    assert_non_null(
+        strstr(page, "\"figures\": {\"children\": -9223372036854775808, "
+                     "\"jobs_total\": 9223372036854775807, \"job\": 0}}"));
+    assert_null(
+        strstr(strstr(page, "\"/slow\""), "\"figures\": {\"jobs_total"));
+    free(page);
+}
+
+/* A name is one family, whoever has it; the reader looks that none comes twice
+ * and that its samples stand together. */
+static void figure_of_two_handlers_is_one_family(void **state)
+{
+    static const char *const lines[] = {
+        "hcsd_handler_children{handler=\"echo\",path=\"/\"} -3",
+        "hcsd_handler_children{handler=\"other\",path=\"/a\\\"b\"} "
+        "-9223372036854775808",
+        "hcsd_handler_jobs_total{handler=\"echo\",path=\"/\"} 7",
+        "hcsd_handler_jobs_total{handler=\"other\",path=\"/a\\\"b\"} "
+        "9223372036854775807",
+        "hcsd_handler_job{handler=\"other\",path=\"/a\\\"b\"} 0",
+        "# HELP hcsd_handler_children Children here.",
+        "# TYPE hcsd_handler_children gauge",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        struct hcs_metrics_handler handlers[3];
+        struct hcs_metrics metrics = make_metrics_with_figures(handlers);
+        char *page = read_text(&metrics, text_formats[i]);
+
+        for (size_t j = 0; j < sizeof lines / sizeof lines[0]; j++) {
+            assert_line(page, lines[j]);
+        }
+        assert_line(page, text_formats[i] == HCS_METRICS_OPENMETRICS
+                              ? "# TYPE hcsd_handler_jobs counter"
+                              : "# TYPE hcsd_handler_jobs_total counter");
+        free(page);
+    }
+}
+
+static void figure_with_the_longest_name_is_whole(void **state)
+{
+    char name[HCS_METRICS_FIGURE_NAME + 1];
+    struct hcs_metrics_figure figure = {.name = name, .help = "Long."};
+    struct hcs_metrics_handler handlers[3];
+    struct hcs_metrics metrics = make_metrics_with_figures(handlers);
+    char line[256];
+    char *page;
+
+    (void)state;
+    memset(name, 'n', sizeof name - 1);
+    name[sizeof name - 1] = '\0';
+    handlers[0].figures = &figure;
+    handlers[0].figure_count = 1;
+    page = read_text(&metrics, HCS_METRICS_PROMETHEUS);
+    (void)snprintf(line, sizeof line,
+        "hcsd_handler_%s{handler=\"echo\",path=\"/\"} 0", name);
+    assert_line(page, line);
     free(page);
 }
 
@@ -974,6 +1127,10 @@ int main(void)
         cmocka_unit_test(zeros_are_shown_only_of_closed_sets),
         cmocka_unit_test(labels_are_escaped),
         cmocka_unit_test(more_busy_workers_than_workers_leave_none_idle),
+        cmocka_unit_test(stuck_workers_are_no_busy_ones),
+        cmocka_unit_test(json_has_figures_with_their_handler),
+        cmocka_unit_test(figure_of_two_handlers_is_one_family),
+        cmocka_unit_test(figure_with_the_longest_name_is_whole),
         cmocka_unit_test(text_of_an_empty_snapshot_is_whole),
         cmocka_unit_test(page_that_does_not_fit_is_cut_and_its_length_is_told),
         cmocka_unit_test(json_is_what_who_wants_nothing_gets),

@@ -84,6 +84,8 @@ struct plant {
     _Atomic unsigned closed;
     _Atomic unsigned begun;
     _Atomic unsigned run;
+    _Atomic unsigned returned;
+    _Atomic unsigned depth; /* when the last one returned */
     unsigned open_fails_at; /* index; UINT_MAX: none */
     sem_t go;               /* one for each task that holds */
     struct hcs_mailbox home;
@@ -92,6 +94,8 @@ struct plant {
 
 struct job {
     struct hcs_task task;   /* first */
+    bool deferred;          /* run says so */
+    bool goes_home;         /* then returned says so */
     bool holds;             /* until the test lets it go */
     _Atomic unsigned place; /* when it was run: 1 for the first */
 };
@@ -115,7 +119,19 @@ static bool run_job(void *worker, struct hcs_task *task)
         }
     }
     atomic_fetch_add(&plant->run, 1);
-    return true;
+    return !job->deferred;
+}
+
+/* Its place is free by then. */
+static bool returned(void *worker, struct hcs_task *task)
+{
+    struct plant *plant = worker;
+    const struct job *job = (const struct job *)(const void *)task;
+
+    assert_true(job->deferred);
+    atomic_store(&plant->depth, (unsigned)hcs_pool_depth(plant->pool));
+    atomic_fetch_add(&plant->returned, 1);
+    return job->goes_home;
 }
 
 static void close_worker(void *worker)
@@ -131,6 +147,7 @@ static void make_plant(struct plant *plant, unsigned workers, size_t queue_size)
         .context = plant,
         .open = open_worker,
         .run = run_job,
+        .returned = returned,
         .close = close_worker,
     };
 
@@ -457,6 +474,33 @@ static void no_memory_for_the_queue_gives_no_pool(void **state)
     hcs_pool_destroy(NULL);
 }
 
+static void a_deferred_task_comes_home_only_if_that_is_said(void **state)
+{
+    struct job jobs[3] = {
+        {.deferred = true},
+        {.deferred = true, .goes_home = true},
+        {.deferred = false},
+    };
+    struct plant plant;
+
+    (void)state;
+    make_plant(&plant, 1, 1);
+    assert_int_equal(hcs_pool_start(plant.pool), 0);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_true(submit(&plant, &jobs[i]));
+        hcs_pool_wake(plant.pool);
+        wait_until(&plant.run, i + 1);
+        wait_until(&plant.returned, i < 2 ? i + 1 : 2);
+    }
+    assert_true(hcs_pool_stop(plant.pool, PATIENCE_MS));
+    assert_int_equal(atomic_load(&plant.returned), 2);
+    assert_int_equal(atomic_load(&plant.depth), 0);
+    assert_ptr_equal(jobs[0].task.next, NULL);
+    assert_int_equal(count_home(&plant, 2), 2);
+    assert_null(hcs_mailbox_take(&plant.home));
+    break_plant(&plant);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -475,6 +519,7 @@ int main(void)
             a_worker_without_memory_fails_the_start_and_ends_the_others),
         cmocka_unit_test(
             a_thread_that_cannot_be_had_fails_the_start_and_ends_the_others),
+        cmocka_unit_test(a_deferred_task_comes_home_only_if_that_is_said),
         cmocka_unit_test(no_memory_for_the_queue_gives_no_pool),
     };
 

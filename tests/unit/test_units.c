@@ -6,7 +6,6 @@
 #include <cmocka.h>
 
 #include "base/units.h"
-#include "hcs/handler.h" /* declares the same function, in the same way */
 
 #include <string.h>
 
@@ -125,6 +124,70 @@ static void only_the_known_units_are_taken(void **state)
     assert_refused("1\xef\xbd\x93"); /* a full-width s */
 }
 
+/* --- Sizes. */
+
+static void assert_bytes(const char *text, uint64_t expected)
+{
+    uint64_t bytes = UNTOUCHED;
+
+    if (!hcs_parse_size(text, &bytes)) {
+        fail_msg("\"%s\" was refused", text);
+    }
+    assert_int_equal(bytes, expected);
+}
+
+static void size_is_bytes_or_has_a_unit(void **state)
+{
+    (void)state;
+    assert_bytes("0", 0);
+    assert_bytes("17", 17);
+    assert_bytes("0017", 17);
+    assert_bytes("17B", 17);
+    assert_bytes("64KiB", 65536);
+    assert_bytes("1MiB", 1 << 20);
+    assert_bytes("3GiB", UINT64_C(3) << 30);
+    assert_bytes("2TiB", UINT64_C(2) << 40);
+    assert_bytes("18446744073709551615", UINT64_MAX);
+    assert_bytes("16777215TiB", UINT64_C(16777215) << 40);
+}
+
+static void size_that_is_none_is_refused(void **state)
+{
+    static const char *const bad[] = {"", "B", "KiB", "1K", "1kib", "1KB", "1k",
+        "1MIB", "1 KiB", " 1", "1 ", "-1", "+1", "1.5MiB", "0x10", "1KiB1",
+        "1KiBB", "18446744073709551616", "18446744073709551616B", "16777216TiB",
+        "99999999999999999999999"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        uint64_t bytes = UNTOUCHED;
+
+        if (hcs_parse_size(bad[i], &bytes)) {
+            fail_msg("\"%s\" was taken", bad[i]);
+        }
+        assert_int_equal(bytes, UNTOUCHED);
+    }
+}
+
+/* --- Texts of durations. */
+
+static void duration_is_told_in_the_largest_unit_that_fits(void **state)
+{
+    static const char *const texts[] = {"0ns", "1ns", "999ns", "1us", "1001ns",
+        "250ms", "1s", "59s", "1m", "90s", "1h", "90m", "24h", "25h",
+        "3600001ms", "18446744073709551615ns", "5124095h"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        char out[HCS_DURATION_TEXT];
+        uint64_t ns = UNTOUCHED;
+
+        assert_true(hcs_parse_duration(texts[i], &ns));
+        hcs_duration_text(out, ns);
+        assert_string_equal(out, texts[i]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -135,6 +198,9 @@ int main(void)
         cmocka_unit_test(a_number_needs_a_unit_and_a_unit_a_number),
         cmocka_unit_test(nothing_stands_before_between_or_behind),
         cmocka_unit_test(only_the_known_units_are_taken),
+        cmocka_unit_test(size_is_bytes_or_has_a_unit),
+        cmocka_unit_test(size_that_is_none_is_refused),
+        cmocka_unit_test(duration_is_told_in_the_largest_unit_that_fits),
     };
 
     return cmocka_run_group_tests_name("units", tests, NULL, NULL);
