@@ -458,7 +458,7 @@ static int64_t whole_pages(size_t bytes)
 /* Descriptors of this thread's table, that of the directory itself apart. */
 static uint32_t count_fds(void)
 {
-    DIR *folder = opendir("/proc/self/fd");
+    DIR *folder = __real_opendir("/proc/self/fd");
     uint32_t count = 0;
 
     if (folder == NULL) {
