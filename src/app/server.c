@@ -740,7 +740,9 @@ static int read_opening(struct server *server)
 {
     int rc;
 
-    (void)await_opening(server, 0);
+    if (!await_opening(server, 0)) {
+        return 0; /* poll(2) had no memory: it is looked at again */
+    }
     rc = conclude_opening(server);
     if (rc != 0 && server->phase != CUT) {
         cut(server);

@@ -44,7 +44,7 @@
 enum {
     PATIENCE_S = 120, /* then a child that hangs is ended */
     LOOPS = 2,
-    LEFT_OPEN = 99,   /* exit status: descriptors were */
+    LEFT_OPEN = 99, /* exit status: descriptors were */
     OUTPUT_MAX = 16 * 1024,
 };
 
@@ -76,6 +76,7 @@ enum call {
     POOL_STOP, /* as if a handler did not return; each one up to the nth */
     POOL_STOP_SIGNAL, /* the same, while another signal arrives */
     MEMORY_GROWS,     /* nothing fails: the kernel says so, and time flies */
+    OPENING,          /* takes long; and what looks whether it has ended */
 };
 
 static _Atomic enum call faulty;
@@ -203,6 +204,16 @@ struct hcs_router *__wrap_hcs_router_create(void)
     return fails(ROUTER) ? NULL : __real_hcs_router_create();
 }
 
+int __real_hcs_router_open(struct hcs_router *router);
+int __wrap_hcs_router_open(struct hcs_router *router);
+int __wrap_hcs_router_open(struct hcs_router *router)
+{
+    if (faulty == OPENING) {
+        (void)usleep(400 * 1000);
+    }
+    return __real_hcs_router_open(router);
+}
+
 struct hcs_pool *__real_hcs_pool_create(
     unsigned workers, size_t queue_size, const struct hcs_pool_work *work);
 struct hcs_pool *__wrap_hcs_pool_create(
@@ -313,6 +324,9 @@ int __real_poll(struct pollfd *fds, nfds_t count, int timeout_ms);
 int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout_ms);
 int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout_ms)
 {
+    if (count == 1 && timeout_ms == 0 && fails(OPENING)) {
+        return -1;
+    }
     return __real_poll(fds, count,
         faulty == MEMORY_GROWS && timeout_ms > 0 ? timeout_ms / SPEED + 1
                                                  : timeout_ms);
@@ -577,9 +591,11 @@ static void without_threads_it_does_not_start(void **state)
 {
     static const char WHY[] = "Resource temporarily unavailable\n";
     static const char *const WHO[] = {
-        "hcsd: log: ", "hcsd: LOOPS=2: cannot start: ",
+        "hcsd: log: ",
+        "hcsd: LOOPS=2: cannot start: ",
         "hcsd: LOOPS=2: cannot start: ", /* the first runs already */
-        "hcsd: cannot start a thread: ", "hcsd: WORKERS=1: cannot start: ",
+        "hcsd: cannot start a thread: ",
+        "hcsd: WORKERS=1: cannot start: ",
     };
 
     (void)state;
@@ -749,6 +765,25 @@ static void memory_figures_that_cannot_be_read_stop_nothing(void **state)
     assert_serves_and_says(STATM_TEXT, 0, 0, "stopped");
 }
 
+/* Handlers may take long to open. */
+static void it_says_once_that_it_is_ready(void **state)
+{
+    static const char SAID[] = "\"msg\":\"ready\"";
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct daemon daemon;
+        const char *once;
+
+        start(&daemon, i == 0 ? NOTHING : OPENING, 0, ENOMEM);
+        wait_until_said(&daemon, SAID);
+        assert_int_equal(stop(&daemon), 0);
+        once = strstr(daemon.text, SAID);
+        assert_non_null(once);
+        assert_null(strstr(once + 1, SAID));
+    }
+}
+
 /* --- Ending. */
 
 static void connections_that_cannot_be_held_off_in_drain_are_warned_of(
@@ -859,6 +894,7 @@ int main(void)
         cmocka_unit_test(where_tables_cannot_be_private_one_serves_for_all),
         cmocka_unit_test(tables_are_private_for_all_loops_or_for_none),
         cmocka_unit_test(memory_figures_that_cannot_be_read_stop_nothing),
+        cmocka_unit_test(it_says_once_that_it_is_ready),
         cmocka_unit_test(
             connections_that_cannot_be_held_off_in_drain_are_warned_of),
         cmocka_unit_test(a_third_signal_changes_nothing),
