@@ -336,6 +336,55 @@ static void every_split_of_the_record_keeps_input_and_output(void **state)
     }
 }
 
+/* Fields between what is there and what comes; the record moves to a block on
+ * the way, whatever the input left of it. */
+static void fields_stand_before_the_body(void **state)
+{
+    struct fixture *f = *state;
+    static const char fields[] = "A: one\r\nLonger-Name: \r\nB: two\r\n";
+    size_t length = sizeof(fields) - 1;
+
+    for (size_t in = INLINE - 200; in <= INLINE; in++) {
+        hcs_request_init(f->request, &f->budget, &f->home);
+        append(f->request, in);
+        assert_true(hcs_request_write_field(f->request, "A", "one"));
+        assert_int_equal(f->request->fields_length, 8);
+        assert_true(hcs_request_write(f->request, "{\"a\":", 5));
+        assert_true(hcs_request_write_field(f->request, "Longer-Name", ""));
+        assert_true(hcs_request_write_field(f->request, "B", "two"));
+        assert_true(hcs_request_write(f->request, "1}", 2));
+        assert_int_equal(f->request->fields_length, length);
+        assert_int_equal(f->request->out_length, length + 7);
+        assert_memory_equal(f->request->out, fields, length);
+        assert_memory_equal(f->request->out + length, "{\"a\":1}", 7);
+        check(f->request->in, in);
+        hcs_request_fini(f->request);
+    }
+}
+
+static void field_that_is_refused_leaves_all_as_it_was(void **state)
+{
+    struct fixture *f = *state;
+    static char value[4000];
+
+    memset(value, 'v', sizeof(value) - 1);
+    for (int by_system = 0; by_system < 2; by_system++) {
+        hcs_request_init(f->request, &f->budget, &f->home);
+        append(f->request, 100);
+        assert_true(hcs_request_write_field(f->request, "A", "one"));
+        assert_true(hcs_request_write(f->request, "body", 4));
+        no_memory = by_system;
+        f->budget.limit = by_system ? PLENTY : 0;
+        assert_false(hcs_request_write_field(f->request, "B", value));
+        no_memory = false;
+        f->budget.limit = PLENTY;
+        assert_int_equal(f->request->fields_length, 8);
+        assert_int_equal(f->request->out_length, 12);
+        assert_memory_equal(f->request->out, "A: one\r\nbody", 12);
+        hcs_request_fini(f->request);
+    }
+}
+
 /* --- Refusals. */
 
 static void check_refused(struct fixture *f, bool by_system)
@@ -473,6 +522,8 @@ int main(void)
         TEST(input_that_fills_the_record_leaves_no_place_for_output),
         TEST(writing_nothing_is_nothing),
         TEST(every_split_of_the_record_keeps_input_and_output),
+        TEST(fields_stand_before_the_body),
+        TEST(field_that_is_refused_leaves_all_as_it_was),
         TEST(refusal_leaves_the_record_intact),
         TEST(refusal_leaves_a_full_record_intact),
         TEST(refusal_leaves_blocks_intact),

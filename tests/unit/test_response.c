@@ -69,6 +69,22 @@ static void every_field_has_its_place(void **state)
         "Retry-After: 30\r\nConnection: close\r\n\r\n");
 }
 
+static void fields_of_a_handler_stand_before_the_connections(void **state)
+{
+    static const char fields[] = "ETag: \"7\"\r\nX-Empty: \r\nand what follows";
+
+    (void)state;
+    assert_string_equal(
+        head(&(struct hcs_reply){.status = 302,
+            .connection = HCS_REPLY_CLOSE,
+            .content_type = "text/plain",
+            .fields = fields,
+            .fields_length = strlen("ETag: \"7\"\r\nX-Empty: \r\n")}),
+        "HTTP/1.1 302 Found\r\n" DATED
+        "Content-Type: text/plain\r\nContent-Length: 0\r\n"
+        "ETag: \"7\"\r\nX-Empty: \r\nConnection: close\r\n\r\n");
+}
+
 static void keeping_is_said_only_where_it_needs_to_be(void **state)
 {
     struct hcs_reply reply = {.status = 200, .content_type = "text/plain"};
@@ -140,10 +156,13 @@ static void longest_reply_fits(void **state)
     char type[HCS_CONTENT_TYPE_MAX + 100];
     char id[HCS_REQUEST_ID_MAX];
     char cut[sizeof("Content-Type: ") + sizeof(type)];
+    static char fields[HCS_RESPONSE_FIELDS_MAX];
     struct hcs_reply reply = {
         .connection = HCS_REPLY_KEEP_SAID,
         .content_type = type,
         .body_length = SIZE_MAX,
+        .fields = fields,
+        .fields_length = sizeof(fields),
         .request_id = id,
         .request_id_length = sizeof(id),
         .allow = "GET, HEAD, POST, OPTIONS",
@@ -160,6 +179,9 @@ static void longest_reply_fits(void **state)
     memset(type, 't', sizeof(type) - 1);
     type[sizeof(type) - 1] = '\0';
     memset(id, 'i', sizeof(id));
+    memset(fields, 'f', sizeof(fields));
+    memcpy(fields, "F: ", 3);
+    memcpy(fields + sizeof(fields) - 2, "\r\n", 2);
     snprintf(cut, sizeof(cut), "Content-Type: %.*s\r\n",
         (int)HCS_CONTENT_TYPE_MAX, type);
     for (unsigned status = 200; status < 600; status++) {
@@ -177,6 +199,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(plain_reply_says_no_more_than_it_must),
         cmocka_unit_test(every_field_has_its_place),
+        cmocka_unit_test(fields_of_a_handler_stand_before_the_connections),
         cmocka_unit_test(keeping_is_said_only_where_it_needs_to_be),
         cmocka_unit_test(no_content_has_no_length_and_no_type),
         cmocka_unit_test(not_modified_has_no_length_and_no_type),

@@ -204,6 +204,51 @@ static void each_octet_of_an_element(void **state)
     check_octets(tags, "W/\"a@b\"", in_tag);
 }
 
+static int is_token(const char *text, size_t length)
+{
+    char *copy = exactly(text, length);
+    bool verdict = hcs_syntax_is_token(copy, copy + length);
+
+    free(copy);
+    return verdict;
+}
+
+static int is_field_value(const char *text, size_t length)
+{
+    char *copy = exactly(text, length);
+    bool verdict = hcs_syntax_is_field_value(copy, copy + length);
+
+    free(copy);
+    return verdict;
+}
+
+static bool in_value(unsigned char octet)
+{
+    return octet == '\t' || (octet >= 0x20 && octet != 0x7f);
+}
+
+static void names_of_fields_are_tokens(void **state)
+{
+    (void)state;
+    CHECK(is_token, true, "a", "X-Long_Name", "!#$%&'*+-.^_`|~09azAZ");
+    CHECK(is_token, false, "", " ", "a b", "a ", " a", "a:", "a\r\n", "(a)",
+        "\xc3\xa9", "a\x7f", "\"a\"", "a,b", "a/b", "a;b");
+    assert_false(is_token("a\0b", 3));
+    check_octets(is_token, "a@b", in_token);
+    check_octets(is_token, "@", in_token);
+}
+
+static void values_of_fields_are_text_without_blanks_around(void **state)
+{
+    (void)state;
+    CHECK(is_field_value, true, "", "a", "one two", "a\tb", "\xc3\xa9\xff",
+        "\"a\", b;c=d");
+    CHECK(is_field_value, false, " ", "\t", " a", "a ", "\ta", "a\t", "a\r\nb",
+        "a\nb", "a\rb", "a\x7f", "\x01");
+    assert_false(is_field_value("a\0b", 3));
+    check_octets(is_field_value, "a@b", in_value);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -213,6 +258,8 @@ int main(void)
         cmocka_unit_test(media_types_that_are_not_json),
         cmocka_unit_test(tags_are_any_or_a_list),
         cmocka_unit_test(each_octet_of_an_element),
+        cmocka_unit_test(names_of_fields_are_tokens),
+        cmocka_unit_test(values_of_fields_are_text_without_blanks_around),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

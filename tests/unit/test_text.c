@@ -9,6 +9,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static void assert_u64(uint64_t value)
@@ -161,6 +162,66 @@ static void uuid7_sorts_by_time(void **state)
     }
 }
 
+/* --- UTF-8. */
+
+/* At the exact end of a block, so that a sanitizer sees a look behind it. */
+static void assert_utf8(
+    const char *bytes, size_t length, size_t expected, bool expected_valid)
+{
+    unsigned char *copy = malloc(length);
+    bool valid = !expected_valid;
+
+    assert_non_null(copy);
+    memcpy(copy, bytes, length);
+    assert_int_equal(hcs_text_utf8(copy, length, &valid), expected);
+    assert_int_equal(valid, expected_valid);
+    free(copy);
+}
+
+static void utf8_knows_each_character(void **state)
+{
+    (void)state;
+    for (uint32_t point = 0x80; point < 0x110000; point++) {
+        unsigned char bytes[5] = {0};
+        bool surrogate = point >= 0xd800 && point <= 0xdfff;
+        size_t length = point < 0x800 ? 2 : point < 0x10000 ? 3 : 4;
+        bool valid;
+        size_t taken;
+
+        for (size_t i = length - 1; i > 0; i--) {
+            bytes[i] =
+                (unsigned char)(0x80 | (point >> 6 * (length - 1 - i) & 0x3f));
+        }
+        bytes[0] = (unsigned char)((0xf00 >> length & 0xff) |
+                                   point >> 6 * (length - 1));
+        taken = hcs_text_utf8(bytes, length, &valid);
+        assert_int_equal(valid, !surrogate);
+        assert_int_equal(taken, surrogate ? 1 : length);
+    }
+}
+
+/* Unicode, section 3.9: as much as could have become one character. */
+static void utf8_takes_what_is_none_in_the_best_pieces(void **state)
+{
+    (void)state;
+    assert_utf8("\x80", 1, 1, false);
+    assert_utf8("\xbf\x80", 2, 1, false);
+    assert_utf8("\xc0\x80", 2, 1, false); /* overlong */
+    assert_utf8("\xc1\xbf", 2, 1, false);
+    assert_utf8("\xe0\x9f\xbf", 3, 1, false);
+    assert_utf8("\xf0\x8f\xbf\xbf", 4, 1, false);
+    assert_utf8("\xed\xa0\x80", 3, 1, false); /* a surrogate */
+    assert_utf8("\xf4\x90\x80\x80", 4, 1, false);
+    assert_utf8("\xf5\x80\x80\x80", 4, 1, false);
+    assert_utf8("\xff", 1, 1, false);
+    assert_utf8("\xc3", 1, 1, false); /* cut */
+    assert_utf8("\xe2\x82", 2, 2, false);
+    assert_utf8("\xf0\x9f\x98", 3, 3, false);
+    assert_utf8("\xc3z", 2, 1, false);
+    assert_utf8("\xe2\x82z", 3, 2, false);
+    assert_utf8("\xf0\x9f\x98\xc3", 4, 3, false);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -175,6 +236,8 @@ int main(void)
         cmocka_unit_test(uuid7_puts_each_byte_in_its_place),
         cmocka_unit_test(uuid7_writes_every_byte_as_its_two_digits),
         cmocka_unit_test(uuid7_sorts_by_time),
+        cmocka_unit_test(utf8_knows_each_character),
+        cmocka_unit_test(utf8_takes_what_is_none_in_the_best_pieces),
     };
 
     return cmocka_run_group_tests_name("text", tests, NULL, NULL);
