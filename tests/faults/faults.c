@@ -944,7 +944,9 @@ int __wrap_epoll_ctl(int epoll, int operation, int fd, struct epoll_event *e)
     rc = __real_epoll_ctl(epoll, operation, fd, e);
     if (rc == 0 && fd < WATCHED) {
         watched[fd].epoll = operation == EPOLL_CTL_DEL ? 0 : epoll;
-        watched[fd].event = *e;
+        if (operation != EPOLL_CTL_DEL) {
+            watched[fd].event = *e;
+        }
     }
     return rc;
 }
