@@ -100,7 +100,7 @@ static void start_failed(
 static bool fail_child(struct exec *exec, struct worker *worker,
     unsigned grace_ms, const char *why)
 {
-    pid_t pid = worker->child.pid;
+    pid_t pid = worker->child.program.pid;
     bool unread = hcs_exec_child_end(&worker->child, exec->spawner,
         exec->errors, grace_ms, worker->how, sizeof(worker->how));
 
@@ -120,7 +120,7 @@ static void start_again_at_once(struct exec *exec, struct worker *worker)
 {
     char line[DETAIL_BYTES];
 
-    if (worker->child.pid == 0 && worker->failures <= 1) {
+    if (worker->child.program.pid == 0 && worker->failures <= 1) {
         int rc = start_child(exec, worker, line, sizeof(line));
 
         if (rc != 0) {
@@ -159,7 +159,7 @@ static void renew_worn(struct exec *exec, struct worker *worker)
     char how[HOW_BYTES];
 
     if (limit == HCS_SPAWN_NO_LIMIT ||
-        clock_getcpuclockid(worker->child.pid, &clock) != 0 ||
+        clock_getcpuclockid(worker->child.program.pid, &clock) != 0 ||
         clock_gettime(clock, &used) != 0 || (uint64_t)used.tv_sec * 2 < limit) {
         return;
     }
@@ -178,7 +178,7 @@ static enum hcs_outcome get_child(
     char line[DETAIL_BYTES];
     int rc;
 
-    if (worker->child.pid != 0) {
+    if (worker->child.program.pid != 0) {
         switch (hcs_exec_child_mood(&worker->child)) {
         case HCS_EXEC_WAITS:
             return HCS_OK;
@@ -388,7 +388,7 @@ static int open_worker(void *self, unsigned number, void **state)
         hcs_mount_fail(exec->mount, "out of memory");
         return -1;
     }
-    worker->child = (struct hcs_exec_child){.pid = 0};
+    worker->child = (struct hcs_exec_child){.program.pid = 0};
     worker->jobs = 0;
     worker->failures = 0;
     worker->not_before_ns = 0;
@@ -413,7 +413,7 @@ static void close_worker(void *self, void *state)
     struct worker *worker = state;
     char how[HOW_BYTES];
 
-    if (worker->child.pid != 0) {
+    if (worker->child.program.pid != 0) {
         hcs_exec_child_part(&worker->child, ENDING_MS);
         (void)hcs_exec_child_end(&worker->child, exec->spawner, exec->errors,
             STATUS_WAIT_MS, how, sizeof(how));

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -73,8 +74,8 @@ static void take_back(struct hcs_exec_child *child, struct hcs_spawner *spawner)
 {
     struct hcs_spawn_status status;
 
-    (void)hcs_spawner_end(spawner, child->pid, 0, &status);
-    child->pid = 0;
+    (void)hcs_spawner_end(spawner, child->program, 0, &status);
+    child->program.pid = 0;
 }
 
 int hcs_exec_child_start(struct hcs_exec_child *child,
@@ -86,15 +87,16 @@ int hcs_exec_child_start(struct hcs_exec_child *child,
     int rc = open_pipes(pipes);
 
     *step = HCS_SPAWN_DESCRIPTORS;
-    child->pid = 0;
+    child->program.pid = 0;
     if (rc == 0) {
         spawn.ends[0] = pipes[0][0];
         spawn.ends[1] = pipes[1][1];
         spawn.ends[2] = pipes[2][1];
-        rc = hcs_spawner_spawn(spawner, &spawn, &child->pid, step);
+        rc = hcs_spawner_spawn(spawner, &spawn, &child->program, step);
     }
     if (rc == 0) {
-        child->voice = hcs_exec_errors_add(errors, pipes[2][0], child->pid);
+        child->voice =
+            hcs_exec_errors_add(errors, pipes[2][0], child->program.pid);
         if (child->voice == NULL) {
             rc = -errno;
             *step = HCS_SPAWN_DESCRIPTORS;
@@ -109,7 +111,7 @@ int hcs_exec_child_start(struct hcs_exec_child *child,
         pipes[1][0] = -1;
         pipes[2][0] = -1; /* its voice's */
     } else {
-        child->pid = 0;
+        child->program.pid = 0;
     }
     for (int i = 0; i < 3; i++) {
         close_ends(pipes[i]);
@@ -169,8 +171,8 @@ bool hcs_exec_child_end(struct hcs_exec_child *child,
     bool unread;
     int rc;
 
-    assert(child->pid != 0);
-    rc = hcs_spawner_end(spawner, child->pid, grace_ms, &status);
+    assert(child->program.pid != 0);
+    rc = hcs_spawner_end(spawner, child->program, grace_ms, &status);
     unread = is_unread(child); /* not before it is dead */
     close_in(child);
     close(child->out);
@@ -180,7 +182,7 @@ bool hcs_exec_child_end(struct hcs_exec_child *child,
         (void)snprintf(how, size, "is lost, with the process that started it");
     }
     hcs_exec_errors_release(errors, child->voice);
-    child->pid = 0;
+    child->program.pid = 0;
     return unread;
 }
 
@@ -338,6 +340,13 @@ static int look_at_time(struct exchange *exchange, uint64_t now_ns)
     return GOES_ON;
 }
 
+/* What it left behind in a session of its own may keep its output open. (Another
+ * process may have its pid: then the deadline has to do.) */
+static bool has_ended(const struct hcs_exec_child *child)
+{
+    return kill(child->program.pid, 0) != 0 && errno == ESRCH;
+}
+
 /* Both ways at once: a child may fill its output before it has read all. */
 static int take_turn(struct exchange *exchange)
 {
@@ -348,9 +357,15 @@ static int take_turn(struct exchange *exchange)
     };
     uint64_t now_ns = hcs_exec_now_ns();
     int result = look_at_time(exchange, now_ns);
+    int ready;
 
-    if (result != GOES_ON || poll(fds, 2, wait_ms(exchange, now_ns)) <= 0) {
+    if (result != GOES_ON) {
         return result;
+    }
+    ready = poll(fds, 2, wait_ms(exchange, now_ns));
+    if (ready <= 0) {
+        return ready == 0 && has_ended(exchange->child) ? HCS_EXEC_GONE
+                                                        : GOES_ON;
     }
     /* What it said before it died is an answer too, so reading comes first. */
     if (fds[0].revents != 0) {

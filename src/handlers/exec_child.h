@@ -17,10 +17,10 @@
 #include <sys/uio.h>
 
 struct hcs_exec_child {
-    pid_t pid;      /* 0: there is none, and nothing else counts */
-    int in;         /* its standard input; -1 once closed */
-    int out;        /* and output */
-    size_t written; /* to it, of the last line */
+    struct hcs_spawned program; /* pid 0: none, and nothing else counts */
+    int in;                     /* its standard input; -1 once closed */
+    int out;                    /* and output */
+    size_t written;             /* to it, of the last line */
     struct hcs_exec_voice *voice;
 };
 

@@ -165,7 +165,8 @@ static size_t write_order(
 }
 
 int hcs_spawner_spawn(struct hcs_spawner *spawner,
-    const struct hcs_spawn *spawn, pid_t *pid, enum hcs_spawn_step *step)
+    const struct hcs_spawn *spawn, struct hcs_spawned *program,
+    enum hcs_spawn_step *step)
 {
     struct hcs_answer answer;
     size_t bytes;
@@ -178,14 +179,14 @@ int hcs_spawner_spawn(struct hcs_spawner *spawner,
     pthread_mutex_unlock(&spawner->lock);
     if (rc == 0) {
         *step = answer.step;
-        *pid = answer.pid;
+        *program = answer.program;
         rc = answer.error;
     }
     return rc;
 }
 
-int hcs_spawner_end(struct hcs_spawner *spawner, pid_t pid, unsigned grace_ms,
-    struct hcs_spawn_status *status)
+int hcs_spawner_end(struct hcs_spawner *spawner, struct hcs_spawned program,
+    unsigned grace_ms, struct hcs_spawn_status *status)
 {
     struct hcs_answer answer;
     int rc;
@@ -193,7 +194,7 @@ int hcs_spawner_end(struct hcs_spawner *spawner, pid_t pid, unsigned grace_ms,
     pthread_mutex_lock(&spawner->lock);
     spawner->order.head = (struct hcs_order){
         .kind = HCS_ORDER_END,
-        .pid = pid,
+        .number = program.number,
         .grace_ms = grace_ms,
     };
     rc = ask(spawner, sizeof(spawner->order.head), NULL, &answer);

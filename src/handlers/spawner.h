@@ -65,6 +65,13 @@ struct hcs_spawn {
     int ends[3]; /* its standard input, output and error; borrowed */
 };
 
+/* A program that was started. The number is what it is known by: its pid may be
+ * another process's once it has ended. */
+struct hcs_spawned {
+    pid_t pid;
+    uint64_t number;
+};
+
 enum hcs_spawn_end {
     HCS_SPAWN_EXITED,    /* value: the status */
     HCS_SPAWN_SIGNALLED, /* value: the signal, and nobody here sent it */
@@ -88,13 +95,14 @@ void hcs_spawner_stop(struct hcs_spawner *spawner);
  * executed: 0, or -errno and what that comes from in *step; -E2BIG when the
  * texts, words or groups are too many. */
 int hcs_spawner_spawn(struct hcs_spawner *spawner,
-    const struct hcs_spawn *spawn, pid_t *pid, enum hcs_spawn_step *step);
+    const struct hcs_spawn *spawn, struct hcs_spawned *program,
+    enum hcs_spawn_step *step);
 
 /* Gives a program up: lets it end by itself for grace_ms (at most a second),
- * then kills it and its process group. Each pid that spawn gave has to be given
+ * then kills it and its process group. Each one that was started has to be given
  * up once, also when the program has ended; until then its status is kept. 0,
  * or -errno: then status says HCS_SPAWN_KILLED. */
-int hcs_spawner_end(struct hcs_spawner *spawner, pid_t pid, unsigned grace_ms,
-    struct hcs_spawn_status *status);
+int hcs_spawner_end(struct hcs_spawner *spawner, struct hcs_spawned program,
+    unsigned grace_ms, struct hcs_spawn_status *status);
 
 #endif

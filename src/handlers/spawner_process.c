@@ -29,7 +29,7 @@ enum {
 };
 
 struct program {
-    pid_t pid;
+    struct hcs_spawned name;
     bool ended;    /* and reaped; status is good */
     bool killed;   /* by us, and not before */
     bool given_up; /* nobody will ask; freed once it ended */
@@ -39,6 +39,7 @@ struct program {
 
 struct process {
     struct program *programs;
+    uint64_t started;
     union {
         struct hcs_order head;
         char bytes[HCS_ORDER_MAX];
@@ -56,11 +57,23 @@ static uint64_t now_ms(void)
 
 /* --- Children that end. */
 
-static struct program *find(const struct process *process, pid_t pid)
+static struct program *find(const struct process *process, uint64_t number)
 {
     struct program *program = process->programs;
 
-    while (program != NULL && program->pid != pid) {
+    while (program != NULL && program->name.number != number) {
+        program = program->next;
+    }
+    return program;
+}
+
+/* One that has ended keeps its status and not its pid, which may be another
+ * one's by now. */
+static struct program *find_living(const struct process *process, pid_t pid)
+{
+    struct program *program = process->programs;
+
+    while (program != NULL && (program->ended || program->name.pid != pid)) {
         program = program->next;
     }
     return program;
@@ -107,7 +120,7 @@ static bool reap_one(struct process *process, bool *any)
     if (!*any || info.si_pid == 0) {
         return false;
     }
-    program = find(process, info.si_pid);
+    program = find_living(process, info.si_pid);
     if (program != NULL) {
         (void)kill(-info.si_pid, SIGKILL);
     }
@@ -205,11 +218,16 @@ static int await_execution(int report, struct hcs_answer *answer)
     struct hcs_spawn_failure failure;
     ssize_t n;
 
-    if (poll(&fd, 1, START_WAIT_MS) <= 0) {
+    do {
+        n = poll(&fd, 1, START_WAIT_MS);
+    } while (n < 0 && errno == EINTR);
+    if (n <= 0) {
         answer->step = HCS_SPAWN_EXEC;
         return -ETIMEDOUT;
     }
-    n = read(report, &failure, sizeof(failure));
+    do {
+        n = read(report, &failure, sizeof(failure));
+    } while (n < 0 && errno == EINTR);
     if (n == 0) {
         return 0;
     }
@@ -229,22 +247,23 @@ static void spawn_program(struct process *process,
         free(program);
         return;
     }
-    *program = (struct program){.pid = fork()};
-    if (program->pid == 0) {
+    *program = (struct program){.name.pid = fork()};
+    if (program->name.pid == 0) {
         hcs_spawner_child(spawn, report[1]);
     }
-    answer->error = program->pid < 0 ? -errno : 0;
+    answer->error = program->name.pid < 0 ? -errno : 0;
     close(report[1]);
-    if (program->pid < 0) {
+    if (program->name.pid < 0) {
         free(program);
     } else {
         program->next = process->programs;
         process->programs = program;
-        answer->pid = program->pid;
+        program->name.number = ++process->started;
+        answer->program = program->name;
         answer->error = await_execution(report[0], answer);
         if (answer->error != 0) {
             program->given_up = true;
-            (void)kill(program->pid, SIGKILL);
+            (void)kill(program->name.pid, SIGKILL);
         }
     }
     close(report[0]);
@@ -253,7 +272,7 @@ static void spawn_program(struct process *process,
 static void end_program(struct process *process, const struct hcs_order *order,
     struct hcs_answer *answer)
 {
-    struct program *program = find(process, order->pid);
+    struct program *program = find(process, order->number);
 
     if (program == NULL) {
         answer->error = -ESRCH;
@@ -263,7 +282,7 @@ static void end_program(struct process *process, const struct hcs_order *order,
         order->grace_ms < GRACE_MAX_MS ? order->grace_ms : GRACE_MAX_MS);
     if (!program->ended) {
         program->killed = true;
-        (void)kill(-program->pid, SIGKILL);
+        (void)kill(-program->name.pid, SIGKILL);
         await_end(process, program, KILL_WAIT_MS);
     }
     if (program->ended) {
@@ -432,7 +451,7 @@ static void sweep(struct process *process)
     for (struct program *program = process->programs; program != NULL;
          program = program->next) {
         if (!program->ended) {
-            (void)kill(-program->pid, SIGKILL);
+            (void)kill(-program->name.pid, SIGKILL);
         }
     }
     while (reap_all(process)) {

@@ -18,7 +18,7 @@ enum hcs_order_kind { HCS_ORDER_SPAWN, HCS_ORDER_END };
 
 struct hcs_order {
     enum hcs_order_kind kind;
-    pid_t pid; /* END alone, like grace_ms */
+    uint64_t number; /* END alone, like grace_ms */
     unsigned grace_ms;
     bool change_user; /* SPAWN alone, like all below */
     uid_t user;
@@ -42,7 +42,7 @@ enum {
 struct hcs_answer {
     int error; /* 0 or -errno */
     enum hcs_spawn_step step;
-    pid_t pid;
+    struct hcs_spawned program;
     struct hcs_spawn_status status;
 };
 

@@ -280,6 +280,18 @@ class Deaths(ExecTest):
         self.assertEqual(figures["exec_starts_total"], 4)
         self.assertEqual(figures["exec_deaths_total"], 3)
 
+    def test_orphan_with_the_pipes_does_not_hide_the_end(self):
+        daemon = self.start_player()
+        for _ in range(2):
+            self.refuse(daemon, 502, "handler-died", "ended with status 3", "leave",
+                        status=3, orphan=True)
+            self.assertGreater(self.do(daemon, "pid"), 0)
+        orphans = [pid for pid in children_of(children_of(daemon.pid)[0])
+                   if open("/proc/%d/comm" % pid).read() == "sleep\n"]
+        self.assertEqual(len(orphans), 2)
+        self.assertEqual(daemon.stop(), 0)
+        self.assertTrue(all(is_gone(pid) for pid in orphans))
+
     def test_others_go_on(self):
         daemon = self.start_player(WORKERS=3)
         client = self.client(daemon)

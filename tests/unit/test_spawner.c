@@ -148,7 +148,7 @@ struct fixture {
 };
 
 struct program {
-    pid_t pid;
+    struct hcs_spawned name;
     enum hcs_spawn_step step;
     int in;
     int out;
@@ -187,7 +187,7 @@ static struct hcs_spawn order(const char *program, const char *const *words)
 
 static struct program start(struct hcs_spawner *spawner, struct hcs_spawn spawn)
 {
-    struct program program = {.pid = 0};
+    struct program program = {.name.pid = 0};
     int in[2];
     int out[2];
 
@@ -197,7 +197,7 @@ static struct program start(struct hcs_spawner *spawner, struct hcs_spawn spawn)
     spawn.ends[1] = out[1];
     spawn.ends[2] = STDERR_FILENO;
     program.rc =
-        hcs_spawner_spawn(spawner, &spawn, &program.pid, &program.step);
+        hcs_spawner_spawn(spawner, &spawn, &program.name, &program.step);
     close(in[0]);
     close(out[1]);
     program.in = in[1];
@@ -255,7 +255,8 @@ static struct hcs_spawn_status end(
 {
     struct hcs_spawn_status status;
 
-    assert_int_equal(hcs_spawner_end(spawner, program->pid, grace, &status), 0);
+    assert_int_equal(
+        hcs_spawner_end(spawner, program->name, grace, &status), 0);
     drop(program);
     return status;
 }
@@ -313,7 +314,7 @@ static void test_who_does_not_end_is_killed_with_its_group(void **state)
 
     assert_true(sleeper > 0);
     assert_int_equal(end(fixture->spawner, &program, 1).end, HCS_SPAWN_KILLED);
-    assert_true(is_gone(program.pid));
+    assert_true(is_gone(program.name.pid));
     assert_true(is_gone(sleeper));
 }
 
@@ -338,9 +339,10 @@ static void test_each_pid_is_given_up_once(void **state)
 
     (void)end(fixture->spawner, &program, 1000);
     assert_int_equal(
-        hcs_spawner_end(fixture->spawner, program.pid, 0, &status), -ESRCH);
-    assert_int_equal(
-        hcs_spawner_end(fixture->spawner, getpid(), 0, &status), -ESRCH);
+        hcs_spawner_end(fixture->spawner, program.name, 0, &status), -ESRCH);
+    assert_int_equal(hcs_spawner_end(fixture->spawner,
+                         (struct hcs_spawned){.pid = getpid()}, 0, &status),
+        -ESRCH);
 }
 
 /* --- What a program starts with. */
@@ -559,7 +561,7 @@ static void test_stop_ends_those_in_sessions_of_their_own(void **state)
     fixture->spawner = NULL;
     /* Not later: it has waited for that. */
     assert_int_equal(kill(sleeper, 0), -1);
-    assert_int_equal(kill(program.pid, 0), -1);
+    assert_int_equal(kill(program.name.pid, 0), -1);
     assert_string_equal(read_all(&program), "");
     drop(&program);
 }
@@ -583,13 +585,13 @@ static void test_killed_daemon_leaves_nothing(void **state)
             NULL};
         struct hcs_spawn spawn = order("/bin/sh", words);
         enum hcs_spawn_step step;
-        pid_t pid;
+        struct hcs_spawned name;
 
         spawn.ends[0] = ends[0];
         spawn.ends[1] = ends[1];
         spawn.ends[2] = STDERR_FILENO;
         if (hcs_spawner_start(&spawner) != 0 ||
-            hcs_spawner_spawn(spawner, &spawn, &pid, &step) != 0) {
+            hcs_spawner_spawn(spawner, &spawn, &name, &step) != 0) {
             _exit(1);
         }
         for (;;) {
@@ -623,7 +625,8 @@ static void test_dead_spawner_is_an_error_for_ever(void **state)
     assert_string_equal(read_all(&program), "");
     for (int i = 0; i < 2; i++) {
         assert_int_equal(
-            hcs_spawner_end(fixture->spawner, program.pid, 0, &status), -EPIPE);
+            hcs_spawner_end(fixture->spawner, program.name, 0, &status),
+            -EPIPE);
         assert_int_equal(status.end, HCS_SPAWN_KILLED);
         assert_fails(
             fixture->spawner, order("/bin/sh", words), -EPIPE, HCS_SPAWN_ASK);
@@ -649,7 +652,7 @@ static void test_spawner_that_does_not_answer_is_given_up(void **state)
         fixture->spawner, order("/bin/sh", words), -EPIPE, HCS_SPAWN_ASK);
     /* It sees that nobody is there any more, and clears up. */
     assert_string_equal(read_all(&program), "");
-    assert_true(is_gone(program.pid));
+    assert_true(is_gone(program.name.pid));
     assert_int_equal(waitpid(spawner, NULL, 0), spawner);
     drop(&program);
 }
