@@ -498,12 +498,12 @@ int hcs_sql_pool_read_settings(struct hcs_sql_pool_settings *out,
     struct hcs_mount *mount, enum hcs_dialect dialect, const char *example)
 {
     const char *file = NULL;
-    int64_t size = HCS_POOL_SIZE_DEFAULT;
+    int64_t size = HCS_SQL_POOL_SIZE_DEFAULT;
     char error[400];
 
     out->place = hcs_mount_argument(mount);
     if (!hcs_mount_text(mount, "statements", &file) ||
-        !hcs_mount_integer(mount, "pool", 1, HCS_POOL_SIZE_MAX, &size)) {
+        !hcs_mount_integer(mount, "pool", 1, HCS_SQL_POOL_SIZE_MAX, &size)) {
         return -1;
     }
     if (out->place == NULL || out->place[0] == '\0' || file == NULL) {

@@ -53,7 +53,7 @@ struct hcs_driver {
     void (*disconnect)(void *connection);
 };
 
-enum { HCS_POOL_SIZE_MAX = 256, HCS_POOL_SIZE_DEFAULT = 4 };
+enum { HCS_SQL_POOL_SIZE_MAX = 256, HCS_SQL_POOL_SIZE_DEFAULT = 4 };
 
 /* What both kinds of database are told. */
 struct hcs_sql_pool_settings {
