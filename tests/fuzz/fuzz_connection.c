@@ -55,6 +55,7 @@ struct hcs_pool {
     struct {
         struct hcs_task *task; /* NULL: the worker is idle */
         bool has_run;
+        bool deferred; /* by that run */
     } held[WORKERS];
     struct hcs_mailbox *owed; /* a ring */
     unsigned unannounced;
@@ -78,6 +79,7 @@ static bool take_job(struct hcs_pool *pool)
         if (pool->held[i].task == NULL) {
             pool->held[i].task = hcs_queue_pop(pool->queue);
             pool->held[i].has_run = false;
+            pool->held[i].deferred = false;
             /* Who goes to sleep, or may be busy for long, announces first. */
             if (pool->held[i].task == NULL || !pool->held[i].task->brief) {
                 pay_ring(pool);
@@ -88,15 +90,55 @@ static bool take_job(struct hcs_pool *pool)
     return false;
 }
 
+/* Jobs that are answered later, the oldest first: by whom a program lets run on
+ * a worker that is idle, or has run its job and not put it yet. */
+enum { LATER_MAX = 512 };
+
+static struct {
+    struct hcs_mount *mount;
+    struct hcs_token tokens[LATER_MAX];
+    size_t count;
+} later;
+
+static enum hcs_outcome answer(struct hcs_job *job)
+{
+    return hcs_job_write(job, "{\"later\":true}", 14) ? HCS_OK : HCS_NO_MEMORY;
+}
+
+/* False when there is none. */
+static bool answer_oldest(void)
+{
+    struct hcs_token token = later.tokens[0];
+    struct hcs_job *job;
+
+    if (later.count == 0) {
+        return false;
+    }
+    later.count--;
+    memmove(later.tokens, later.tokens + 1, later.count * sizeof token);
+    fake_watch_memory(true);
+    job = hcs_mount_resume(later.mount, token);
+    if (job != NULL) {
+        hcs_job_complete(job, answer(job));
+    }
+    fake_watch_memory(false);
+    fuzz_check(hcs_mount_resume(later.mount, token) == NULL,
+        "a token that was used is alive");
+    return true;
+}
+
 static void run_job(struct hcs_pool *pool, size_t index)
 {
     index %= WORKERS;
-    if (pool->held[index].task != NULL && !pool->held[index].has_run) {
-        fake_watch_memory(true);
-        HCS_JOB_WORK.run(pool->states[index], pool->held[index].task);
-        fake_watch_memory(false);
-        pool->held[index].has_run = true;
+    if (pool->held[index].task == NULL || pool->held[index].has_run) {
+        (void)answer_oldest();
+        return;
     }
+    fake_watch_memory(true);
+    pool->held[index].deferred =
+        !HCS_JOB_WORK.run(pool->states[index], pool->held[index].task);
+    fake_watch_memory(false);
+    pool->held[index].has_run = true;
 }
 
 static void put_job(struct hcs_pool *pool, size_t index)
@@ -105,14 +147,20 @@ static void put_job(struct hcs_pool *pool, size_t index)
     struct hcs_mailbox *home;
 
     index %= WORKERS;
-    run_job(pool, index);
     task = pool->held[index].task;
     if (task == NULL) {
         return;
     }
+    if (!pool->held[index].has_run) {
+        run_job(pool, index);
+    }
     pool->held[index].task = NULL;
     home = task->home;
     hcs_queue_release(pool->queue);
+    if (pool->held[index].deferred &&
+        !HCS_JOB_WORK.returned(pool->states[index], task)) {
+        return; /* it comes home from elsewhere */
+    }
     if (hcs_mailbox_put(home, task)) {
         pool->owed = home;
     }
@@ -131,6 +179,9 @@ static bool work_off(struct hcs_pool *pool)
         for (size_t i = 0; i < WORKERS; i++) {
             some |= pool->held[i].task != NULL;
             put_job(pool, i);
+        }
+        while (answer_oldest()) {
+            some = true;
         }
     } while (take_job(pool));
     return some;
@@ -244,8 +295,9 @@ uint64_t hcs_log_dropped(const struct hcs_log *log)
     return 0;
 }
 
-/* --- A handler that does what the query says: ?fail ?invalid ?memory, or a
- * number: a status, or from 600 on the length of a text. */
+/* --- A handler that does what the query says: ?fail ?invalid ?memory, ?later,
+ * ?now (as later, and before run returns), ?withdraw (as later, and then not), or
+ * a number: a status, or from 600 on the length of a text. */
 
 static enum hcs_outcome act_on_number(struct hcs_job *job, size_t number)
 {
@@ -268,6 +320,26 @@ static enum hcs_outcome act_on_number(struct hcs_job *job, size_t number)
     return HCS_OK;
 }
 
+static enum hcs_outcome act_later(struct hcs_job *job, char how)
+{
+    struct hcs_token token;
+
+    if (later.count == LATER_MAX) {
+        return answer(job);
+    }
+    if (!hcs_job_defer(job, &token)) {
+        return HCS_NO_MEMORY;
+    }
+    if (how == 'w') {
+        return answer(job);
+    }
+    later.tokens[later.count++] = token;
+    while (how == 'n' && answer_oldest()) {
+    }
+    fake_watch_memory(true); /* as it was */
+    return HCS_PENDING;
+}
+
 static enum hcs_outcome act(void *self, struct hcs_job *job)
 {
     size_t length;
@@ -286,6 +358,10 @@ static enum hcs_outcome act(void *self, struct hcs_job *job)
         return hcs_job_write(job, "lost", 4) ? HCS_INVALID : HCS_NO_MEMORY;
     case 'm':
         return HCS_NO_MEMORY;
+    case 'l':
+    case 'n':
+    case 'w':
+        return act_later(job, query[0]);
     default:
         break;
     }
@@ -308,6 +384,16 @@ static bool add_mount(struct hcs_router *router, const char *path,
                                       argument, NULL)) == 0;
 }
 
+/* All that are ever needed at once, or whether there is memory for the first
+ * would depend on the worlds before. */
+static void make_room_for_tokens(void)
+{
+    struct hcs_task task = {0};
+
+    fuzz_check(hcs_deferrals_open(host.deferrals, &task) != 0, "no memory");
+    fuzz_check(hcs_deferrals_withdraw(host.deferrals, &task), "withdrawn");
+}
+
 static struct hcs_router *make_router(void)
 {
     struct hcs_router *router = hcs_router_create();
@@ -320,6 +406,8 @@ static struct hcs_router *make_router(void)
                    add_mount(router, "/act", &ACT, NULL) &&
                    hcs_router_open(router) == 0,
         "no router");
+    later.mount = hcs_router_job(router, 2)->mount;
+    make_room_for_tokens();
     return router;
 }
 
@@ -875,6 +963,7 @@ static void close_world(struct world *world, struct remains *remains)
         "workers keep more than a chunk each");
     close_pool(&world->pool);
     check_equal(hcs_budget_used(&world->budget), 0, "memory that is not back");
+    check_equal(hcs_deferrals_open_count(host.deferrals), 0, "tokens");
     pthread_mutex_destroy(&world->service.accept_lock);
     for (size_t i = 0; i < FAKE_CLIENTS; i++) {
         struct fake_client *client = fake_client(i);
