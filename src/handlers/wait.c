@@ -1,6 +1,7 @@
 #include "handlers/builtin.h"
 #include "handlers/work.h"
 
+#include <assert.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -124,6 +125,7 @@ static void drop_dead(struct wait *wait)
     struct block *to = wait->head;
     unsigned filled = 0;
 
+    assert(to != NULL); /* there are more than a few */
     wait->count = 0;
     for (struct block *from = wait->head; from != NULL; from = from->next) {
         unsigned end = from->end;
@@ -136,6 +138,7 @@ static void drop_dead(struct wait *wait)
                 to->first = 0;
                 to->end = filled;
                 to = to->next;
+                assert(to != NULL); /* it is from, or before it */
                 filled = 0;
             }
             to->entries[filled++] = from->entries[i];
