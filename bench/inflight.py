@@ -160,8 +160,8 @@ def deferred(bench, options):
     found = all_answered(options, output, load.returncode)
     bench.end(load)
     print(f"             {found['status']['200']} of {n} answered after "
-          f"{options.wait}, in {found['seconds']:.1f} s from the first to the "
-          f"last; failed {found['requests']['failed']}, lost "
+          f"{options.wait}, the last {found['seconds']:.1f} s after the first "
+          f"was sent; failed {found['requests']['failed']}, lost "
           f"{found['requests']['lost']}")
     bench.stop(server)
     return {"answered": found, "bytes_each": each, "resident_bytes": resident}

@@ -82,7 +82,7 @@ void hcs_conn_release_request(
 
 /* The connection has no request any more. One that a worker has, or that waits
  * in the queue as a dead entry, comes home later and is freed then. Proved in
- * tests/model/detach.pml. */
+ * tests/model/detach.pml and deferral.pml. */
 static void drop_request(struct hcs_conn *c, bool is_overdue)
 {
     struct hcs_request *request = c->request;
