@@ -70,7 +70,7 @@ class Scripts(unittest.TestCase):
             capture_output=True, text=True, timeout=harness.PATIENCE * 4)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         for case in ("echo", "module", "exec"):
-            self.assertRegex(done.stdout, rf"(?m)^{case} .* 1$")
+            self.assertRegex(done.stdout, rf"(?m)^kinds/{case} .* 1$")
 
 
 if __name__ == "__main__":
