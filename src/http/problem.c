@@ -137,16 +137,28 @@ static void text(struct page *page, const char *literal)
 }
 
 /* What a handler or a parser said, as the inside of a JSON string: bytes that
- * would need more than a backslash become "?". */
+ * would need more than a backslash become "?", and so does what is not UTF-8,
+ * such as a character that was cut. */
 static void escaped(struct page *page, const char *from, size_t length)
 {
-    for (size_t i = 0; i < length; i++) {
-        unsigned char c = (unsigned char)from[i];
+    size_t step;
 
-        if (c == '"' || c == '\\') {
+    for (size_t i = 0; i < length; i += step) {
+        unsigned char c = (unsigned char)from[i];
+        bool valid = c >= 0x20 && c != 0x7f;
+
+        step = 1;
+        if (c >= 0x80) {
+            step = hcs_text_utf8(
+                (const unsigned char *)from + i, length - i, &valid);
+        } else if (c == '"' || c == '\\') {
             *page->at++ = '\\';
         }
-        *page->at++ = c < 0x20 || c >= 0x7f ? '?' : (char)c;
+        if (valid) {
+            raw(page, from + i, step);
+        } else {
+            *page->at++ = '?';
+        }
     }
 }
 

@@ -166,6 +166,34 @@ static void every_byte_of_a_detail_keeps_the_document_json(void **state)
     }
 }
 
+static void detail_may_be_in_any_language_but_not_cut_within_a_character(
+    void **state)
+{
+    static const struct {
+        const char *detail;
+        const char *expected;
+    } cases[] = {
+        {"\xc3\xa9t\xc3\xa9: \xe2\x82\xac, \xf0\x9f\x99\x82",
+            "\xc3\xa9t\xc3\xa9: \xe2\x82\xac, \xf0\x9f\x99\x82"},
+        {"\xe2\x82", "?"},        /* cut */
+        {"\xed\xa0\x80", "???"},  /* a surrogate */
+        {"\xc0\xaf.", "??."},     /* overlong */
+        {"a\xe2\"\x82", "a?\"?"}, /* a quote within */
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        cJSON *tree = write(&(struct hcs_problem){
+            .reason = HCS_REASON_INVALID_JOB,
+            .detail = cases[i].detail,
+            .detail_length = strlen(cases[i].detail),
+        });
+
+        assert_string_equal(text(tree, "detail"), cases[i].expected);
+        cJSON_Delete(tree);
+    }
+}
+
 static void long_detail_is_cut_and_fits_however_hostile(void **state)
 {
     static const char hostile[] = {'"', '\\', '\0', '\n', (char)0xff, 'a'};
@@ -211,6 +239,8 @@ int main(void)
         cmocka_unit_test(other_words_have_no_page),
         cmocka_unit_test(instance_and_figures_stand_only_where_they_are_given),
         cmocka_unit_test(every_byte_of_a_detail_keeps_the_document_json),
+        cmocka_unit_test(
+            detail_may_be_in_any_language_but_not_cut_within_a_character),
         cmocka_unit_test(long_detail_is_cut_and_fits_however_hostile),
         cmocka_unit_test(empty_detail_is_not_replaced),
     };
