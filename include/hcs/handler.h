@@ -253,7 +253,8 @@ struct hcs_token {
     uint64_t value; /* 0: of no job */
 };
 
-/* False when there is no memory; return HCS_NO_MEMORY then. Afterwards the
+/* False when there is no memory, and in a job that was deferred before; return
+ * HCS_NO_MEMORY then. Afterwards the
  * thread may read the job until run returns, and no longer write. */
 bool hcs_job_defer(struct hcs_job *job, struct hcs_token *token);
 

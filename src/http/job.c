@@ -595,7 +595,10 @@ bool hcs_job_defer(struct hcs_job *job, struct hcs_token *token)
 {
     struct hcs_request *request = job->request;
 
-    assert(job->worker != NULL); /* a job is deferred once, by its worker */
+    *token = (struct hcs_token){0};
+    if (job->worker == NULL || hcs_deferrals_opened(&request->task)) {
+        return false; /* it was deferred before */
+    }
     /* What it has come to so far, for whoever resumes it. */
     request->job = (struct hcs_job){
         .request = request,

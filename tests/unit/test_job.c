@@ -1287,6 +1287,35 @@ static void resumed_job_beyond_the_budget_is_memory_pressure(void **state)
     drop_deferred();
 }
 
+static enum hcs_outcome defer_twice(void *self, struct hcs_job *job)
+{
+    struct hcs_token second = {1};
+
+    (void)self;
+    assert_true(hcs_job_defer(job, &later.token));
+    assert_false(hcs_job_defer(job, &second));
+    assert_int_equal(second.value, 0);
+    return HCS_PENDING;
+}
+
+static void job_is_deferred_once(void **state)
+{
+    struct hcs_token again;
+    struct hcs_job *job;
+
+    (void)state;
+    make_request("1", 1);
+    handler.run = defer_twice;
+    assert_false(HCS_JOB_WORK.run(worker, &request->task));
+    assert_false(HCS_JOB_WORK.returned(worker, &request->task));
+    job = hcs_mount_resume(mount(), later.token);
+    assert_non_null(job);
+    assert_false(hcs_job_defer(job, &again));
+    hcs_job_complete(job, HCS_OK);
+    assert_is_home(true);
+    drop_deferred();
+}
+
 static enum hcs_outcome cannot_defer(void *self, struct hcs_job *job)
 {
     (void)self;
@@ -1358,6 +1387,7 @@ int main(void)
         TEST(lack_of_memory_before_it_is_deferred_is_not_forgotten),
         TEST(resumed_job_has_what_was_asked_and_memory_of_its_own),
         TEST(resumed_job_beyond_the_budget_is_memory_pressure),
+        TEST(job_is_deferred_once),
         TEST(job_that_cannot_be_deferred_is_memory_pressure),
     };
 
