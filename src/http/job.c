@@ -518,18 +518,19 @@ bool hcs_job_add_field(struct hcs_job *job, const char *name, const char *value)
 static bool has_field(const struct hcs_job *job, const char *name)
 {
     const struct hcs_request *request = job->request;
-    const char *at = request->out;
-    const char *end = at + request->fields_length;
+    const char *at = request->out; /* may be NULL while there are none */
+    size_t left = request->fields_length;
     size_t length = strlen(name);
 
-    while (request->fields_length > 0 && at < end) {
-        const char *next = memchr(at, '\n', (size_t)(end - at));
+    while (left > 0) {
+        const char *next = memchr(at, '\n', left);
 
         assert(next != NULL); /* each ends in CRLF */
         if ((size_t)(next - at) > length && at[length] == ':' &&
             strncasecmp(at, name, length) == 0) {
             return true;
         }
+        left -= (size_t)(next + 1 - at);
         at = next + 1;
     }
     return false;
