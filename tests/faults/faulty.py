@@ -156,7 +156,7 @@ class Faulty:
         while self.process.poll() is None and time.monotonic() < end:
             time.sleep(0.01)
         return self.process.poll() is not None and re.search(
-            "^hcsd: (HANDLERS: |.*cannot start)", self.output(), re.M)
+            "^hcsd: (HANDLERS|.*cannot start)", self.output(), re.M)
 
     def wait(self):
         try:

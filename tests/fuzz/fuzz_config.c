@@ -361,15 +361,15 @@ static void check_router(const struct hcs_config *config)
 
         fuzz_check(route->path[0] == '/' && route->kind[0] != '\0',
             "a route without path or handler");
-        if (hcs_router_add(router,
-                hcs_mount_create(&HOST, handler_of(route->kind), NULL,
-                    route->path, route->argument, route->query)) != 0) {
+        if (hcs_router_add(
+                router, hcs_mount_create(&HOST, handler_of(route->kind), NULL,
+                            route->path, route->argument, route->query)) != 0) {
             break; /* taken: the start ends here */
         }
         added++;
-        fuzz_check(hcs_router_add(router, hcs_mount_create(&HOST, &hcs_echo,
-                                              NULL, route->path, NULL, NULL)) ==
-                       -EINVAL,
+        fuzz_check(
+            hcs_router_add(router, hcs_mount_create(&HOST, &hcs_echo, NULL,
+                                       route->path, NULL, NULL)) == -EINVAL,
             "%s was added twice", route->path);
     }
     check_open(router);

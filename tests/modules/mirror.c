@@ -20,8 +20,7 @@ struct mirror {
 
 static void pause_for(uint64_t ns)
 {
-    struct timespec left = {
-        (time_t)(ns / SECOND_NS), (long)(ns % SECOND_NS)};
+    struct timespec left = {(time_t)(ns / SECOND_NS), (long)(ns % SECOND_NS)};
 
     while (nanosleep(&left, &left) != 0) {
     }
@@ -62,7 +61,8 @@ static int open_worker(void *self, unsigned worker, void **state)
 {
     struct mirror *mirror = self;
 
-    if (mirror->worker_fails && worker + 1 == hcs_mount_workers(mirror->mount)) {
+    if (mirror->worker_fails &&
+        worker + 1 == hcs_mount_workers(mirror->mount)) {
         hcs_mount_fail(mirror->mount, "told to fail on worker %u", worker);
         return -1;
     }

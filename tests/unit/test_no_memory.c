@@ -275,13 +275,12 @@ static bool make_router(void)
 {
     const struct hcs_host host = {.budget = &budget, .workers = 1};
     struct hcs_router *router = hcs_router_create();
-    bool made =
-        router != NULL &&
-        hcs_router_add(router, hcs_mount_create(&host, &hcs_sleep, NULL, "/nap",
-                                   "1ms", "timeout=2s")) == 0 &&
-        hcs_router_add(router, hcs_mount_create(&host, &hcs_wait, NULL, "/wait",
-                                   "1ms", NULL)) == 0 &&
-        hcs_router_open(router) == 0;
+    bool made = router != NULL &&
+                hcs_router_add(router, hcs_mount_create(&host, &hcs_sleep, NULL,
+                                           "/nap", "1ms", "timeout=2s")) == 0 &&
+                hcs_router_add(router, hcs_mount_create(&host, &hcs_wait, NULL,
+                                           "/wait", "1ms", NULL)) == 0 &&
+                hcs_router_open(router) == 0;
 
     hcs_router_destroy(router);
     return made;

@@ -43,8 +43,7 @@ static void words_are_unique(void **state)
 static void statuses_are_those_that_hcsd_sends(void **state)
 {
     static const unsigned known[] = {0, 400, 404, 405, 408, 412, 413, 414, 415,
-        417, 421, 422, 431, 500, 501, 502, 503, 504,
-        505};
+        417, 421, 422, 431, 500, 501, 502, 503, 504, 505};
 
     (void)state;
     for (int i = 0; i < HCS_REASON_COUNT; i++) {

@@ -125,8 +125,8 @@ static const struct hcs_host HOST = {.workers = 1};
 static int add_mount(struct hcs_router *router, const char *path,
     const struct hcs_handler *handler, const char *argument)
 {
-    return hcs_router_add(router,
-        hcs_mount_create(&HOST, handler, NULL, path, argument, NULL));
+    return hcs_router_add(
+        router, hcs_mount_create(&HOST, handler, NULL, path, argument, NULL));
 }
 
 static void add(struct hcs_router *router, const char *path)
@@ -269,8 +269,7 @@ static void path_that_is_taken_is_refused(void **state)
         static const char *const taken[] = {
             "/job", "/health", "/problems/mine"};
 
-        assert_int_equal(
-            add_mount(router, taken[i], &COUNTING, NULL), -EINVAL);
+        assert_int_equal(add_mount(router, taken[i], &COUNTING, NULL), -EINVAL);
     }
     assert_int_equal(hcs_router_open(router), 0);
     assert_int_equal(opened, 0);
@@ -306,9 +305,8 @@ static void handler_that_is_refused_once_open_is_closed(void **state)
     struct hcs_router *router = hcs_router_create();
 
     (void)state;
-    assert_int_equal(
-        hcs_router_add(router, hcs_mount_create(&HOST, &COUNTING, NULL, "/a",
-                                   NULL, "unknown=1")),
+    assert_int_equal(hcs_router_add(router, hcs_mount_create(&HOST, &COUNTING,
+                                                NULL, "/a", NULL, "unknown=1")),
         0);
     assert_int_equal(hcs_router_open(router), -EINVAL);
     assert_int_equal(opened, 1);
