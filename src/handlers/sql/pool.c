@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -585,15 +584,11 @@ static int connect_first(struct hcs_sql_pool *pool)
     return 0;
 }
 
-/* Signals are the main thread's. */
+/* They inherit that the daemon's signals are blocked. */
 static int start_lanes(struct hcs_sql_pool *pool)
 {
-    sigset_t all;
-    sigset_t before;
     int rc = 0;
 
-    (void)sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
     while (rc == 0 && pool->started < pool->size) {
         struct lane *lane = &pool->lanes[pool->started];
 
@@ -603,7 +598,6 @@ static int start_lanes(struct hcs_sql_pool *pool)
             pool->started++;
         }
     }
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (rc != 0) {
         hcs_mount_fail(pool->mount,
             "cannot start a thread for a connection: %s", strerror(rc));
