@@ -613,8 +613,10 @@ bool hcs_job_defer(struct hcs_job *job, struct hcs_token *token)
 struct hcs_job *hcs_mount_resume(
     struct hcs_mount *mount, struct hcs_token token)
 {
+    struct hcs_deferrals *deferrals = mount->host->deferrals;
+    /* None where settings are checked, and no job either. */
     struct hcs_task *task =
-        hcs_deferrals_claim(mount->host->deferrals, token.value);
+        deferrals != NULL ? hcs_deferrals_claim(deferrals, token.value) : NULL;
     struct hcs_request *request = (struct hcs_request *)(void *)task;
 
     return request != NULL ? &request->job : NULL;
@@ -637,5 +639,7 @@ void hcs_job_complete(struct hcs_job *job, enum hcs_outcome outcome)
 
 bool hcs_mount_awaits(struct hcs_mount *mount, struct hcs_token token)
 {
-    return hcs_deferrals_awaits(mount->host->deferrals, token.value);
+    struct hcs_deferrals *deferrals = mount->host->deferrals;
+
+    return deferrals != NULL && hcs_deferrals_awaits(deferrals, token.value);
 }
