@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ASKED_MAX = 64, MESSAGE_MAX = 2048 };
+enum { ASKED_MAX = 64, FIGURES_MAX = 64, MESSAGE_MAX = 2048 };
 
 struct setting {
     struct setting *next;
@@ -414,6 +414,13 @@ struct hcs_figure *hcs_mount_figure(struct hcs_mount *mount,
             hcs_mount_fail(mount, "figure %s: made twice", name);
             return NULL;
         }
+    }
+    if (inside->figure_count == FIGURES_MAX) {
+        hcs_mount_fail(mount,
+            "figure %s: one more than the %d that a handler "
+            "may have",
+            name, (int)FIGURES_MAX);
+        return NULL;
     }
     figure = malloc(sizeof(*figure));
     if (figure == NULL) {

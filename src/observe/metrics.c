@@ -718,14 +718,35 @@ static void put_family_head(struct page *page, const struct family *family)
 
 /* --- Figures of handlers' own: a family for each name. */
 
-static bool is_first_figure(
-    const struct hcs_metrics *metrics, size_t handler, const char *name)
+/* OpenMetrics calls a counter x_total by x, as a gauge x. */
+static size_t family_length(const char *name)
 {
-    for (size_t i = 0; i < handler; i++) {
-        const struct hcs_metrics_handler *before = &metrics->handlers[i];
+    static const char total[] = "_total";
+    size_t length = strlen(name);
+    size_t suffix = sizeof total - 1;
 
-        for (size_t j = 0; j < before->figure_count; j++) {
-            if (strcmp(before->figures[j].name, name) == 0) {
+    return length > suffix && strcmp(name + length - suffix, total) == 0
+               ? length - suffix
+               : length;
+}
+
+/* Whether no figure before it is of its family: of two kinds of figure in one,
+ * which a page may not have, the first is shown. */
+static bool is_first_figure(
+    const struct hcs_metrics *metrics, size_t handler, size_t index)
+{
+    const char *name = metrics->handlers[handler].figures[index].name;
+    size_t length = family_length(name);
+
+    for (size_t i = 0; i <= handler; i++) {
+        const struct hcs_metrics_handler *before = &metrics->handlers[i];
+        size_t count = i < handler ? before->figure_count : index;
+
+        for (size_t j = 0; j < count; j++) {
+            const char *other = before->figures[j].name;
+
+            if (family_length(other) == length &&
+                memcmp(other, name, length) == 0) {
                 return false;
             }
         }
@@ -736,15 +757,13 @@ static bool is_first_figure(
 static void put_figure(struct page *page, const struct hcs_metrics *metrics,
     size_t first, const struct hcs_metrics_figure *figure)
 {
-    size_t length = strlen(figure->name);
     char name[HCS_METRICS_FIGURE_NAME + sizeof("hcsd_handler_")];
     struct family family = {
         name, figure->counter ? COUNTER : GAUGE, NULL, figure->help, NULL, 0};
 
     /* A counter's suffix is put behind by its type. */
-    length -= figure->counter ? strlen("_total") : 0;
-    (void)snprintf(
-        name, sizeof(name), "hcsd_handler_%.*s", (int)length, figure->name);
+    (void)snprintf(name, sizeof(name), "hcsd_handler_%.*s",
+        (int)family_length(figure->name), figure->name);
     put_family_head(page, &family);
     for (size_t i = first; i < metrics->handler_count; i++) {
         const struct hcs_metrics_handler *handler = &metrics->handlers[i];
@@ -770,7 +789,7 @@ static void put_figures(struct page *page, const struct hcs_metrics *metrics)
         const struct hcs_metrics_handler *handler = &metrics->handlers[i];
 
         for (size_t j = 0; j < handler->figure_count; j++) {
-            if (is_first_figure(metrics, i, handler->figures[j].name)) {
+            if (is_first_figure(metrics, i, j)) {
                 put_figure(page, metrics, i, &handler->figures[j]);
             }
         }

@@ -874,6 +874,29 @@ static void figure_of_two_handlers_is_one_family(void **state)
     }
 }
 
+/* OpenMetrics has one name for a counter jobs_total and a gauge jobs. */
+static void of_two_kinds_in_one_family_the_first_is_shown(void **state)
+{
+    static const struct hcs_metrics_figure gauge = {
+        .name = "jobs", .help = "Now.", .value = 3};
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        struct hcs_metrics_handler handlers[3];
+        struct hcs_metrics metrics = make_metrics_with_figures(handlers);
+        char *page;
+
+        handlers[1].figures = &gauge;
+        handlers[1].figure_count = 1;
+        page = read_text(&metrics, text_formats[i]);
+        assert_line(
+            page, "hcsd_handler_jobs_total{handler=\"echo\",path=\"/\"} 7");
+        assert_null(strstr(page, "hcsd_handler_jobs{"));
+        assert_null(strstr(page, "# TYPE hcsd_handler_jobs gauge"));
+        free(page);
+    }
+}
+
 static void figure_with_the_longest_name_is_whole(void **state)
 {
     char name[HCS_METRICS_FIGURE_NAME + 1];
@@ -1130,6 +1153,7 @@ int main(void)
         cmocka_unit_test(stuck_workers_are_no_busy_ones),
         cmocka_unit_test(json_has_figures_with_their_handler),
         cmocka_unit_test(figure_of_two_handlers_is_one_family),
+        cmocka_unit_test(of_two_kinds_in_one_family_the_first_is_shown),
         cmocka_unit_test(figure_with_the_longest_name_is_whole),
         cmocka_unit_test(text_of_an_empty_snapshot_is_whole),
         cmocka_unit_test(page_that_does_not_fit_is_cut_and_its_length_is_told),

@@ -731,6 +731,31 @@ static bool make_twice(struct hcs_mount *mount)
     return true;
 }
 
+/* "a" to "aaa...": as many as there may be, and one more. */
+static bool make_many(struct hcs_mount *mount)
+{
+    static char names[65 * 66];
+
+    for (size_t i = 0; i < 65; i++) {
+        char *name = names + i * 66;
+
+        memset(name, 'a', i + 1);
+        name[i + 1] = '\0';
+        assert_true((hcs_mount_figure(mount, HCS_GAUGE, name, "One.") !=
+                        NULL) == (i < 64));
+    }
+    return true;
+}
+
+static void figures_of_a_handler_have_a_limit(void **state)
+{
+    (void)state;
+    refused(make_many, NULL,
+        "figure "
+        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+        ": one more than the 64 that a handler may have");
+}
+
 static void figure_has_a_name_that_prometheus_takes(void **state)
 {
     static const struct {
@@ -942,6 +967,7 @@ int main(void)
         cmocka_unit_test_setup(handler_that_fails_and_opens_is_closed, reset),
         cmocka_unit_test_setup(lines_in_the_log_have_level_and_path, reset),
         cmocka_unit_test_setup(figures_count, reset),
+        cmocka_unit_test_setup(figures_of_a_handler_have_a_limit, reset),
         cmocka_unit_test_setup(figure_has_a_name_that_prometheus_takes, reset),
         cmocka_unit_test_setup(figure_has_a_help_that_prometheus_takes, reset),
         cmocka_unit_test_setup(figure_without_memory_stops_nothing, reset),
