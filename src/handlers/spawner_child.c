@@ -99,6 +99,18 @@ static void become_user(const struct hcs_spawn *spawn, int report)
     }
 }
 
+/* A service manager may have given the daemon ambient capabilities, which pass
+ * to what it executes, and which a change of user takes from root alone: with
+ * CAP_SETUID among them the program could be anybody again. */
+static void drop_capabilities(const struct hcs_spawn *spawn, int report)
+{
+    if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0UL, 0UL, 0UL) != 0 &&
+        errno != EINVAL && /* Linux before 4.3 has none */
+        spawn->change_user) {
+        give_up(report, HCS_SPAWN_USER);
+    }
+}
+
 /* The kernel forgets the death signal at a change of user; prctl(2). */
 static void die_with(pid_t parent)
 {
@@ -127,6 +139,7 @@ _Noreturn void hcs_spawner_child(const struct hcs_spawn *spawn, int report)
     reset_signals();
     set_limits(spawn, REPORT);
     become_user(spawn, REPORT);
+    drop_capabilities(spawn, REPORT);
     if (spawn->directory != NULL && chdir(spawn->directory) != 0) {
         give_up(REPORT, HCS_SPAWN_DIRECTORY);
     }

@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -443,6 +444,40 @@ static void test_user_is_changed_with_its_groups(void **state)
     (void)end(fixture->spawner, &program, 1000);
 }
 
+/* As a service manager gives it. False for who may not. */
+static bool set_ambient(unsigned capability, bool on)
+{
+    struct __user_cap_header_struct head = {_LINUX_CAPABILITY_VERSION_3, 0};
+    struct __user_cap_data_struct data[2];
+
+    if (syscall(SYS_capget, &head, data) != 0) {
+        return false;
+    }
+    data[0].inheritable &= ~(1u << capability);
+    data[0].inheritable |= on ? 1u << capability : 0;
+    /* Taking it from the inheritable ones takes it from the ambient ones. */
+    return syscall(SYS_capset, &head, data) == 0 &&
+           (!on || prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE,
+                       (unsigned long)capability, 0UL, 0UL) == 0);
+}
+
+static void test_capabilities_are_for_the_daemon_alone(void **state)
+{
+    struct fixture *fixture = *state;
+
+    hcs_spawner_stop(fixture->spawner);
+    fixture->spawner = NULL;
+    if (!set_ambient(CAP_NET_BIND_SERVICE, true)) {
+        skip();
+    }
+    assert_int_equal(hcs_spawner_start(&fixture->spawner), 0);
+    assert_true(set_ambient(CAP_NET_BIND_SERVICE, false));
+    assert_says(fixture->spawner,
+        "grep ^CapAmb /proc/$PPID/status | tr -d '\t'; "
+        "grep ^CapAmb /proc/self/status | tr -d '\t'",
+        "CapAmb:0000000000000400\nCapAmb:0000000000000000\n");
+}
+
 /* --- Starts that fail. */
 
 static void assert_fails(struct hcs_spawner *spawner, struct hcs_spawn spawn,
@@ -721,6 +756,8 @@ int main(void)
             test_limits_and_directory_are_set, set_up, tear_down),
         cmocka_unit_test_setup_teardown(
             test_user_is_changed_with_its_groups, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            test_capabilities_are_for_the_daemon_alone, set_up, tear_down),
         cmocka_unit_test_setup_teardown(
             test_failed_start_names_its_step, set_up, tear_down),
         cmocka_unit_test_setup_teardown(
