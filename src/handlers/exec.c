@@ -163,7 +163,7 @@ static void renew_worn(struct exec *exec, struct worker *worker)
         clock_gettime(clock, &used) != 0 || (uint64_t)used.tv_sec * 2 < limit) {
         return;
     }
-    hcs_exec_child_part(&worker->child, STATUS_WAIT_MS);
+    (void)hcs_exec_child_part(&worker->child, STATUS_WAIT_MS);
     (void)hcs_exec_child_end(
         &worker->child, exec->spawner, exec->errors, 0, how, sizeof(how));
     hcs_figure_add(exec->children, -1);
@@ -406,7 +406,8 @@ static int open_worker(void *self, unsigned number, void **state)
     return -1;
 }
 
-/* Its input ends, so it may put in order what it has. */
+/* Its input ends, so it may put in order what it has. Who has not used that
+ * time gets no more: the spawner would wait for one after the other. */
 static void close_worker(void *self, void *state)
 {
     struct exec *exec = self;
@@ -414,9 +415,10 @@ static void close_worker(void *self, void *state)
     char how[HOW_BYTES];
 
     if (worker->child.program.pid != 0) {
-        hcs_exec_child_part(&worker->child, ENDING_MS);
+        bool ends = hcs_exec_child_part(&worker->child, ENDING_MS);
+
         (void)hcs_exec_child_end(&worker->child, exec->spawner, exec->errors,
-            STATUS_WAIT_MS, how, sizeof(how));
+            ends ? STATUS_WAIT_MS : 0, how, sizeof(how));
         hcs_figure_add(exec->children, -1);
     }
     free(worker);

@@ -143,12 +143,12 @@ static void close_in(struct hcs_exec_child *child)
     }
 }
 
-void hcs_exec_child_part(struct hcs_exec_child *child, unsigned wait_ms)
+bool hcs_exec_child_part(struct hcs_exec_child *child, unsigned wait_ms)
 {
     struct pollfd fd = {.fd = child->out}; /* no events: only its end counts */
 
     close_in(child);
-    (void)poll(&fd, 1, (int)wait_ms);
+    return poll(&fd, 1, (int)wait_ms) > 0;
 }
 
 /* All that was written is still in the pipe; pipe(7). */

@@ -29,8 +29,9 @@ int hcs_exec_child_start(struct hcs_exec_child *child,
     struct hcs_spawner *spawner, const struct hcs_exec_program *program,
     struct hcs_exec_errors *errors, enum hcs_spawn_step *step);
 
-/* Closes its standard input, after which it may end by itself within wait_ms. */
-void hcs_exec_child_part(struct hcs_exec_child *child, unsigned wait_ms);
+/* Closes its standard input, after which it may end by itself within wait_ms.
+ * False when it did not: its output is still open. */
+bool hcs_exec_child_part(struct hcs_exec_child *child, unsigned wait_ms);
 
 /* Ends it, after grace_ms in which it may end by itself; says in how what became
  * of it: "was killed by signal 9". The spawner does nothing else meanwhile. True

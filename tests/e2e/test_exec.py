@@ -646,6 +646,15 @@ class Ends(ExecTest):
         self.assertEqual(daemon.stop(), 0)
         self.assertTrue(is_gone(pid))
 
+    def test_many_that_ignore_their_end_take_no_longer_than_one(self):
+        count = 100
+        daemon = self.start(HANDLERS=exec_route("sleep", "1000"), WORKERS=count)
+        self.eventually(lambda: daemon.get("/readyz").status == 200, "all of them")
+        begin = time.monotonic()
+        self.assertEqual(daemon.stop(), 0)
+        # A second for all; a tenth more for each, one by one, would be more.
+        self.assertLess(time.monotonic() - begin, count * 0.1)
+
     def test_drain_waits_for_the_child(self):
         daemon = self.start_player()
         client = self.client(daemon)
