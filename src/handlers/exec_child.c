@@ -247,16 +247,14 @@ static int write_parts(struct exchange *exchange)
     return GOES_ON;
 }
 
-/* The buffer is full: twice as much from the job's memory, if it may be. */
-static int make_room(struct exchange *exchange)
+/* The buffer is full, and the line is not too long: twice as much from the
+ * job's memory. */
+static void make_room(struct exchange *exchange)
 {
     size_t most = exchange->max_bytes + 1; /* with the newline */
     size_t room = exchange->room * 2 < most ? exchange->room * 2 : most;
     char *line;
 
-    if (exchange->dropped + exchange->length >= most) {
-        return HCS_EXEC_LONG;
-    }
     line = exchange->without_room ? NULL : hcs_job_alloc(exchange->job, room);
     if (line == NULL) {
         /* The child is not to blame, and shall not die of it. */
@@ -265,12 +263,11 @@ static int make_room(struct exchange *exchange)
         exchange->length = 0;
         exchange->line = exchange->buffer->bytes;
         exchange->room = exchange->buffer->size;
-        return GOES_ON;
+        return;
     }
     memcpy(line, exchange->line, exchange->length);
     exchange->line = line;
     exchange->room = room;
-    return GOES_ON;
 }
 
 /* n bytes came behind those that were there. */
@@ -280,15 +277,17 @@ static int look_for_end(struct exchange *exchange, size_t n)
     const char *newline = memchr(fresh, '\n', n);
 
     exchange->length += n;
-    if (newline == NULL) {
-        return GOES_ON;
+    if (newline != NULL) {
+        if (newline + 1 != exchange->line + exchange->length) {
+            return HCS_EXEC_MORE;
+        }
+        exchange->length--;
     }
-    if (newline + 1 != exchange->line + exchange->length) {
-        return HCS_EXEC_MORE;
-    }
-    exchange->length--;
     if (exchange->dropped + exchange->length > exchange->max_bytes) {
         return HCS_EXEC_LONG;
+    }
+    if (newline == NULL) {
+        return GOES_ON;
     }
     if (exchange->part_count > 0) {
         return HCS_EXEC_EARLY;
@@ -301,11 +300,7 @@ static int read_some(struct exchange *exchange)
     ssize_t n;
 
     if (exchange->length == exchange->room) {
-        int result = make_room(exchange);
-
-        if (result != GOES_ON) {
-            return result;
-        }
+        make_room(exchange);
     }
     n = read(exchange->child->out, exchange->line + exchange->length,
         exchange->room - exchange->length);

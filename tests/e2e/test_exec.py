@@ -343,6 +343,12 @@ class Deaths(ExecTest):
             self.assertEqual(reply.status, status, (size, reply.status))
             self.do(daemon, "pid")
 
+    def test_flood_that_stops_is_cut_too(self):
+        daemon = self.start_player(settings={"output": "1KiB"})
+        # No newline, and no deadline: what is too long already is too long.
+        self.refuse(daemon, 502, "handler-died", "longer than its output=", "raw",
+                    parts=["x" * 1025])
+
     def test_long_answers_pass_up_to_their_bound(self):
         daemon = self.start(HANDLERS=exec_route("cat", output="4MiB"), WORKERS=1,
                             MAX_BODY_SIZE="8MiB")
