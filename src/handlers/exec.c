@@ -217,7 +217,7 @@ static const char *what_is_wrong(enum hcs_exec_result result)
     case HCS_EXEC_LATE:
         return "did not answer in time";
     case HCS_EXEC_LEFT:
-        return "did not answer within 5 s after its client had left";
+        return "did not answer in time after its client had left";
     case HCS_EXEC_ANSWERED:
     case HCS_EXEC_GONE:
     case HCS_EXEC_NO_MEMORY:
@@ -240,9 +240,12 @@ static enum hcs_outcome tell_failure(
 static enum hcs_outcome fail_job(struct exec *exec, struct worker *worker,
     struct hcs_job *job, const char *wrong)
 {
+    enum hcs_outcome outcome;
+
     (void)fail_child(exec, worker, 0, wrong);
+    outcome = tell_failure(worker, job); /* before a start fails too */
     start_again_at_once(exec, worker);
-    return tell_failure(worker, job);
+    return outcome;
 }
 
 /* Its output is at its end. HCS_PENDING when the job may be asked of another
@@ -251,9 +254,11 @@ static enum hcs_outcome lose_job(struct exec *exec, struct worker *worker,
     struct hcs_job *job, bool may_ask_again)
 {
     bool unread = fail_child(exec, worker, STATUS_WAIT_MS, NULL);
+    enum hcs_outcome outcome =
+        unread && may_ask_again ? HCS_PENDING : tell_failure(worker, job);
 
     start_again_at_once(exec, worker);
-    return unread && may_ask_again ? HCS_PENDING : tell_failure(worker, job);
+    return outcome;
 }
 
 static enum hcs_outcome finish_job(struct exec *exec, struct worker *worker,

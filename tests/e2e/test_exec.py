@@ -395,6 +395,14 @@ class Deaths(ExecTest):
         os.rename(program + ".away", program)
         self.eventually(lambda: daemon.post("1").status == 200, "the file")
 
+    def test_death_is_told_although_no_start_follows(self):
+        program = self.script("once.sh", '#!/bin/sh\nread line\nrm "$0"\nexit 7\n')
+        daemon = self.start(HANDLERS=exec_route(program), WORKERS=1)
+        reply = daemon.post("1")
+        self.assertEqual((reply.status, reply.problem()), (502, "handler-died"))
+        self.assertEqual(reply.json()["detail"], "the program ended with status 7")
+        self.assertIn("cannot be started", daemon.post("1").json()["detail"])
+
     def kill_children(self, daemon):
         spawner = children_of(daemon.pid)[0]
         for pid in children_of(spawner):
