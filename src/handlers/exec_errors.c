@@ -12,8 +12,11 @@
 enum {
     LINE_MAX_BYTES = 1000,
     READ_BYTES = 16 * 1024,
-    PAUSE_NS = 5 * 1000000,  /* after so much in one turn */
-    LAST_BYTES = 128 * 1024, /* of a child that has ended: two pipes full */
+    LINE_COST = 100,        /* bytes, of a line in the log with nothing in it */
+    PAUSE_COST = 16 * 1024, /* after each so much, a pause: */
+    PAUSE_NS = 5 * 1000000, /* some 3 MiB a second, whatever the lines */
+    LAST_COST = 1024 * 1024, /* of a child that has ended: a full pipe, unless
+                                its lines are all but empty */
     EVENTS = 16,
 };
 
@@ -35,8 +38,36 @@ struct hcs_exec_errors {
     pthread_mutex_t lock; /* of the two below, and each released */
     bool closing;
     struct hcs_exec_voice *voices;
-    char buffer[READ_BYTES]; /* the thread's own */
+    char buffer[READ_BYTES]; /* the thread's own, like the next two */
+    uint64_t cost;           /* of all that was heard */
+    uint64_t paused_at;      /* that cost */
 };
+
+static bool is_closing(struct hcs_exec_errors *errors)
+{
+    bool closing;
+
+    pthread_mutex_lock(&errors->lock);
+    closing = errors->closing;
+    pthread_mutex_unlock(&errors->lock);
+    return closing;
+}
+
+/* A line costs more than its bytes: who writes line feeds alone would fill the
+ * log, and take the place of everybody's lines. At the end nobody has time for
+ * pauses. */
+static void spend(struct hcs_exec_errors *errors, size_t cost)
+{
+    static const struct timespec pause = {.tv_nsec = PAUSE_NS};
+
+    errors->cost += cost;
+    if (errors->cost - errors->paused_at >= PAUSE_COST) {
+        errors->paused_at = errors->cost;
+        if (!is_closing(errors)) {
+            (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+        }
+    }
+}
 
 static void print_line(
     struct hcs_exec_errors *errors, struct hcs_exec_voice *voice)
@@ -44,6 +75,7 @@ static void print_line(
     hcs_mount_log(errors->mount, HCS_INFO, "pid %d: %.*s", (int)voice->pid,
         (int)voice->length, voice->line);
     voice->length = 0;
+    spend(errors, LINE_COST);
 }
 
 static void hear(
@@ -67,15 +99,16 @@ static void hear(
     }
 }
 
-/* Gives the bytes that were read; 0 when there are none for now, or ever. */
-static size_t listen_to(
+/* False when there is nothing to be heard for now, or ever. */
+static bool listen_to(
     struct hcs_exec_errors *errors, struct hcs_exec_voice *voice)
 {
     ssize_t n = read(voice->fd, errors->buffer, READ_BYTES);
 
     if (n > 0) {
         hear(errors, voice, (size_t)n);
-        return (size_t)n;
+        spend(errors, (size_t)n);
+        return true;
     }
     if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
         voice->heard_all = true;
@@ -84,18 +117,16 @@ static size_t listen_to(
             print_line(errors, voice);
         }
     }
-    return 0;
+    return false;
 }
 
 static void fall_silent(
     struct hcs_exec_errors *errors, struct hcs_exec_voice *voice)
 {
-    size_t total = 0;
-    size_t n = 1;
+    uint64_t enough = errors->cost + LAST_COST;
 
-    while (!voice->heard_all && n > 0 && total < LAST_BYTES) {
-        n = listen_to(errors, voice);
-        total += n;
+    while (!voice->heard_all && errors->cost < enough &&
+           listen_to(errors, voice)) {
     }
     if (voice->length > 0) {
         print_line(errors, voice);
@@ -138,9 +169,7 @@ static bool answer_bell(struct hcs_exec_errors *errors)
     bool closing;
 
     (void)eventfd_read(errors->bell, &count);
-    pthread_mutex_lock(&errors->lock);
-    closing = errors->closing;
-    pthread_mutex_unlock(&errors->lock);
+    closing = is_closing(errors);
     voice = take_released(errors);
     while (voice != NULL) {
         struct hcs_exec_voice *next = voice->next;
@@ -153,27 +182,23 @@ static bool answer_bell(struct hcs_exec_errors *errors)
 
 static void *run(void *argument)
 {
-    static const struct timespec pause = {.tv_nsec = PAUSE_NS};
     struct hcs_exec_errors *errors = argument;
     bool go = true;
 
     while (go) {
         struct epoll_event events[EVENTS];
         int count = epoll_wait(errors->epoll, events, EVENTS, -1);
-        size_t total = 0;
         bool rung = false;
 
         for (int i = 0; i < count; i++) {
             if (events[i].data.ptr == NULL) {
                 rung = true;
             } else {
-                total += listen_to(errors, events[i].data.ptr);
+                (void)listen_to(errors, events[i].data.ptr);
             }
         }
         if (rung) {
             go = answer_bell(errors);
-        } else if (total >= READ_BYTES) {
-            (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
         }
     }
     return NULL;
@@ -247,6 +272,8 @@ int hcs_exec_errors_open(struct hcs_exec_errors **out, struct hcs_mount *mount)
     errors->mount = mount;
     errors->closing = false;
     errors->voices = NULL;
+    errors->cost = 0;
+    errors->paused_at = 0;
     pthread_mutex_init(&errors->lock, NULL);
     rc = open_descriptors(errors);
     if (rc == 0) {

@@ -2,9 +2,9 @@
  * exec_errors - what children write to standard error, into the log.
  *
  * One thread for all children of a mount. A line is cut at 1000 bytes. What is
- * written faster than some 3 MiB a second waits in its pipe, and the child with
- * it, so a flood costs its child more than the daemon; the log drops and counts
- * what it has no room for.
+ * written faster than some 3 MiB a second, a hundred bytes added to each line, waits
+ * in its pipe, and the child with it, so a flood costs its child more than the
+ * daemon; the log drops and counts what it has no room for.
  *
  * Owns:    the thread, and the descriptors it was given.
  * Threads: add and release from any; open and close by one.

@@ -489,6 +489,14 @@ class Words(ExecTest):
         self.assertEqual(client.read_reply().status, 200)
         self.assertEqual(daemon.get("/health").status, 200)
 
+    def test_flood_of_empty_lines_waits_in_its_pipe(self):
+        daemon = self.start_player(settings={"path": "/"})
+        begin = time.monotonic()
+        self.do(daemon, "words", text="\n", times=200000)
+        # 20 MB for the log, at 3 MiB a second; less what the pipe holds.
+        self.assertGreater(time.monotonic() - begin, 1.5)
+        self.assertEqual(daemon.stop(), 0)
+
 
 class Surroundings(ExecTest):
     def test_no_descriptor_is_inherited(self):
