@@ -24,7 +24,9 @@ enum {
 
     START_WAIT_MS = 5000, /* for an execution: the file may be far away */
     GRACE_MAX_MS = 1000,
-    KILL_WAIT_MS = 2000, /* for the end of what was killed */
+    /* For the end of what was killed. All others wait meanwhile, and who is
+     * traced by a program in another session ends for its tracer alone. */
+    KILL_WAIT_MS = 250,
     SWEEP_WAIT_MS = 50,
 };
 
@@ -289,7 +291,8 @@ static void end_program(struct process *process, const struct hcs_order *order,
         answer->status = program->status;
         forget(process, program);
     } else {
-        /* The kernel holds it (a disk that is gone); it ends some day. */
+        /* The kernel holds it (a disk that is gone, much memory, a tracer); it
+         * ends some day. */
         answer->status.end = HCS_SPAWN_KILLED;
         program->given_up = true;
     }

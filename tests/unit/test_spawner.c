@@ -34,6 +34,7 @@ enum { PATIENCE_MS = 20000, NOBODY = 65534 };
 
 struct faults {
     pid_t only_in; /* 0: in both */
+    pid_t daemon;
     int socketpair_error;
     int fork_error;
     int pipe_error;
@@ -42,6 +43,8 @@ struct faults {
     int limit_error;
     int limit_of;
     int poll_blind_ms; /* a poll that waits so long sees nothing */
+    int longest_ms;    /* that the spawner has waited for children, */
+    bool waits_blind;  /* of which it sees none that has ended */
     bool no_close_range;
 };
 
@@ -104,9 +107,19 @@ int __wrap_setrlimit(int what, const struct rlimit *limit)
 int __real_poll(struct pollfd *fds, nfds_t count, int wait_ms);
 int __wrap_poll(struct pollfd *fds, nfds_t count, int wait_ms)
 {
+    if (count == 1 && getpid() != faults->daemon &&
+        wait_ms > faults->longest_ms) {
+        faults->longest_ms = wait_ms;
+    }
     return wait_ms != 0 && wait_ms == faults->poll_blind_ms
                ? 0
                : __real_poll(fds, count, wait_ms);
+}
+
+int __real_waitid(idtype_t type, id_t id, siginfo_t *info, int options);
+int __wrap_waitid(idtype_t type, id_t id, siginfo_t *info, int options)
+{
+    return faults->waits_blind ? 0 : __real_waitid(type, id, info, options);
 }
 
 long __real_syscall(long number, ...);
@@ -161,6 +174,7 @@ static int set_up(void **state)
     static struct fixture fixture;
 
     memset(faults, 0, sizeof(*faults));
+    faults->daemon = getpid();
     fixture.spawner = NULL;
     *state = &fixture;
     return hcs_spawner_start(&fixture.spawner);
@@ -692,6 +706,21 @@ static void test_spawner_that_does_not_answer_is_given_up(void **state)
     drop(&program);
 }
 
+/* As one that is traced, or that the kernel holds. */
+static void test_who_cannot_be_killed_does_not_keep_the_others(void **state)
+{
+    struct fixture *fixture = *state;
+    struct program program = start_shell(fixture->spawner, "exec sleep 1000");
+
+    faults->waits_blind = true;
+    faults->longest_ms = 0;
+    assert_int_equal(end(fixture->spawner, &program, 0).end, HCS_SPAWN_KILLED);
+    assert_in_range(faults->longest_ms, 1, 500);
+    faults->waits_blind = false;
+    assert_works(fixture->spawner);
+    assert_true(is_gone(program.name.pid));
+}
+
 static void test_signals_for_the_daemon_do_not_end_it(void **state)
 {
     struct fixture *fixture = *state;
@@ -774,6 +803,9 @@ int main(void)
             test_dead_spawner_is_an_error_for_ever, set_up, tear_down),
         cmocka_unit_test_setup_teardown(
             test_spawner_that_does_not_answer_is_given_up, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            test_who_cannot_be_killed_does_not_keep_the_others, set_up,
+            tear_down),
         cmocka_unit_test_setup_teardown(
             test_signals_for_the_daemon_do_not_end_it, set_up, tear_down),
         cmocka_unit_test(test_start_that_fails_says_why),
