@@ -427,9 +427,39 @@ static bool is_child(const char *pid, pid_t parent)
            strtol(behind + 4, NULL, 10) == parent;
 }
 
-/* All that are this process's children now: programs, and what they left
- * behind. Their numbers cannot go to others before we reap them. */
-static void kill_children(void)
+/* By the list that the kernel keeps for us, each number with a blank behind it.
+ * False when it keeps none (CONFIG_PROC_CHILDREN). */
+static bool kill_listed(void)
+{
+    char path[64];
+    char text[1024];
+    pid_t pid = 0;
+    ssize_t n;
+    int fd;
+
+    (void)snprintf(
+        path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return false;
+    }
+    while ((n = read(fd, text, sizeof(text))) > 0) {
+        for (ssize_t i = 0; i < n; i++) {
+            if (isdigit((unsigned char)text[i])) {
+                pid = pid * 10 + (text[i] - '0');
+            } else if (pid > 0) {
+                (void)kill(pid, SIGKILL);
+                pid = 0;
+            }
+        }
+    }
+    close(fd);
+    return true;
+}
+
+/* By a look at every process. One that hides itself is not found where /proc
+ * shows to each user his own alone (hidepid=, ProtectProc=). */
+static void kill_found(void)
 {
     pid_t self = getpid();
     DIR *all = opendir("/proc");
@@ -445,6 +475,15 @@ static void kill_children(void)
         }
     }
     closedir(all);
+}
+
+/* All that are this process's children now: programs, and what they left
+ * behind. Their numbers cannot go to others before we reap them. */
+static void kill_children(void)
+{
+    if (!kill_listed()) {
+        kill_found();
+    }
 }
 
 /* Kills until nothing is left. What a child had started becomes ours when it is

@@ -10,6 +10,7 @@
 
 #include "handlers/spawner.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
@@ -46,6 +47,8 @@ struct faults {
     int longest_ms;    /* that the spawner has waited for children, */
     bool waits_blind;  /* of which it sees none that has ended */
     bool no_close_range;
+    bool no_list; /* of children */
+    bool no_folder;
 };
 
 static struct faults *faults;
@@ -120,6 +123,24 @@ int __real_waitid(idtype_t type, id_t id, siginfo_t *info, int options);
 int __wrap_waitid(idtype_t type, id_t id, siginfo_t *info, int options)
 {
     return faults->waits_blind ? 0 : __real_waitid(type, id, info, options);
+}
+
+int __real_open(const char *path, int flags, ...);
+int __wrap_open(const char *path, int flags, ...);
+int __wrap_open(const char *path, int flags, ...)
+{
+    if (faults->no_list && strstr(path, "/children") != NULL) {
+        errno = ENOENT;
+        return -1;
+    }
+    return __real_open(path, flags, 0);
+}
+
+DIR *__real_opendir(const char *path);
+DIR *__wrap_opendir(const char *path);
+DIR *__wrap_opendir(const char *path)
+{
+    return here(faults->no_folder ? EACCES : 0) ? NULL : __real_opendir(path);
 }
 
 long __real_syscall(long number, ...);
@@ -598,9 +619,8 @@ static void test_what_is_too_much_is_refused(void **state)
 
 /* --- Ends. */
 
-static void test_stop_ends_those_in_sessions_of_their_own(void **state)
+static void assert_stop_ends_all(struct fixture *fixture)
 {
-    struct fixture *fixture = *state;
     struct program program = start_shell(fixture->spawner,
         "setsid sh -c 'setsid sleep 1000 & echo $!; exec sleep 1000' & wait");
     pid_t sleeper = read_pid(&program);
@@ -613,6 +633,23 @@ static void test_stop_ends_those_in_sessions_of_their_own(void **state)
     assert_int_equal(kill(program.name.pid, 0), -1);
     assert_string_equal(read_all(&program), "");
     drop(&program);
+}
+
+static void test_stop_ends_those_in_sessions_of_their_own(void **state)
+{
+    assert_stop_ends_all(*state);
+}
+
+static void test_stop_ends_those_that_are_not_shown(void **state)
+{
+    faults->no_folder = true; /* as good as one that shows none of them */
+    assert_stop_ends_all(*state);
+}
+
+static void test_stop_ends_all_where_the_kernel_keeps_no_list(void **state)
+{
+    faults->no_list = true;
+    assert_stop_ends_all(*state);
 }
 
 static void test_killed_daemon_leaves_nothing(void **state)
@@ -797,6 +834,11 @@ int main(void)
             test_what_is_too_much_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(
             test_stop_ends_those_in_sessions_of_their_own, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            test_stop_ends_those_that_are_not_shown, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            test_stop_ends_all_where_the_kernel_keeps_no_list, set_up,
+            tear_down),
         cmocka_unit_test_setup_teardown(
             test_killed_daemon_leaves_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(
