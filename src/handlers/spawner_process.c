@@ -28,6 +28,10 @@ enum {
      * traced by a program in another session ends for its tracer alone. */
     KILL_WAIT_MS = 250,
     SWEEP_WAIT_MS = 50,
+
+    /* Those that have ended are reaped so many at a time: processes that do
+     * nothing but fork and end may do so faster than one can reap. */
+    REAP_MAX = 256,
 };
 
 struct program {
@@ -135,13 +139,15 @@ static bool reap_one(struct process *process, bool *any)
     return true;
 }
 
-static bool reap_all(struct process *process)
+/* True when there may be more that have ended; *any as of reap_one. */
+static bool reap_some(struct process *process, bool *any)
 {
-    bool any;
-
-    while (reap_one(process, &any)) {
+    for (unsigned i = 0; i < REAP_MAX; i++) {
+        if (!reap_one(process, any)) {
+            return false;
+        }
     }
-    return any;
+    return true;
 }
 
 /* The kernel keeps one SIGCHLD pending for all: reading it makes the
@@ -159,8 +165,9 @@ static void await_end(
     struct process *process, const struct program *program, unsigned wait_ms)
 {
     uint64_t end_ms = now_ms() + wait_ms;
+    bool any;
+    bool more = reap_some(process, &any);
 
-    (void)reap_all(process);
     while (!program->ended) {
         struct pollfd fd = {.fd = SIGNALS, .events = POLLIN};
         uint64_t at_ms = now_ms();
@@ -168,9 +175,9 @@ static void await_end(
         if (at_ms >= end_ms) {
             return;
         }
-        (void)poll(&fd, 1, (int)(end_ms - at_ms));
+        (void)poll(&fd, 1, more ? 0 : (int)(end_ms - at_ms));
         read_signals();
-        (void)reap_all(process);
+        more = reap_some(process, &any);
     }
 }
 
@@ -374,18 +381,21 @@ static bool serve(struct process *process)
 
 static void serve_all(struct process *process)
 {
+    bool more = false;
+    bool any;
+
     for (;;) {
         struct pollfd fds[] = {
             {.fd = SOCKET, .events = POLLIN},
             {.fd = SIGNALS, .events = POLLIN},
         };
 
-        if (poll(fds, 2, -1) < 0) {
+        if (poll(fds, 2, more ? 0 : -1) < 0) {
             continue; /* EINTR: somebody stopped us and let us go on */
         }
-        if (fds[1].revents != 0) {
+        if (fds[1].revents != 0 || more) {
             read_signals();
-            (void)reap_all(process);
+            more = reap_some(process, &any);
         }
         if (fds[0].revents != 0 && !serve(process)) {
             return;
@@ -490,17 +500,20 @@ static void kill_children(void)
  * dead, whatever session it made for itself, and is found in the next round. */
 static void sweep(struct process *process)
 {
+    bool any = true;
+
     for (struct program *program = process->programs; program != NULL;
          program = program->next) {
         if (!program->ended) {
             (void)kill(-program->name.pid, SIGKILL);
         }
     }
-    while (reap_all(process)) {
+    while (any) {
         struct pollfd fd = {.fd = SIGNALS, .events = POLLIN};
+        bool more = reap_some(process, &any);
 
         kill_children();
-        (void)poll(&fd, 1, SWEEP_WAIT_MS);
+        (void)poll(&fd, 1, more || !any ? 0 : SWEEP_WAIT_MS);
         read_signals();
     }
 }

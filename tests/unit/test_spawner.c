@@ -13,6 +13,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/capability.h>
 #include <poll.h>
 #include <signal.h>
@@ -46,6 +47,7 @@ struct faults {
     int poll_blind_ms; /* a poll that waits so long sees nothing */
     int longest_ms;    /* that the spawner has waited for children, */
     bool waits_blind;  /* of which it sees none that has ended */
+    bool endless;      /* another orphan has always ended */
     bool no_close_range;
     bool no_list; /* of children */
     bool no_folder;
@@ -122,7 +124,13 @@ int __wrap_poll(struct pollfd *fds, nfds_t count, int wait_ms)
 int __real_waitid(idtype_t type, id_t id, siginfo_t *info, int options);
 int __wrap_waitid(idtype_t type, id_t id, siginfo_t *info, int options)
 {
-    return faults->waits_blind ? 0 : __real_waitid(type, id, info, options);
+    int rc = faults->waits_blind ? 0 : __real_waitid(type, id, info, options);
+
+    if (faults->endless && (rc != 0 || info->si_pid == 0)) {
+        info->si_pid = INT_MAX;
+        rc = 0;
+    }
+    return rc;
 }
 
 int __real_open(const char *path, int flags, ...);
@@ -758,6 +766,18 @@ static void test_who_cannot_be_killed_does_not_keep_the_others(void **state)
     assert_true(is_gone(program.name.pid));
 }
 
+/* As a swarm of processes makes them that only fork and end. */
+static void test_orphans_without_end_do_not_keep_the_others(void **state)
+{
+    struct fixture *fixture = *state;
+    struct program program = start_shell(fixture->spawner, "exit 3");
+
+    faults->endless = true;
+    assert_works(fixture->spawner);
+    assert_int_equal(end(fixture->spawner, &program, 1000).value, 3);
+    faults->endless = false;
+}
+
 static void test_signals_for_the_daemon_do_not_end_it(void **state)
 {
     struct fixture *fixture = *state;
@@ -848,6 +868,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(
             test_who_cannot_be_killed_does_not_keep_the_others, set_up,
             tear_down),
+        cmocka_unit_test_setup_teardown(
+            test_orphans_without_end_do_not_keep_the_others, set_up, tear_down),
         cmocka_unit_test_setup_teardown(
             test_signals_for_the_daemon_do_not_end_it, set_up, tear_down),
         cmocka_unit_test(test_start_that_fails_says_why),
