@@ -198,7 +198,8 @@ bool hcs_job_cancelled(const struct hcs_job *job);
 void *hcs_job_worker_state(const struct hcs_job *job);
 
 /* Memory for the job's own use, within MEMORY_BUDGET, aligned to 16 bytes and
- * gone with the job, or when run returns if it is deferred. NULL: the client gets 503 whatever is returned. */
+ * gone with the job; what a job took in run that is deferred, when run returns.
+ * NULL: the client gets 503 whatever is returned. */
 void *hcs_job_alloc(struct hcs_job *job, size_t bytes);
 
 /* --- What is answered. 200 and application/json unless said otherwise. */

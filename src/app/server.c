@@ -442,7 +442,8 @@ static bool await_opening(struct server *server, unsigned wait_ms)
     if (!server->opening.started || server->opening.joined) {
         return true;
     }
-    while (poll(&end, 1, (int)wait_ms) < 0 && errno == EINTR) {
+    /* EINTR, or no memory for a moment. */
+    while (poll(&end, 1, (int)wait_ms) < 0 && wait_ms > 0) {
         uint64_t now_ms = hcs_clock_ms();
 
         wait_ms = now_ms < until_ms ? (unsigned)(until_ms - now_ms) : 0;
