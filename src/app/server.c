@@ -27,6 +27,7 @@
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <sysexits.h>
 #include <time.h>
 #include <unistd.h>
@@ -557,6 +558,18 @@ static void look_at_memory(struct server *server)
     }
 }
 
+/* Handlers have threads of their own, and only the kernel knows how many. */
+static void count_threads(struct server *server)
+{
+    enum { NOT_THREADS = 2 }; /* links to a folder: its own and its parent's */
+    struct stat tasks;
+
+    if (stat("/proc/self/task", &tasks) == 0 && tasks.st_nlink > NOT_THREADS) {
+        atomic_store_explicit(&server->service.pulse.threads,
+            (uint64_t)tasks.st_nlink - NOT_THREADS, memory_order_relaxed);
+    }
+}
+
 static uint64_t process_cpu_ms(void)
 {
     struct timespec at;
@@ -603,6 +616,7 @@ static void tick(struct server *server)
 {
     look_at_rates(server);
     look_at_memory(server);
+    count_threads(server);
     atomic_store_explicit(
         &server->service.pulse.cpu_ms, process_cpu_ms(), memory_order_relaxed);
     if (server->phase != SERVING) {
