@@ -35,6 +35,7 @@ tests  libcmocka-dev             library cmocka
 tests  python3                   command python3
 tests  g++                       command c++
 tests  curl                      command curl
+tests  jq                        command jq
 tests  apache2-utils             command ab
 tests  wrk                       command wrk
 tests  nginx                     command nginx

@@ -173,6 +173,13 @@ installed() {
             return 1
         fi
     done
+    for file in build/modules/*.so; do # as many as there are libraries for
+        if [ -e "$file" ] && ! find "$root/lib" -path "*/hcsd/${file##*/}" |
+            grep -q .; then
+            echo "not installed: ${file##*/}"
+            return 1
+        fi
+    done
     version=$(sed -n 's/^CMAKE_PROJECT_VERSION:[A-Z]*=//p' build/CMakeCache.txt)
     "$root/bin/hcsd" --version | tee "$tmp/version"
     grep -qF "$version" "$tmp/version"
