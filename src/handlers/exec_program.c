@@ -418,7 +418,9 @@ static void explain_person(
 
     (void)snprintf(line, size, "%s=%s: %s%s", by_user ? "user" : "group",
         by_user ? program->user_text : program->group_text, strerror(-rc),
-        rc == -EPERM ? "; to be somebody else, the daemon has to be root" : "");
+        rc == -EPERM ? "; to be somebody else, the daemon has to be root, or "
+                       "to have CAP_SETUID, CAP_SETGID and CAP_KILL"
+                     : "");
 }
 
 static void explain_exec(

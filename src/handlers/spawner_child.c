@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -85,10 +86,28 @@ static void set_memory(const struct hcs_spawn *spawn, int report)
     }
 }
 
+/* Who may become another user may not therefore end what runs as that one:
+ * with CAP_SETUID and without CAP_KILL a program would outlive its deadline,
+ * and the daemon. Its death signal asks for that permission too. */
+static bool may_end_others(void)
+{
+    struct __user_cap_header_struct head = {_LINUX_CAPABILITY_VERSION_3, 0};
+    struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3];
+
+    if (syscall(SYS_capget, &head, sets) != 0) {
+        return false;
+    }
+    errno = EPERM;
+    return (sets[0].effective & 1u << CAP_KILL) != 0;
+}
+
 static void become_user(const struct hcs_spawn *spawn, int report)
 {
     if (!spawn->change_user) {
         return;
+    }
+    if (spawn->user != geteuid() && !may_end_others()) {
+        give_up(report, HCS_SPAWN_USER);
     }
     if (setgroups(spawn->group_count, spawn->groups) != 0 ||
         setgid(spawn->group) != 0) {

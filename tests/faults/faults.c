@@ -1487,6 +1487,7 @@ long __wrap_syscall(long number, ...)
 {
     static const int waits[] = {EINTR, EAGAIN, END};
     static const int closes[] = {ENOSYS, EPERM, ENOMEM, END};
+    static const int forbids[] = {EPERM, END};
     const void *caller = __builtin_return_address(0);
     va_list arguments;
     long a[6];
@@ -1504,7 +1505,11 @@ long __wrap_syscall(long number, ...)
     if (number == SYS_close_range && fails("close_range", closes, caller)) {
         return -1;
     }
-    assert(number == SYS_futex || number == SYS_close_range);
+    if (number == SYS_capget && fails("capget", forbids, caller)) {
+        return -1;
+    }
+    assert(number == SYS_futex || number == SYS_close_range ||
+           number == SYS_capget);
     return __real_syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 

@@ -802,7 +802,8 @@ static void each_failure_is_explained(void **state)
         {HCS_SPAWN_FILES, -EINVAL, "files=9: Invalid argument"},
         {HCS_SPAWN_USER, -EPERM,
             "user=you: Operation not permitted; to be somebody else, the "
-            "daemon has to be root"},
+            "daemon has to be root, or to have CAP_SETUID, CAP_SETGID and "
+            "CAP_KILL"},
         {HCS_SPAWN_DIRECTORY, -ENOENT,
             "directory=/d: No such file or "
             "directory"},

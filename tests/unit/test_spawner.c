@@ -521,6 +521,53 @@ static void test_capabilities_are_for_the_daemon_alone(void **state)
         "CapAmb:0000000000000400\nCapAmb:0000000000000000\n");
 }
 
+static bool set_effective(unsigned capability, bool on)
+{
+    struct __user_cap_header_struct head = {_LINUX_CAPABILITY_VERSION_3, 0};
+    struct __user_cap_data_struct data[2];
+
+    if (syscall(SYS_capget, &head, data) != 0) {
+        return false;
+    }
+    data[0].effective &= ~(1u << capability);
+    data[0].effective |= on ? 1u << capability : 0;
+    return syscall(SYS_capset, &head, data) == 0;
+}
+
+/* It could not be killed: not at its deadline, and not at the daemon's end. */
+static void test_nobody_is_started_who_could_not_be_ended(void **state)
+{
+    static const char *const words[] = {"sh", "-c", "exit 0", NULL};
+    static const gid_t groups[] = {1234};
+    struct fixture *fixture = *state;
+    struct hcs_spawn spawn = order("/bin/sh", words);
+    struct program program;
+
+    if (geteuid() != 0) {
+        skip();
+    }
+    spawn.change_user = true;
+    spawn.user = NOBODY;
+    spawn.group = 1234;
+    spawn.groups = groups;
+    spawn.group_count = 1;
+    hcs_spawner_stop(fixture->spawner);
+    fixture->spawner = NULL;
+    assert_true(set_effective(CAP_KILL, false));
+    assert_int_equal(hcs_spawner_start(&fixture->spawner), 0);
+    assert_true(set_effective(CAP_KILL, true));
+
+    program = start(fixture->spawner, spawn);
+    assert_int_equal(program.rc, -EPERM);
+    assert_int_equal(program.step, HCS_SPAWN_USER);
+    drop(&program);
+
+    spawn.user = 0; /* no stranger, of whatever group */
+    program = start(fixture->spawner, spawn);
+    assert_int_equal(program.rc, 0);
+    (void)end(fixture->spawner, &program, 1000);
+}
+
 /* --- Starts that fail. */
 
 static void assert_fails(struct hcs_spawner *spawner, struct hcs_spawn spawn,
@@ -844,6 +891,8 @@ int main(void)
             test_user_is_changed_with_its_groups, set_up, tear_down),
         cmocka_unit_test_setup_teardown(
             test_capabilities_are_for_the_daemon_alone, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            test_nobody_is_started_who_could_not_be_ended, set_up, tear_down),
         cmocka_unit_test_setup_teardown(
             test_failed_start_names_its_step, set_up, tear_down),
         cmocka_unit_test_setup_teardown(
