@@ -72,6 +72,10 @@ void hcs_duration_text(char out[HCS_DURATION_TEXT], uint64_t ns)
 {
     const struct unit *best = DURATIONS;
 
+    if (ns == 0) { /* a multiple of all; nobody writes 0ns */
+        (void)snprintf(out, HCS_DURATION_TEXT, "0s");
+        return;
+    }
     for (const struct unit *unit = DURATIONS; unit->name != NULL; unit++) {
         if (ns % unit->scale == 0 && ns >= unit->scale) {
             best = unit;

@@ -548,9 +548,9 @@ static void every_mount_has_a_timeout(void **state)
         hcs_mount_destroy(mount);
     }
     refused(NULL, "timeout=25h",
-        "timeout=25h: must be a duration from 0ns to 24h, such as 250ms");
+        "timeout=25h: must be a duration from 0s to 24h, such as 250ms");
     refused(NULL, "timeout=1",
-        "timeout=1: must be a duration from 0ns to 24h, "
+        "timeout=1: must be a duration from 0s to 24h, "
         "such as 250ms");
     refused(NULL, "timeout=1s&timeout=2s", "timeout is set twice");
     assert_int_equal(opened, 0); /* it was not asked */
@@ -613,7 +613,7 @@ static void first_error_wins(void **state)
     (void)state;
     refused(fail_twice, NULL, "first 1");
     refused(fail_twice, "timeout=1",
-        "timeout=1: must be a duration from 0ns "
+        "timeout=1: must be a duration from 0s "
         "to 24h, such as 250ms");
     refused(fail_twice, "unknown=1", "first 1");
     refused(fail_silently, NULL, "asking does not open");
