@@ -62,8 +62,10 @@ configure_file(scripts/cmake/hcsd.pc.in hcsd.pc @ONLY)
 install(FILES "${PROJECT_BINARY_DIR}/hcsd.pc"
     DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
 
-# --- Examples that the pages of docs/ refer to.
+# --- What authors of handlers read, and the examples that it refers to.
 
+install(FILES docs/handlers.md docs/exec.md docs/databases.md docs/http.md
+    DESTINATION "${CMAKE_INSTALL_DOCDIR}")
 if(IS_DIRECTORY "${PROJECT_SOURCE_DIR}/docs/examples")
     install(DIRECTORY docs/examples/
         DESTINATION "${CMAKE_INSTALL_DOCDIR}/examples"

@@ -1213,9 +1213,11 @@ static const struct setting settings[] = {
         .kind = &HANDLERS,
         PLACE(routes),
         .meaning =
-            "Which handler serves which path. Entries stand between "
-            "blanks; double quotes keep blanks; %XX is decoded in PATH and "
-            "ARGUMENT. Paths are exact."},
+            "Which handler serves which path. KIND is echo, sleep, spin, "
+            "wait, exec, module, or a module that is installed, such as "
+            "sqlite and postgres. Entries stand between blanks; double quotes "
+            "keep blanks; %XX is decoded in PATH and ARGUMENT. Paths are "
+            "exact."},
     {.name = "HANDLERS_FILE",
         .initial = "",
         .unset = "none",
