@@ -119,7 +119,7 @@ bool hcs_mount_integer(struct hcs_mount *mount, const char *name, int64_t min,
     int64_t max, int64_t *value);
 bool hcs_mount_number(struct hcs_mount *mount, const char *name, double min,
     double max, double *value);
-/* "15s", "250ms", "100us", "2m", "1h", in nanoseconds. */
+/* "15s", "250ms", "100us", "2m", "1h", "0", in nanoseconds. */
 bool hcs_mount_duration(struct hcs_mount *mount, const char *name,
     uint64_t min_ns, uint64_t max_ns, uint64_t *value_ns);
 /* "64KiB", "1MiB", "2GiB", or plain bytes. */

@@ -220,6 +220,16 @@ bool hcs_mount_number(struct hcs_mount *mount, const char *name, double min,
     return true;
 }
 
+/* 0 needs no unit, as in the daemon's own settings. */
+static bool read_duration(const char *text, uint64_t *ns)
+{
+    if (strcmp(text, "0") == 0) {
+        *ns = 0;
+        return true;
+    }
+    return hcs_parse_duration(text, ns);
+}
+
 bool hcs_mount_duration(struct hcs_mount *mount, const char *name,
     uint64_t min_ns, uint64_t max_ns, uint64_t *value_ns)
 {
@@ -234,7 +244,7 @@ bool hcs_mount_duration(struct hcs_mount *mount, const char *name,
     if (text == NULL) {
         return true;
     }
-    if (!hcs_parse_duration(text, &ns) || ns < min_ns || ns > max_ns) {
+    if (!read_duration(text, &ns) || ns < min_ns || ns > max_ns) {
         hcs_duration_text(least, min_ns);
         hcs_duration_text(most, max_ns);
         hcs_mount_fail(mount,

@@ -534,6 +534,7 @@ static void every_mount_has_a_timeout(void **state)
         {NULL, 1500}, /* the host's */
         {"timeout=2s", 2000},
         {"timeout=0s", 0},
+        {"timeout=0", 0},
         {"timeout=1ns", 1}, /* not off */
         {"timeout=1000001ns", 2},
         {"timeout=24h", 24 * 3600 * 1000},
