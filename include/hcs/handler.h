@@ -255,8 +255,8 @@ struct hcs_token {
 };
 
 /* False when there is no memory, and in a job that was deferred before; return
- * HCS_NO_MEMORY then. Afterwards the
- * thread may read the job until run returns, and no longer write. */
+ * HCS_NO_MEMORY then. Afterwards the thread may read the job until run returns,
+ * and no longer write. */
 bool hcs_job_defer(struct hcs_job *job, struct hcs_token *token);
 
 /* The job, for the caller alone; NULL when the token is dead. What was lent in
