@@ -268,7 +268,7 @@ sanitized() { # PRESET
 fuzzing() {
     have clang || skip "no clang"
     scripts/packages.sh --check lint > /dev/null 2>&1 || skip "no libFuzzer"
-    scripts/fuzz.sh --seconds 30
+    scripts/fuzz.sh --seconds 20
 }
 
 aarch64() {
@@ -315,7 +315,7 @@ if [ -z "$quick" ]; then
     stage "clang-tidy" tidy
     stage "address and undefined sanitizers" sanitized asan
     stage "thread sanitizer" sanitized tsan
-    stage "fuzzing, 30 s a target" fuzzing
+    stage "fuzzing, 20 s a target" fuzzing
     stage "aarch64 under qemu, unit tests" aarch64
 fi
 
