@@ -149,6 +149,7 @@ struct answer {
     struct value body;
     struct value error;
     struct value status;
+    struct value fields;
 };
 
 static void find_value(
@@ -206,6 +207,7 @@ static const char *read_answer(
     find_value(line, length, "body", &answer->body);
     find_value(line, length, "error", &answer->error);
     find_value(line, length, "status", &answer->status);
+    find_value(line, length, "fields", &answer->fields);
     if (!is_id(&answer->id, id)) {
         return answer->id.text == NULL ? "answered without an id"
                                        : "answered with the id of another job";
@@ -251,11 +253,70 @@ static enum hcs_outcome write_error(
     }
 }
 
+/* Unescapes raw text to a C string at *to, and moves that behind it. False when
+ * it holds a NUL. */
+static bool put_string(char **to, const char *raw, size_t length)
+{
+    size_t used = hcs_json_unescape(raw, length, *to);
+    bool whole = memchr(*to, '\0', used) == NULL;
+
+    (*to)[used] = '\0';
+    *to += used + 1;
+    return whole;
+}
+
+/* One of "fields". False when it is no field that a handler may add. */
+static bool add_field(
+    struct hcs_job *job, const struct hcs_json_pair *pair, char *room)
+{
+    char *name = room;
+    char *value = NULL;
+
+    if (pair->value[0] != '"' ||
+        !put_string(&room, pair->name, pair->name_length)) {
+        return false;
+    }
+    value = room;
+    return put_string(&room, pair->value, pair->value_length) &&
+           hcs_job_add_field(job, name, value);
+}
+
+/* HCS_OK when the answer has none, or those that it has are added. */
+static enum hcs_outcome write_fields(
+    struct hcs_job *job, const struct answer *answer, const char **wrong)
+{
+    struct hcs_json_pair pair = {0};
+    const struct value *fields = &answer->fields;
+
+    if (fields->text != NULL && fields->text[0] != '{') {
+        *wrong = "answered with fields that are no object";
+        return HCS_DIED;
+    }
+    while (fields->text != NULL &&
+           hcs_json_next(fields->text, fields->length, &pair)) {
+        char *room =
+            hcs_job_alloc(job, pair.name_length + pair.value_length + 2);
+
+        if (room == NULL) {
+            return HCS_NO_MEMORY;
+        }
+        if (!add_field(job, &pair, room)) {
+            *wrong = "answered with a field that it cannot give";
+            return HCS_DIED;
+        }
+    }
+    return HCS_OK;
+}
+
 static enum hcs_outcome write_body(
     struct hcs_job *job, const struct answer *answer, const char **wrong)
 {
     unsigned status = STATUS_DEFAULT;
+    enum hcs_outcome outcome = write_fields(job, answer, wrong);
 
+    if (outcome != HCS_OK) {
+        return outcome;
+    }
     if (!read_status(&answer->status, &status) ||
         (answer->status.text != NULL && !hcs_job_set_status(job, status))) {
         *wrong = "answered with a status that it cannot give";

@@ -191,6 +191,19 @@ class Protocol(ExecTest):
         self.assertEqual((reply.status, reply.body), (204, b""))
         self.assertEqual(self.figures(daemon)["exec_deaths_total"], 0)
 
+    def test_fields_go_with_the_answer(self):
+        daemon = self.start_player()
+        reply = daemon.post(json.dumps({"do": "raw", "parts": [
+            '{"id":"ID","status":303,"fields":{"Location":"\\/jobs/7","X-\\u0041":"b c"},'
+            '"body":null}\n']}))
+        self.assertEqual((reply.status, reply.body), (303, b"null"))
+        self.assertEqual(reply.headers["location"], "/jobs/7")
+        self.assertEqual(reply.headers["x-a"], "b c")
+        reply = daemon.post(json.dumps({"do": "raw", "parts": [
+            '{"id":"ID","fields":{},"body":1}\n']}))
+        self.assertEqual((reply.status, reply.body), (200, b"1"))
+        self.assertEqual(self.figures(daemon)["exec_deaths_total"], 0)
+
     def test_errors_are_problems(self):
         daemon = self.start_player()
         for members, status, problem in [
@@ -232,6 +245,14 @@ class Protocol(ExecTest):
             ('{"id":"ID","body":1,"status":2e2}\n', "status that it cannot give"),
             ('{"id":"ID","body":1,"status":101}\n', "status that it cannot give"),
             ('{"id":"ID","body":1,"status":401}\n', "status that it cannot give"),
+            ('{"id":"ID","body":1,"fields":[]}\n', "fields that are no object"),
+            ('{"id":"ID","body":1,"fields":{"X":1}}\n', "field that it cannot give"),
+            ('{"id":"ID","body":1,"fields":{"X Y":"1"}}\n', "field that it cannot give"),
+            ('{"id":"ID","body":1,"fields":{"X":"1\\r\\nY: 2"}}\n', "field that it cannot give"),
+            ('{"id":"ID","body":1,"fields":{"X":"1\\u00002"}}\n', "field that it cannot give"),
+            ('{"id":"ID","body":1,"fields":{"X\\u0000Y":"1"}}\n', "field that it cannot give"),
+            ('{"id":"ID","body":1,"fields":{"Content-Length":"1"}}\n',
+             "field that it cannot give"),
             ('{"id":"ID","body":1}\n{"id":"ID","body":1}\n', "more than one line"),
             ('{"id":"ID","body":1}\n{', "more than one line"),
         ]

@@ -53,6 +53,7 @@ struct hcs_job {
     size_t block_count;
     char reply[256];
     size_t reply_length; /* of all; more than fits is counted */
+    char field[64];      /* the last one */
     char detail[256];
 };
 
@@ -143,6 +144,14 @@ bool hcs_job_write(struct hcs_job *job, const void *bytes, size_t length)
         job->reply[length] = '\0';
     }
     job->reply_length += length;
+    return true;
+}
+
+bool hcs_job_add_field(struct hcs_job *job, const char *name, const char *value)
+{
+    (void)job;
+    (void)name;
+    (void)value;
     return true;
 }
 
