@@ -16,6 +16,8 @@ TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")
 FEW = "300" if harness.FEW else "2000"
 
 
+@unittest.skipIf(harness.BUILD in ("asan", "tsan"),
+                 "they are Python, and measure builds that people run")
 class Scripts(unittest.TestCase):
     def run_script(self, path, *arguments):
         """Gives what it printed, and the figures that it wrote."""
