@@ -12,6 +12,7 @@
 #include "handlers/exec_program.h"
 #include "handlers/spawner.h"
 #include "http/mount.h"
+#include "subreaper.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -872,5 +873,6 @@ int main(void)
         cmocka_unit_test_setup(each_failure_is_explained, reset),
     };
 
+    skip_without_subreaper();
     return cmocka_run_group_tests(tests, set_up_all, tear_down_all);
 }

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "handlers/spawner.h"
+#include "subreaper.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -924,5 +925,6 @@ int main(void)
         cmocka_unit_test(test_start_that_fails_says_why),
     };
 
+    skip_without_subreaper();
     return cmocka_run_group_tests(tests, make_faults, NULL);
 }
