@@ -604,6 +604,9 @@ _Noreturn void hcs_spawner_process(int socket)
         ready.error == 0) {
         serve_all(&process);
     }
-    sweep(&process);
+    if (ready.error == 0) { /* else nothing was started, and its descriptors
+                               may have the numbers of others */
+        sweep(&process);
+    }
     _exit(0);
 }
