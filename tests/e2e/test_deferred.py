@@ -265,7 +265,7 @@ class Stuck(DeferredCase):
         self.assertEqual(daemon.get("/echo").status, 200)
 
     def test_stuck_workers_are_counted_until_they_return(self):
-        daemon = self.start(HANDLERS="/=module:%s?timeout=200ms" % DEFERRER, WORKERS=3)
+        daemon = self.start(HANDLERS='"/=module:%s?timeout=200ms"' % DEFERRER, WORKERS=3)
         clients = self.send(daemon, 2, post_bytes('{"do":"be stuck"}'))
         for client in clients:
             reply = client.read_reply()
@@ -284,7 +284,7 @@ class Stuck(DeferredCase):
 
     def test_one_whose_client_left_is_not_stuck(self):
         """It is as long as it likes: nothing says that it is late."""
-        daemon = self.start(HANDLERS="/=module:" + DEFERRER, WORKERS=2)
+        daemon = self.start(HANDLERS='"/=module:%s"' % DEFERRER, WORKERS=2)
         client = self.send(daemon, 1, post_bytes('{"do":"be stuck"}'))[0]
         self.eventually(lambda: daemon.metrics()["workers_busy"] == 1, "a busy worker")
         client.close()
@@ -300,7 +300,7 @@ class Module(DeferredCase):
 
     def serve(self, timeout=None, **settings):
         query = "?timeout=" + timeout if timeout else ""
-        return self.start(HANDLERS="/=module:%s%s" % (DEFERRER, query), **settings)
+        return self.start(HANDLERS='"/=module:%s%s"' % (DEFERRER, query), **settings)
 
     def do(self, daemon, what, status=200):
         """One job on a connection of its own; gives what it was answered."""
