@@ -70,27 +70,6 @@ static void put_decimal(struct page *page, double value)
     put_bytes(page, decimals, sizeof decimals);
 }
 
-/* Bytes of the UTF-8 sequence at at (RFC 3629, section 4); 0 when it is none.
- * Does not look behind a NUL. */
-static size_t utf8_length(const unsigned char *at)
-{
-    unsigned char low = *at == 0xe0 ? 0xa0 : *at == 0xf0 ? 0x90 : 0x80;
-    unsigned char high = *at == 0xed ? 0x9f : *at == 0xf4 ? 0x8f : 0xbf;
-    size_t length = *at < 0x80 ? 1 : *at < 0xe0 ? 2 : *at < 0xf0 ? 3 : 4;
-
-    if (*at >= 0x80 && (*at < 0xc2 || *at > 0xf4)) {
-        return 0;
-    }
-    for (size_t i = 1; i < length; i++) {
-        if (at[i] < low || at[i] > high) {
-            return 0;
-        }
-        low = 0x80;
-        high = 0xbf;
-    }
-    return length;
-}
-
 static void put_escaped(struct page *page, unsigned char byte)
 {
     static const char hex[] = "0123456789abcdef";
@@ -119,15 +98,17 @@ static void put_quoted(struct page *page, const char *text)
 
     put_text(page, "\"");
     while (*at != '\0') {
-        size_t length = utf8_length(at);
+        bool valid = true;
+        /* No longer than four bytes, and none goes beyond the NUL. */
+        size_t length = *at < 0x80 ? 1 : hcs_text_utf8(at, 4, &valid);
 
-        if (length == 1) {
-            put_escaped(page, *at);
-        } else if (length > 1) {
-            put_bytes(page, at, length);
-        } else {
+        if (!valid) {
             put_text(page, "\xef\xbf\xbd");
             length = 1;
+        } else if (length == 1) {
+            put_escaped(page, *at);
+        } else {
+            put_bytes(page, at, length);
         }
         at += length;
     }
