@@ -20,21 +20,21 @@ LIBRARIES = "C library"
 GROUPS = (
     ("llhttp", ("/llhttp.c", "/api.c", "/http.c")),
     ("header section: raw check and meaning", ("src/http/head.c",)),
-    ("route", ("src/http/router.c",)),
+    ("route", ("src/job/router.c",)),
     ("connection: read, states, send", (
-        "src/http/conn.c", "src/http/conn_read.c", "src/http/conn_write.c",
-        "src/http/conn_record.h", "src/base/counter.h")),
+        "src/shard/conn.c", "src/shard/conn_read.c", "src/shard/conn_write.c",
+        "src/shard/conn_record.h", "src/base/counter.h")),
     ("request record", (
-        "src/http/request.c", "src/http/request.h", "src/base/slab.c",
+        "src/job/request.c", "src/job/request.h", "src/base/slab.c",
         "src/guard/budget.c")),
     ("queue, wake-ups, results", (
-        "src/sync/", "src/http/shard.c", "src/http/shard.h")),
+        "src/sync/", "src/shard/shard.c", "src/shard/shard.h")),
     ("job: JSON", ("src/base/json.c",)),
     ("job: worker and handler", (
-        "src/http/job.c", "src/handlers/", "src/base/region.c")),
+        "src/job/job.c", "src/handlers/", "src/base/region.c")),
     ("reply", (
-        "src/http/conn_reply.c", "src/http/response.c", "src/base/text.c",
-        "src/base/random.c", "src/base/clock.c", "src/http/service.c",
+        "src/shard/conn_reply.c", "src/http/response.c", "src/base/text.c",
+        "src/base/random.c", "src/base/clock.c", "src/shard/service.c",
         "src/base/log.c")),
     ("loop and timers", ("src/event/",)),
 )

@@ -4,8 +4,8 @@
 # that foo.c includes foo.h first, that every source is in the build, and that
 # no file of the project holds bytes that cannot be seen.
 #
-#   base <- {sync, event} <- http <- app <- main
-#   guard and observe serve http; handlers are known to app alone
+#   base <- {sync, event, http} <- {guard, observe} <- job <- shard <- app <- main
+#   handlers are known to app alone
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -25,14 +25,15 @@ allowed() {
     base) echo "base hcs" ;;
     sync) echo "sync base" ;;
     event) echo "event base" ;;
-    guard) echo "guard base" ;;
-    observe) echo "observe base hcs" ;;
+    http) echo "http base hcs" ;;
+    guard) echo "guard http base hcs" ;;
+    observe) echo "observe http base hcs" ;;
+    job) echo "job guard observe http sync base hcs" ;;
+    shard) echo "shard job observe guard http sync event base hcs" ;;
     # Handlers know the public header alone, the built-in ones too: what they
     # would need from elsewhere, other authors' handlers need as well.
     handlers) echo "handlers hcs" ;;
-    http) echo "http guard observe sync event base hcs" ;;
-    app) echo "app http guard observe handlers sync event base hcs" ;;
-    main) echo "app http guard observe handlers sync event base hcs" ;;
+    app | main) echo "app shard job observe guard handlers http sync event base hcs" ;;
     *) echo "" ;;
     esac
 }

@@ -12,7 +12,7 @@
 #define HCS_APP_CONFIG_H
 
 #include "base/log.h"
-#include "http/limits.h"
+#include "shard/limits.h"
 
 #include <stdbool.h>
 #include <stddef.h>

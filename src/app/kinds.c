@@ -1,7 +1,7 @@
 #include "app/kinds.h"
 
 #include "handlers/builtin.h"
-#include "handlers/exec.h"
+#include "handlers/exec/exec.h"
 
 #include <dlfcn.h>
 #include <errno.h>

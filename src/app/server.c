@@ -7,10 +7,10 @@
 #include "base/log.h"
 #include "event/listener.h"
 #include "guard/budget.h"
-#include "handlers/exec.h"
-#include "handlers/spawner.h"
-#include "http/job.h"
-#include "http/shard.h"
+#include "handlers/exec/exec.h"
+#include "handlers/exec/spawner.h"
+#include "job/job.h"
+#include "shard/shard.h"
 #include "sync/deferral.h"
 
 #include <errno.h>

@@ -8,7 +8,7 @@
 #include "app/config.h"
 #include "app/resources.h"
 #include "handlers/builtin.h"
-#include "http/router.h"
+#include "job/router.h"
 
 #include <errno.h>
 #include <stdio.h>

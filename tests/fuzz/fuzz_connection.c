@@ -19,10 +19,10 @@
 
 #include "base/region.h"
 #include "handlers/builtin.h"
-#include "http/conn.h"
-#include "http/job.h"
-#include "http/request.h"
-#include "http/shard.h"
+#include "job/job.h"
+#include "job/request.h"
+#include "shard/conn.h"
+#include "shard/shard.h"
 #include "sync/deferral.h"
 #include "sync/queue.h"
 

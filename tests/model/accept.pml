@@ -2,7 +2,7 @@
  * accept - loops that wait at one listener, of which some rest.
  *
  * Mirrors:  on_listening, accept_batch, rest, attend, on_bell and hcs_shard_ask
- *           in src/http/shard.c, hcs_balance_hand_over in src/http/balance.c,
+ *           in src/shard/shard.c, hcs_balance_hand_over in src/shard/balance.c,
  *           hcs_loop_run in src/event/loop.c; of the kernel, what a listener
  *           does with EPOLLEXCLUSIVE | EPOLLET.
  * Claims:   when nothing happens any more, nobody waits in the backlog; each

@@ -127,10 +127,10 @@ SOURCES = [
     "src/sync/parking.c",
     "src/sync/pool.c",
     "src/sync/queue.c",
-    "src/http/shard.c",
-    "src/http/balance.c",
-    "src/http/conn.c",
-    "src/http/job.c",
+    "src/shard/shard.c",
+    "src/shard/balance.c",
+    "src/shard/conn.c",
+    "src/job/job.c",
 ]
 TAG = re.compile(r"(?<![\w\])])\[([a-z]+(?:\.[a-z_]+)?)\]")  # and no index
 

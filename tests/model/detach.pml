@@ -1,9 +1,9 @@
 /*
  * detach - deadlines and leaving clients against workers, over one record.
  *
- * Mirrors:  src/http/conn.c: drop_request, refuse_working,
+ * Mirrors:  src/shard/conn.c: drop_request, refuse_working,
  *           hcs_conn_result, working_expired, hcs_conn_close; hcs_conn_submit
- *           in conn_read.c; run in src/http/job.c; the state in
+ *           in conn_read.c; run in src/job/job.c; the state in
  *           src/sync/queue.c; hcs_request_init and hcs_request_fini. Of a job
  *           that is not deferred: else deferral.pml.
  * Claims:   a request is answered at most once, and with what was computed from

@@ -1,9 +1,9 @@
 /*
  * Loops of which only the numbers of connections are there.
  */
-#include "http/balance.h"
+#include "shard/balance.h"
 
-#include "http/shard.h"
+#include "shard/shard.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

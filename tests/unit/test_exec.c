@@ -8,10 +8,10 @@
 
 #include <cmocka.h>
 
-#include "handlers/exec.h"
-#include "handlers/exec_program.h"
-#include "handlers/spawner.h"
-#include "http/mount.h"
+#include "handlers/exec/exec.h"
+#include "handlers/exec/program.h"
+#include "handlers/exec/spawner.h"
+#include "job/mount.h"
 #include "subreaper.h"
 
 #include <errno.h>

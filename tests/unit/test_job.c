@@ -1,6 +1,6 @@
 /* What hcs/handler.h offers to a handler, through a route whose handler is
  * played here, on a worker's state as the pool opens it. */
-#include "http/job.h"
+#include "job/job.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,7 +14,7 @@
 
 #include "base/region.h"
 #include "http/problem.h"
-#include "http/request.h"
+#include "job/request.h"
 #include "sync/deferral.h"
 #include "sync/mailbox.h"
 

@@ -1,7 +1,7 @@
 /* A handler's mount: the settings it asks for, what it says, its figures, and
  * its life. */
 /* wrap: malloc calloc strdup */
-#include "http/mount.h"
+#include "job/mount.h"
 
 #include "base/log.h"
 #include "observe/metrics.h"

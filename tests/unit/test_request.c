@@ -1,6 +1,6 @@
 /* A request's bytes: in its record, then in blocks within the budget. */
 /* wrap: realloc */
-#include "http/request.h"
+#include "job/request.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /* Which resource a path names, and the life of the handlers behind it. */
 /* wrap: calloc strdup realloc */
-#include "http/router.h"
+#include "job/router.h"
 
 #include <errno.h>
 #include <setjmp.h>

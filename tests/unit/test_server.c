@@ -10,8 +10,8 @@
 #include "base/clock.h"
 #include "base/fdtable.h"
 #include "event/listener.h"
-#include "http/router.h"
-#include "http/shard.h"
+#include "job/router.h"
+#include "shard/shard.h"
 #include "sync/pool.h"
 
 #include <setjmp.h>

@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "handlers/spawner.h"
+#include "handlers/exec/spawner.h"
 #include "subreaper.h"
 
 #include <dirent.h>

@@ -1,0 +1,639 @@
+#include "job/mount.h"
+
+#include "base/log.h"
+#include "base/units.h"
+#include "job/router.h"
+#include "observe/metrics.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ASKED_MAX = 64, FIGURES_MAX = 64, MESSAGE_MAX = 2048 };
+
+struct setting {
+    struct setting *next;
+    bool asked;
+    const char *value; /* behind the name */
+    char name[];
+};
+
+struct hcs_figure {
+    struct hcs_figure *next;
+    const char *name;
+    const char *help;
+    enum hcs_figure_kind kind;
+    _Atomic int64_t value;
+};
+
+struct hcs_mount_inside {
+    char *path;
+    char *argument;
+    bool argument_asked;
+    bool is_open;
+    struct setting *settings;     /* in the order they were given */
+    const char *asked[ASKED_MAX]; /* names, for people */
+    unsigned asked_count;
+    struct hcs_figure *figures;
+    struct hcs_figure **last_figure;
+    size_t figure_count;
+    pthread_mutex_t lock; /* of the error */
+    char error[HCS_MOUNT_ERROR];
+};
+
+/* --- Settings. */
+
+/* What [from, from + length) stands for, ended, in room for one byte more. False
+ * when that holds a NUL. */
+static bool decode(const char *from, size_t length, char *to)
+{
+    size_t used;
+
+    (void)hcs_router_decode(from, length, to, length, &used);
+    to[used] = '\0';
+    return memchr(to, '\0', used) == NULL;
+}
+
+/* One name=value. False when there is no memory. */
+static bool add_setting(struct hcs_mount *mount, struct setting ***end,
+    const char *text, size_t length)
+{
+    const char *equals = memchr(text, '=', length);
+    size_t name_length = equals != NULL ? (size_t)(equals - text) : length;
+    size_t value_length = equals != NULL ? length - name_length - 1 : 0;
+    struct setting *setting = malloc(sizeof(*setting) + length + 2);
+    char *value;
+
+    if (setting == NULL) {
+        return false;
+    }
+    value = setting->name + name_length + 1;
+    *setting = (struct setting){.value = value};
+    if (!decode(text, name_length, setting->name) ||
+        !decode(equals != NULL ? equals + 1 : "", value_length, value)) {
+        hcs_mount_fail(mount, "a setting may not hold a NUL");
+    } else if (equals == NULL || name_length == 0) {
+        hcs_mount_fail(mount, "?%s: settings are name=value, with & between",
+            setting->name);
+    }
+    **end = setting;
+    *end = &setting->next;
+    return true;
+}
+
+static bool read_settings(struct hcs_mount *mount, const char *text)
+{
+    struct setting **end = &mount->inside->settings;
+
+    while (text != NULL && *text != '\0') {
+        size_t length = strcspn(text, "&");
+
+        if (length > 0 && !add_setting(mount, &end, text, length)) {
+            return false;
+        }
+        text += length;
+        text += *text == '&';
+    }
+    return true;
+}
+
+static void note_asked(struct hcs_mount *mount, const char *name)
+{
+    struct hcs_mount_inside *inside = mount->inside;
+
+    for (unsigned i = 0; i < inside->asked_count; i++) {
+        if (strcmp(inside->asked[i], name) == 0) {
+            return;
+        }
+    }
+    if (inside->asked_count < ASKED_MAX) {
+        inside->asked[inside->asked_count++] = name;
+    }
+}
+
+const char *hcs_mount_next(
+    struct hcs_mount *mount, const char *name, size_t *cursor)
+{
+    const char *found = NULL;
+    size_t index = 0;
+
+    note_asked(mount, name);
+    for (struct setting *at = mount->inside->settings; at != NULL;
+         at = at->next) {
+        if (strcmp(at->name, name) != 0) {
+            continue;
+        }
+        at->asked = true;
+        if (found == NULL && index == *cursor) {
+            found = at->value;
+        }
+        index++;
+    }
+    *cursor += found != NULL;
+    return found;
+}
+
+/* The value, or NULL where it is not given. False when it is given twice. */
+static bool look_up(
+    struct hcs_mount *mount, const char *name, const char **value)
+{
+    size_t cursor = 0;
+
+    *value = hcs_mount_next(mount, name, &cursor);
+    if (*value != NULL && hcs_mount_next(mount, name, &cursor) != NULL) {
+        hcs_mount_fail(mount, "%s is set twice", name);
+        return false;
+    }
+    return true;
+}
+
+bool hcs_mount_text(
+    struct hcs_mount *mount, const char *name, const char **value)
+{
+    const char *text;
+
+    if (!look_up(mount, name, &text)) {
+        return false;
+    }
+    if (text != NULL && *text == '\0') {
+        hcs_mount_fail(mount, "%s is empty", name);
+        return false;
+    }
+    *value = text != NULL ? text : *value;
+    return true;
+}
+
+bool hcs_mount_integer(struct hcs_mount *mount, const char *name, int64_t min,
+    int64_t max, int64_t *value)
+{
+    const char *text;
+    char *end;
+    long long number;
+
+    if (!look_up(mount, name, &text)) {
+        return false;
+    }
+    if (text == NULL) {
+        return true;
+    }
+    errno = 0;
+    number = strtoll(text, &end, 10);
+    if (end == text || *end != '\0' || errno != 0 || number < min ||
+        number > max || strspn(text, "-0123456789") != strlen(text)) {
+        hcs_mount_fail(mount, "%s=%s: must be a whole number from %lld to %lld",
+            name, text, (long long)min, (long long)max);
+        return false;
+    }
+    *value = number;
+    return true;
+}
+
+bool hcs_mount_number(struct hcs_mount *mount, const char *name, double min,
+    double max, double *value)
+{
+    const char *text;
+    char *end;
+    double number;
+
+    if (!look_up(mount, name, &text)) {
+        return false;
+    }
+    if (text == NULL) {
+        return true;
+    }
+    errno = 0;
+    number = strtod(text, &end);
+    /* No hexadecimal, no words such as inf, no blanks. */
+    if (end == text || *end != '\0' || errno != 0 ||
+        strspn(text, "+-.0123456789eE") != strlen(text) ||
+        !(number >= min && number <= max)) {
+        hcs_mount_fail(mount, "%s=%s: must be a number from %g to %g", name,
+            text, min, max);
+        return false;
+    }
+    *value = number;
+    return true;
+}
+
+/* 0 needs no unit, as in the daemon's own settings. */
+static bool read_duration(const char *text, uint64_t *ns)
+{
+    if (strcmp(text, "0") == 0) {
+        *ns = 0;
+        return true;
+    }
+    return hcs_parse_duration(text, ns);
+}
+
+bool hcs_mount_duration(struct hcs_mount *mount, const char *name,
+    uint64_t min_ns, uint64_t max_ns, uint64_t *value_ns)
+{
+    char least[HCS_DURATION_TEXT];
+    char most[HCS_DURATION_TEXT];
+    const char *text;
+    uint64_t ns;
+
+    if (!look_up(mount, name, &text)) {
+        return false;
+    }
+    if (text == NULL) {
+        return true;
+    }
+    if (!read_duration(text, &ns) || ns < min_ns || ns > max_ns) {
+        hcs_duration_text(least, min_ns);
+        hcs_duration_text(most, max_ns);
+        hcs_mount_fail(mount,
+            "%s=%s: must be a duration from %s to %s, such as 250ms", name,
+            text, least, most);
+        return false;
+    }
+    *value_ns = ns;
+    return true;
+}
+
+bool hcs_mount_size(struct hcs_mount *mount, const char *name,
+    uint64_t min_bytes, uint64_t max_bytes, uint64_t *value_bytes)
+{
+    const char *text;
+    uint64_t bytes;
+
+    if (!look_up(mount, name, &text)) {
+        return false;
+    }
+    if (text == NULL) {
+        return true;
+    }
+    if (!hcs_parse_size(text, &bytes) || bytes < min_bytes ||
+        bytes > max_bytes) {
+        hcs_mount_fail(mount,
+            "%s=%s: must be a size from %llu to %llu bytes, such as 64KiB",
+            name, text, (unsigned long long)min_bytes,
+            (unsigned long long)max_bytes);
+        return false;
+    }
+    *value_bytes = bytes;
+    return true;
+}
+
+const char *hcs_mount_argument(struct hcs_mount *mount)
+{
+    mount->inside->argument_asked = true;
+    return mount->inside->argument;
+}
+
+const char *hcs_mount_path(const struct hcs_mount *mount)
+{
+    return mount->inside->path;
+}
+
+unsigned hcs_mount_workers(const struct hcs_mount *mount)
+{
+    return mount->host->workers;
+}
+
+bool hcs_mount_checks(const struct hcs_mount *mount)
+{
+    return mount->host->checks;
+}
+
+/* --- What it says. */
+
+/* What fails the start is one line, whatever a value or a library put in: the
+ * messages of some end in a line feed. */
+static void make_one_line(char *text)
+{
+    size_t length = 0;
+
+    for (size_t i = 0; text[i] != '\0'; i++) {
+        if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f) {
+            text[i] = ' ';
+        }
+        length = text[i] != ' ' ? i + 1 : length;
+    }
+    text[length] = '\0';
+}
+
+void hcs_mount_fail(struct hcs_mount *mount, const char *format, ...)
+{
+    struct hcs_mount_inside *inside = mount->inside;
+    va_list arguments;
+
+    va_start(arguments, format);
+    pthread_mutex_lock(&inside->lock);
+    if (inside->error[0] == '\0') {
+        (void)vsnprintf(
+            inside->error, sizeof(inside->error), format, arguments);
+        make_one_line(inside->error);
+        if (inside->error[0] == '\0') { /* which would say that all is well */
+            strcpy(inside->error, "failed, and did not say why");
+        }
+    }
+    pthread_mutex_unlock(&inside->lock);
+    va_end(arguments);
+}
+
+const char *hcs_mount_error(struct hcs_mount *mount)
+{
+    bool failed;
+
+    pthread_mutex_lock(&mount->inside->lock);
+    failed = mount->inside->error[0] != '\0';
+    pthread_mutex_unlock(&mount->inside->lock);
+    return failed ? mount->inside->error : NULL; /* the first one stays */
+}
+
+void hcs_mount_log(
+    struct hcs_mount *mount, enum hcs_level level, const char *format, ...)
+{
+    static const enum hcs_log_level levels[] = {
+        [HCS_ERROR] = HCS_LOG_ERROR,
+        [HCS_WARN] = HCS_LOG_WARN,
+        [HCS_INFO] = HCS_LOG_INFO,
+        [HCS_DEBUG] = HCS_LOG_DEBUG,
+    };
+    struct hcs_log_field route = {.name = "route", .text = mount->inside->path};
+    char message[MESSAGE_MAX];
+    va_list arguments;
+
+    if ((unsigned)level > HCS_DEBUG ||
+        !hcs_log_wants(mount->host->log, levels[level])) {
+        return;
+    }
+    va_start(arguments, format);
+    (void)vsnprintf(message, sizeof(message), format, arguments);
+    va_end(arguments);
+    hcs_log_write(mount->host->log, levels[level], message, &route, 1);
+}
+
+/* --- Figures. */
+
+/* As Prometheus has them; the daemon puts more before it. */
+static bool is_figure_name(const char *name, enum hcs_figure_kind kind)
+{
+    static const char TOTAL[] = "_total";
+    size_t length = strlen(name);
+    bool total = length >= sizeof(TOTAL) - 1 &&
+                 strcmp(name + length - (sizeof(TOTAL) - 1), TOTAL) == 0;
+
+    return length > (total ? sizeof(TOTAL) - 1 : 0) &&
+           length <= HCS_METRICS_FIGURE_NAME &&
+           strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_") == length &&
+           total == (kind == HCS_COUNTER);
+}
+
+/* One line that needs no escaping in any format. */
+static bool is_figure_help(const char *help)
+{
+    for (; *help != '\0'; help++) {
+        if (*help < 0x20 || *help > 0x7e || *help == '\\' || *help == '"') {
+            return false;
+        }
+    }
+    return true;
+}
+
+struct hcs_figure *hcs_mount_figure(struct hcs_mount *mount,
+    enum hcs_figure_kind kind, const char *name, const char *help)
+{
+    struct hcs_mount_inside *inside = mount->inside;
+    struct hcs_figure *figure;
+
+    if (inside->is_open) {
+        return NULL; /* pages count on what there is */
+    }
+    if (!is_figure_name(name, kind)) {
+        hcs_mount_fail(mount,
+            "figure %s: must be at most 100 lower-case letters, digits and _, "
+            "and end in _total if, and only if, it is a counter",
+            name);
+        return NULL;
+    }
+    if (!is_figure_help(help)) {
+        hcs_mount_fail(mount,
+            "figure %s: its help must be one line of ASCII, without \\ and \"",
+            name);
+        return NULL;
+    }
+    for (figure = inside->figures; figure != NULL; figure = figure->next) {
+        if (strcmp(figure->name, name) == 0) {
+            hcs_mount_fail(mount, "figure %s: made twice", name);
+            return NULL;
+        }
+    }
+    if (inside->figure_count == FIGURES_MAX) {
+        hcs_mount_fail(mount,
+            "figure %s: one more than the %d that a handler "
+            "may have",
+            name, (int)FIGURES_MAX);
+        return NULL;
+    }
+    figure = malloc(sizeof(*figure));
+    if (figure == NULL) {
+        return NULL;
+    }
+    figure->next = NULL;
+    figure->name = name;
+    figure->help = help;
+    figure->kind = kind;
+    atomic_init(&figure->value, 0);
+    *inside->last_figure = figure;
+    inside->last_figure = &figure->next;
+    inside->figure_count++;
+    return figure;
+}
+
+/* Relaxed: figures for people. */
+void hcs_figure_add(struct hcs_figure *figure, int64_t more)
+{
+    if (figure != NULL) {
+        atomic_fetch_add_explicit(&figure->value, more, memory_order_relaxed);
+    }
+}
+
+void hcs_figure_set(struct hcs_figure *figure, int64_t value)
+{
+    if (figure != NULL) {
+        atomic_store_explicit(&figure->value, value, memory_order_relaxed);
+    }
+}
+
+const struct hcs_figure *hcs_mount_next_figure(const struct hcs_mount *mount,
+    const struct hcs_figure *figure, struct hcs_mount_figure *out)
+{
+    figure = figure == NULL ? mount->inside->figures : figure->next;
+    if (figure != NULL) {
+        *out = (struct hcs_mount_figure){
+            .name = figure->name,
+            .help = figure->help,
+            .kind = figure->kind,
+            .value = atomic_load_explicit(&figure->value, memory_order_relaxed),
+        };
+    }
+    return figure;
+}
+
+size_t hcs_mount_figures(const struct hcs_mount *mount)
+{
+    return mount->inside->figure_count;
+}
+
+/* --- Life. */
+
+static bool copy(char **out, const char *text)
+{
+    *out = text != NULL ? strdup(text) : NULL;
+    return text == NULL || *out != NULL;
+}
+
+struct hcs_mount *hcs_mount_create(const struct hcs_host *host,
+    const struct hcs_handler *handler, void *context, const char *path,
+    const char *argument, const char *settings)
+{
+    struct hcs_mount *mount = calloc(1, sizeof(*mount));
+    struct hcs_mount_inside *inside = calloc(1, sizeof(*inside));
+
+    if (mount == NULL || inside == NULL) {
+        free(mount);
+        free(inside);
+        return NULL;
+    }
+    mount->handler = handler;
+    mount->self = context;
+    mount->host = host;
+    mount->job_timeout_ms = host->job_timeout_ms;
+    mount->inside = inside;
+    inside->last_figure = &inside->figures;
+    pthread_mutex_init(&inside->lock, NULL);
+    if (!copy(&inside->path, path) || !copy(&inside->argument, argument) ||
+        !read_settings(mount, settings)) {
+        hcs_mount_destroy(mount);
+        return NULL;
+    }
+    return mount;
+}
+
+void hcs_mount_destroy(struct hcs_mount *mount)
+{
+    struct hcs_mount_inside *inside;
+
+    if (mount == NULL) {
+        return;
+    }
+    hcs_mount_close(mount);
+    inside = mount->inside;
+    while (inside->settings != NULL) {
+        struct setting *next = inside->settings->next;
+
+        free(inside->settings);
+        inside->settings = next;
+    }
+    while (inside->figures != NULL) {
+        struct hcs_figure *next = inside->figures->next;
+
+        free(inside->figures);
+        inside->figures = next;
+    }
+    pthread_mutex_destroy(&inside->lock);
+    free(inside->path);
+    free(inside->argument);
+    free(inside);
+    free(mount);
+}
+
+/* Every mount has them, whatever its handler. */
+static bool read_common(struct hcs_mount *mount)
+{
+    static const uint64_t MS = 1000000;
+    static const uint64_t DAY_MS = 24 * 3600 * UINT64_C(1000);
+    uint64_t ns = mount->job_timeout_ms * MS;
+
+    if (!hcs_mount_duration(mount, "timeout", 0, DAY_MS * MS, &ns)) {
+        return false;
+    }
+    /* Not 0, which is off, for less than a millisecond. */
+    mount->job_timeout_ms = (ns + MS - 1) / MS;
+    return true;
+}
+
+/* What was given and nobody asked for. */
+static void refuse_leftovers(struct hcs_mount *mount)
+{
+    struct hcs_mount_inside *inside = mount->inside;
+    char names[HCS_MOUNT_ERROR] = "";
+    size_t used = 0;
+
+    if (inside->argument != NULL && !inside->argument_asked) {
+        hcs_mount_fail(mount, "%s takes no argument", mount->handler->name);
+    }
+    for (unsigned i = 0; i < inside->asked_count; i++) {
+        int more = snprintf(names + used, sizeof(names) - used, "%s%s",
+            i > 0 ? ", " : "", inside->asked[i]);
+
+        used += (size_t)more < sizeof(names) - used ? (size_t)more : 0;
+    }
+    for (const struct setting *at = inside->settings; at != NULL;
+         at = at->next) {
+        if (!at->asked) {
+            hcs_mount_fail(mount, "%s has no setting %s; allowed: %s",
+                mount->handler->name, at->name, names);
+        }
+    }
+}
+
+int hcs_mount_open(struct hcs_mount *mount)
+{
+    const struct hcs_handler *handler = mount->handler;
+    int rc = 0;
+
+    assert(!mount->inside->is_open);
+    if (read_common(mount) && hcs_mount_error(mount) == NULL) {
+        if (handler->open != NULL) {
+            rc = handler->open(&mount->self, mount);
+        }
+        if (rc != 0) {
+            hcs_mount_fail(mount, "%s does not open", handler->name);
+        } else {
+            mount->inside->is_open = true; /* to be closed, also if refused */
+            refuse_leftovers(mount);
+        }
+    }
+    return hcs_mount_error(mount) == NULL ? 0 : -EINVAL;
+}
+
+void hcs_mount_close(struct hcs_mount *mount)
+{
+    if (mount->inside->is_open) {
+        mount->inside->is_open = false;
+        if (mount->handler->close != NULL) {
+            mount->handler->close(mount->self);
+        }
+    }
+}
+
+int hcs_mount_open_worker(
+    struct hcs_mount *mount, unsigned worker, void **state)
+{
+    const struct hcs_handler *handler = mount->handler;
+
+    *state = NULL;
+    if (handler->open_worker == NULL ||
+        handler->open_worker(mount->self, worker, state) == 0) {
+        return 0;
+    }
+    hcs_mount_fail(
+        mount, "%s does not open on worker %u", handler->name, worker);
+    return -EINVAL;
+}
+
+void hcs_mount_close_worker(struct hcs_mount *mount, void *state)
+{
+    if (mount->handler->open_worker != NULL &&
+        mount->handler->close_worker != NULL) {
+        mount->handler->close_worker(mount->self, state);
+    }
+}

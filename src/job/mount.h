@@ -1,0 +1,79 @@
+/*
+ * mount - a handler at its path, with its settings: hcs_mount_* of
+ * hcs/handler.h.
+ *
+ * Owns:    copies of its texts, the handler's self once it is open, and the
+ *          figures that it made.
+ * Threads: create, open, close and destroy by one at a time, and not while jobs
+ *          run; open_worker and close_worker by each worker; what stands in
+ *          hcs/handler.h as it says there.
+ * Waits:   open, open_worker, close_worker and close, as long as the handler's
+ *          own do.
+ */
+#ifndef HCS_JOB_MOUNT_H
+#define HCS_JOB_MOUNT_H
+
+#include "hcs/handler.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct hcs_budget;
+struct hcs_deferrals;
+struct hcs_log;
+
+/* What the daemon lends to all mounts until they are destroyed. */
+struct hcs_host {
+    struct hcs_log *log;
+    struct hcs_budget *budget;
+    struct hcs_deferrals *deferrals;
+    unsigned workers;
+    bool checks;             /* nothing is served: settings are checked */
+    uint64_t job_timeout_ms; /* 0: off; the default of a mount's own */
+};
+
+struct hcs_mount {
+    const struct hcs_handler *handler;
+    void *self;
+    const struct hcs_host *host;
+    uint64_t job_timeout_ms;         /* 0: off */
+    struct hcs_mount_inside *inside; /* mount.c's */
+};
+
+enum { HCS_MOUNT_ERROR = 384 }; /* bytes that hold any error, its NUL too */
+
+/* Copies the texts. path is decoded; argument too, or NULL; settings is the
+ * query as it was written, or NULL. context: what the handler's open finds in
+ * *self; of handlers of our own alone. handler may be NULL until open. NULL when
+ * there is no memory; settings that cannot be read are refused by open. */
+struct hcs_mount *hcs_mount_create(const struct hcs_host *host,
+    const struct hcs_handler *handler, void *context, const char *path,
+    const char *argument, const char *settings);
+
+/* Closes it if it is open. NULL is allowed. */
+void hcs_mount_destroy(struct hcs_mount *mount);
+
+/* 0, or -EINVAL: hcs_mount_error says why. */
+int hcs_mount_open(struct hcs_mount *mount);
+void hcs_mount_close(struct hcs_mount *mount);
+
+/* Of an open mount. 0, or -EINVAL likewise. */
+int hcs_mount_open_worker(
+    struct hcs_mount *mount, unsigned worker, void **state);
+void hcs_mount_close_worker(struct hcs_mount *mount, void *state);
+
+/* What hcs_mount_fail said first, or NULL. */
+const char *hcs_mount_error(struct hcs_mount *mount);
+
+/* A figure, for a page; start with NULL. NULL behind the last. */
+struct hcs_mount_figure {
+    const char *name;
+    const char *help;
+    enum hcs_figure_kind kind;
+    int64_t value;
+};
+const struct hcs_figure *hcs_mount_next_figure(const struct hcs_mount *mount,
+    const struct hcs_figure *figure, struct hcs_mount_figure *out);
+size_t hcs_mount_figures(const struct hcs_mount *mount);
+
+#endif

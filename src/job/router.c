@@ -1,0 +1,239 @@
+#include "job/router.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PATH_MAX_DECODED = 1024 };
+
+static const char PROBLEMS[] = "/problems/";
+
+/* A table of lists. Few paths, all different in length or in the three bytes
+ * looked at: so nearly always a list of one. */
+enum { BUCKETS = 512 };
+
+struct hcs_router {
+    struct hcs_route *buckets[BUCKETS];
+    struct hcs_route **jobs; /* as they were added */
+    size_t job_count;
+    struct hcs_route problem;
+};
+
+static size_t bucket(const char *path, size_t length)
+{
+    size_t middle = (unsigned char)path[length / 2];
+    size_t last = (unsigned char)path[length - 1];
+    size_t first = (unsigned char)path[length > 1];
+
+    return (length + middle * 5 + last * 17 + first * 31) % BUCKETS;
+}
+
+static struct hcs_route *insert(
+    struct hcs_router *router, enum hcs_resource resource, const char *path)
+{
+    size_t length = strlen(path);
+    struct hcs_route *route = calloc(1, sizeof(*route));
+    char *copy = strdup(path);
+
+    if (route == NULL || copy == NULL) {
+        free(route);
+        free(copy);
+        return NULL;
+    }
+    route->resource = resource;
+    route->path = copy;
+    route->path_length = length;
+    route->next = router->buckets[bucket(path, length)];
+    router->buckets[bucket(path, length)] = route;
+    return route;
+}
+
+struct hcs_router *hcs_router_create(void)
+{
+    static const struct {
+        const char *path;
+        enum hcs_resource resource;
+    } own[] = {
+        {"/health", HCS_RESOURCE_HEALTH},
+        {"/livez", HCS_RESOURCE_LIVE},
+        {"/healthz", HCS_RESOURCE_LIVE},
+        {"/readyz", HCS_RESOURCE_READY},
+        {"/metrics", HCS_RESOURCE_METRICS},
+    };
+    struct hcs_router *router = calloc(1, sizeof(*router));
+
+    if (router == NULL) {
+        return NULL;
+    }
+    router->problem.resource = HCS_RESOURCE_PROBLEM;
+    router->problem.path = PROBLEMS;
+    router->problem.path_length = sizeof(PROBLEMS) - 1;
+    for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++) {
+        if (insert(router, own[i].resource, own[i].path) == NULL) {
+            hcs_router_destroy(router);
+            return NULL;
+        }
+    }
+    return router;
+}
+
+void hcs_router_destroy(struct hcs_router *router)
+{
+    if (router == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < router->job_count; i++) {
+        hcs_mount_destroy(router->jobs[i]->mount);
+    }
+    for (size_t i = 0; i < BUCKETS; i++) {
+        while (router->buckets[i] != NULL) {
+            struct hcs_route *route = router->buckets[i];
+
+            router->buckets[i] = route->next;
+            free((char *)(uintptr_t)route->path);
+            free(route);
+        }
+    }
+    free(router->jobs);
+    free(router);
+}
+
+int hcs_router_add(struct hcs_router *router, struct hcs_mount *mount)
+{
+    const char *path;
+    struct hcs_route **jobs;
+    struct hcs_route *route;
+
+    if (mount == NULL) {
+        return -ENOMEM;
+    }
+    path = hcs_mount_path(mount);
+    if (hcs_router_find(router, path, strlen(path)) != NULL) {
+        hcs_mount_destroy(mount);
+        return -EINVAL;
+    }
+    jobs = realloc(router->jobs, (router->job_count + 1) * sizeof(*jobs));
+    if (jobs != NULL) {
+        router->jobs = jobs;
+    }
+    route = jobs == NULL ? NULL : insert(router, HCS_RESOURCE_JOB, path);
+    if (route == NULL) {
+        hcs_mount_destroy(mount);
+        return -ENOMEM;
+    }
+    route->mount = mount;
+    route->index = (unsigned)router->job_count;
+    jobs[router->job_count++] = route;
+    return 0;
+}
+
+int hcs_router_open(struct hcs_router *router)
+{
+    for (size_t i = 0; i < router->job_count; i++) {
+        int rc = hcs_mount_open(router->jobs[i]->mount);
+
+        if (rc != 0) {
+            hcs_router_close(router);
+            return rc;
+        }
+    }
+    return 0;
+}
+
+void hcs_router_close(struct hcs_router *router)
+{
+    for (size_t i = 0; i < router->job_count; i++) {
+        hcs_mount_close(router->jobs[i]->mount);
+    }
+}
+
+struct hcs_mount *hcs_router_fault(const struct hcs_router *router)
+{
+    for (size_t i = 0; i < router->job_count; i++) {
+        if (hcs_mount_error(router->jobs[i]->mount) != NULL) {
+            return router->jobs[i]->mount;
+        }
+    }
+    return NULL;
+}
+
+static int hex(char c)
+{
+    if (c >= '0' && c <= '9') {
+        return c - '0';
+    }
+    c = (char)(c | 0x20);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+bool hcs_router_decode(
+    const char *from, size_t length, char *to, size_t room, size_t *used)
+{
+    *used = 0;
+    for (size_t i = 0; i < length; i++) {
+        char c = from[i];
+
+        if (c == '%' && i + 2 < length && hex(from[i + 1]) >= 0 &&
+            hex(from[i + 2]) >= 0) {
+            c = (char)(hex(from[i + 1]) * 16 + hex(from[i + 2]));
+            i += 2;
+        }
+        if (*used == room) {
+            return false;
+        }
+        to[(*used)++] = c;
+    }
+    return true;
+}
+
+static const struct hcs_route *find_decoded(
+    const struct hcs_router *router, const char *path, size_t length)
+{
+    const struct hcs_route *route;
+
+    if (length == 0) {
+        return NULL;
+    }
+    for (route = router->buckets[bucket(path, length)]; route != NULL;
+         route = route->next) {
+        if (route->path_length == length &&
+            memcmp(route->path, path, length) == 0) {
+            return route;
+        }
+    }
+    if (length >= sizeof(PROBLEMS) - 1 &&
+        memcmp(path, PROBLEMS, sizeof(PROBLEMS) - 1) == 0) {
+        return &router->problem;
+    }
+    return NULL;
+}
+
+const struct hcs_route *hcs_router_find(
+    const struct hcs_router *router, const char *path, size_t length)
+{
+    char decoded[PATH_MAX_DECODED];
+    size_t used;
+
+    if (memchr(path, '%', length) == NULL) {
+        return find_decoded(router, path, length);
+    }
+    if (!hcs_router_decode(path, length, decoded, sizeof(decoded), &used)) {
+        return NULL; /* longer than any path here */
+    }
+    return find_decoded(router, decoded, used);
+}
+
+size_t hcs_router_jobs(const struct hcs_router *router)
+{
+    return router->job_count;
+}
+
+const struct hcs_route *hcs_router_job(
+    const struct hcs_router *router, size_t index)
+{
+    assert(index < router->job_count);
+    return router->jobs[index];
+}

@@ -1,0 +1,70 @@
+/*
+ * router - which resource a path names.
+ *
+ * Owns:    its routes, and the mounts behind them.
+ * Threads: built and destroyed by main; read by all in between.
+ * Waits:   in open and close, as long as the handlers' own do.
+ */
+#ifndef HCS_JOB_ROUTER_H
+#define HCS_JOB_ROUTER_H
+
+#include "job/mount.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum hcs_resource {
+    HCS_RESOURCE_NONE, /* 404 */
+    HCS_RESOURCE_JOB,
+    HCS_RESOURCE_HEALTH, /* /health */
+    HCS_RESOURCE_LIVE,   /* /livez, /healthz */
+    HCS_RESOURCE_READY,  /* /readyz */
+    HCS_RESOURCE_METRICS,
+    HCS_RESOURCE_PROBLEM, /* /problems/NAME */
+};
+
+struct hcs_route {
+    enum hcs_resource resource;
+    const char *path; /* decoded */
+    size_t path_length;
+    unsigned index; /* of a job's route, in the order they were added */
+    struct hcs_mount *mount;
+    struct hcs_route *next; /* the router's */
+};
+
+struct hcs_router; /* opaque */
+
+struct hcs_router *hcs_router_create(void);
+
+/* NULL is allowed. */
+void hcs_router_destroy(struct hcs_router *router);
+
+/* Takes the mount, which NULL stands for a lack of memory; its path is exact and
+ * not reserved. 0, or -EINVAL where the path is taken, or -ENOMEM. */
+int hcs_router_add(struct hcs_router *router, struct hcs_mount *mount);
+
+/* Opens the mounts, in the order they were added. 0, or -EINVAL: hcs_router_fault
+ * is the one that could not be opened, and the others are closed. */
+int hcs_router_open(struct hcs_router *router);
+
+/* No job may run any more. */
+void hcs_router_close(struct hcs_router *router);
+
+/* The first mount that failed, in open or on a worker; NULL when none did. */
+struct hcs_mount *hcs_router_fault(const struct hcs_router *router);
+
+/* The path as it was sent, percent-encoded or not (RFC 3986, 6.2.2: the two
+ * are the same path). NULL when there is no such resource. */
+const struct hcs_route *hcs_router_find(
+    const struct hcs_router *router, const char *path, size_t length);
+
+/* Decodes percent-encoding; a "%" without two digits stays. False when the
+ * result has no room. */
+bool hcs_router_decode(
+    const char *from, size_t length, char *to, size_t room, size_t *used);
+
+size_t hcs_router_jobs(const struct hcs_router *router);
+const struct hcs_route *hcs_router_job(
+    const struct hcs_router *router, size_t index);
+
+#endif

@@ -1,0 +1,416 @@
+#include "shard/conn_record.h"
+
+#include "http/syntax.h"
+
+#include <assert.h>
+#include <string.h>
+#include <strings.h>
+
+enum {
+    OUT_RESERVE = HCS_RESPONSE_HEAD_MAX + HCS_CONN_COPY_MAX, /* for one more
+                                                                reply */
+    BRIEF_BODY_MAX = 4096, /* beyond it no job is brief */
+    EMPTY_LINES_MAX = 8,   /* before a request */
+};
+
+static const char ALLOW_JOB[] = "GET, HEAD, POST, OPTIONS";
+static const char ALLOW_PAGE[] = "GET, HEAD, OPTIONS";
+
+static bool has_body(const struct hcs_head *head)
+{
+    return head->chunked || head->content_length > 0;
+}
+
+/* Content-Type: application/json or anything +json, with any parameters. */
+static bool is_json(const char *type, size_t length)
+{
+    if (length == 16 && memcmp(type, "application/json", 16) == 0) {
+        return true; /* as nearly all send it */
+    }
+    return hcs_syntax_is_json(type, type + length);
+}
+
+/* Why the header alone refuses the job; NONE when it does not. */
+static enum hcs_reason check_job(const struct hcs_shard *shard,
+    const char *bytes, const struct hcs_head *head)
+{
+    struct hcs_span type = head->content_type;
+    struct hcs_span encoding = head->content_encoding;
+
+    if (!hcs_service_is_open(shard->service)) {
+        return HCS_REASON_STARTING;
+    }
+    if (!has_body(head)) {
+        return HCS_REASON_NONE;
+    }
+    if (type.offset > 0 && !is_json(bytes + type.offset, type.length)) {
+        return HCS_REASON_BAD_MEDIA_TYPE;
+    }
+    if (encoding.length > 0 &&
+        !(encoding.length == 8 &&
+            strncasecmp(bytes + encoding.offset, "identity", 8) == 0)) {
+        return HCS_REASON_BAD_CONTENT_ENCODING;
+    }
+    if (head->content_length > shard->service->limits.max_body_bytes) {
+        return HCS_REASON_BODY_TOO_LARGE;
+    }
+    return HCS_REASON_NONE;
+}
+
+static struct hcs_request *new_request(struct hcs_conn *c)
+{
+    struct hcs_shard *shard = c->shard;
+    struct hcs_request *request = hcs_slab_alloc(shard->requests);
+
+    if (request != NULL) {
+        hcs_request_init(request, shard->service->budget, &shard->mailbox);
+        request->conn = c;
+        c->request = request;
+    }
+    return request;
+}
+
+/* The request is complete: to the queue, or refused. more as in compose. */
+void hcs_conn_submit(struct hcs_conn *c, bool more)
+{
+    struct hcs_shard *shard = c->shard;
+    struct hcs_request *request = c->request;
+    struct hcs_refusal refusal = {
+        .reason = HCS_REASON_QUEUE_FULL, .more = more};
+    struct hcs_asked asked;
+
+    if (request->head.request_id.length == 0) {
+        hcs_conn_make_id(shard, request->made_id);
+        request->id_length = HCS_REQUEST_ID_MADE;
+    }
+    request->admitted_ns = shard->loop.now_ns;
+    request->task.brief =
+        (request->route->mount->handler->flags & HCS_HANDLER_BRIEF) != 0 &&
+        request->in_length - request->head_length <= BRIEF_BODY_MAX;
+    if (hcs_pool_submit(shard->service->pool, &request->task)) {
+        shard->submitted = true;
+        hcs_conn_enter(c, HCS_CONN_WORKING);
+        return;
+    }
+    hcs_conn_know_request(&asked, shard, request);
+    hcs_conn_refuse_request(c, &asked, &refusal);
+    hcs_conn_drop_request(c);
+    hcs_conn_enter(c, HCS_CONN_IDLE);
+}
+
+/* The header section is complete and was accepted for a job: bytes is the
+ * section, available how much of the body is at hand behind it. */
+static void begin_job(struct hcs_conn *c, const char *bytes, size_t head_length,
+    const struct hcs_head *head, const struct hcs_route *route,
+    size_t available)
+{
+    struct hcs_shard *shard = c->shard;
+    struct hcs_request *request = c->request;
+
+    if (request == NULL) { /* else the section is already in it */
+        request = new_request(c);
+        if (request == NULL ||
+            !hcs_request_append(request, bytes, head_length)) {
+            struct hcs_asked asked;
+
+            hcs_conn_know_asked(&asked, shard, bytes, head);
+            hcs_conn_refuse_request(c, &asked,
+                &(struct hcs_refusal){
+                    .reason = HCS_REASON_MEMORY_PRESSURE, .close = true});
+            hcs_conn_drop_request(c);
+            return;
+        }
+    }
+    request->head = *head;
+    request->head_length = (uint32_t)head_length;
+    request->route = route;
+    request->chunked = (struct hcs_chunked){0};
+    if (c->state == HCS_CONN_IDLE) {
+        hcs_conn_enter(c, HCS_CONN_READING);
+    }
+    if (!has_body(head)) {
+        hcs_conn_submit(c, available > 0);
+    } else if (head->expect_continue && available == 0) {
+        static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
+
+        memcpy(shard->out + shard->out_length, go_on, sizeof(go_on) - 1);
+        shard->out_length += sizeof(go_on) - 1;
+    }
+}
+
+/* A header section is complete. Answers, refuses or begins a job; returns how
+ * many of the available bytes behind the section were skipped as a body that
+ * nobody wants. */
+static size_t begin(struct hcs_conn *c, const struct hcs_head_scan *scan,
+    const char *bytes, size_t head_length, size_t available)
+{
+    struct hcs_shard *shard = c->shard;
+    struct hcs_head head;
+    struct hcs_refusal refusal = {0};
+    const struct hcs_route *route = NULL;
+    const char *allow = ALLOW_PAGE;
+    struct hcs_asked asked;
+    bool whole; /* the body, if any, is at hand */
+
+    refusal.reason =
+        hcs_head_parse(&shard->parser, scan, bytes, head_length, &head);
+    hcs_counter_add(&shard->counts.requests, 1);
+    c->empty_lines = 0;
+    if (refusal.reason != HCS_REASON_NONE) {
+        hcs_conn_know_asked(&asked, shard, bytes, &head);
+        asked.head = NULL;
+        refusal.close = true;
+        hcs_conn_refuse_request(c, &asked, &refusal);
+        return available;
+    }
+    if (head.path.length != 0) {
+        route = hcs_router_find(
+            shard->service->router, bytes + head.path.offset, head.path.length);
+        if (route == NULL) {
+            refusal.reason = HCS_REASON_NOT_FOUND;
+        } else if (route->resource == HCS_RESOURCE_JOB) {
+            allow = ALLOW_JOB;
+            refusal.reason = check_job(shard, bytes, &head);
+        }
+        if (route != NULL && (head.method == HCS_METHOD_OTHER ||
+                                 (head.method == HCS_POST &&
+                                     route->resource != HCS_RESOURCE_JOB))) {
+            refusal.reason = HCS_REASON_METHOD_NOT_ALLOWED;
+            refusal.allow = allow;
+        }
+    } else { /* of all that is here */
+        allow = ALLOW_JOB;
+        if (!head.asterisk) { /* CONNECT */
+            refusal.reason = HCS_REASON_METHOD_NOT_ALLOWED;
+            refusal.allow = allow;
+            /* What follows may be meant for the tunnel that it did not get
+             * (RFC 9931). */
+            refusal.close = true;
+        }
+    }
+    if (head.secure) { /* RFC 9110, 7.4 */
+        refusal.reason = HCS_REASON_MISDIRECTED;
+    }
+    if (refusal.reason == HCS_REASON_NONE && route != NULL &&
+        route->resource == HCS_RESOURCE_JOB && head.method != HCS_OPTIONS &&
+        head.precondition == HCS_PRECONDITION_HOLDS) {
+        begin_job(c, bytes, head_length, &head, route, available);
+        return 0;
+    }
+    /* Answered without the body, which is skipped if it is at hand; else the
+     * answer is the last one, since where the next request begins is not
+     * known before the body was read. */
+    whole = !head.chunked && head.content_length <= available;
+    hcs_conn_know_asked(&asked, shard, bytes, &head);
+    asked.route = route;
+    available -= whole ? (size_t)head.content_length : 0;
+    refusal.more = available > 0;
+    if (!whole) {
+        asked.keep_alive = false;
+        refusal.close = true;
+    }
+    if (refusal.reason != HCS_REASON_NONE) {
+        hcs_conn_refuse_request(c, &asked, &refusal);
+    } else if (head.method == HCS_OPTIONS) {
+        hcs_conn_answer_options(c, &asked, allow, refusal.more);
+    } else {
+        assert(route != NULL); /* else it was refused */
+        if (route->resource == HCS_RESOURCE_JOB) {
+            hcs_conn_answer_precondition(c, &asked, refusal.more);
+        } else {
+            hcs_conn_answer_page(c, &asked, bytes, &head, route, refusal.more);
+        }
+    }
+    return whole ? (size_t)head.content_length : available;
+}
+
+/* RFC 9112, section 2.2, has at least one ignored. Without a bound they would be
+ * a way to stay that no timeout ends, a drain's neither. */
+static bool skip_empty_lines(struct hcs_conn *c, size_t lines)
+{
+    if (lines > (size_t)(EMPTY_LINES_MAX - c->empty_lines)) {
+        return false;
+    }
+    c->empty_lines = (unsigned char)(c->empty_lines + lines);
+    return true;
+}
+
+/* The first bytes of a request. Returns how many were used. */
+static size_t take_first(struct hcs_conn *c, const char *bytes, size_t length)
+{
+    struct hcs_head_scan scan = {0};
+    enum hcs_scan verdict = HCS_SCAN_MORE;
+    enum hcs_reason reason = HCS_REASON_NONE;
+    size_t head_length = 0;
+    size_t empty = hcs_head_skip_empty(bytes, length);
+    struct hcs_request *request;
+
+    if (empty > 0) {
+        if (!skip_empty_lines(c, empty / 2)) {
+            hcs_conn_refuse_first(
+                c, bytes, length, HCS_REASON_BAD_REQUEST_LINE);
+            return length;
+        }
+        return empty;
+    }
+    if (length > 1 || bytes[0] != '\r') { /* may become an empty line */
+        verdict = hcs_head_scan(&scan, bytes, length,
+            c->shard->service->limits.max_header_bytes, &head_length, &reason);
+    }
+    switch (verdict) {
+    case HCS_SCAN_DONE:
+        return head_length +
+               begin(c, &scan, bytes, head_length, length - head_length);
+    case HCS_SCAN_BAD:
+        hcs_conn_refuse_first(c, bytes, length, reason);
+        return length;
+    case HCS_SCAN_MORE:
+        break;
+    }
+    request = new_request(c);
+    if (request == NULL || !hcs_request_append(request, bytes, length)) {
+        hcs_conn_refuse_first(c, bytes, length, HCS_REASON_MEMORY_PRESSURE);
+        hcs_conn_drop_request(c);
+        return length;
+    }
+    request->scan = scan;
+    hcs_conn_enter(c, HCS_CONN_READING);
+    return length;
+}
+
+/* More bytes of a header section that is incomplete. */
+static size_t take_head(struct hcs_conn *c, const char *bytes, size_t length)
+{
+    struct hcs_request *request = c->request;
+    size_t before = request->in_length;
+    size_t limit = c->shard->service->limits.max_header_bytes;
+    /* Not more than can be of use: one byte beyond the limit refuses. */
+    size_t take = limit + 1 - before < length ? limit + 1 - before : length;
+    enum hcs_reason reason = HCS_REASON_NONE;
+    size_t head_length = 0;
+
+    if (!hcs_request_append(request, bytes, take)) {
+        hcs_conn_refuse_reading(c, HCS_REASON_MEMORY_PRESSURE);
+        return length;
+    }
+    if (before == 1 && request->in[0] == '\r' && request->in[1] == '\n') {
+        /* The empty line before a request that came in two. */
+        if (!skip_empty_lines(c, 1)) {
+            hcs_conn_refuse_reading(c, HCS_REASON_BAD_REQUEST_LINE);
+            return length;
+        }
+        request->in_length = 0;
+        hcs_conn_drop_request(c);
+        hcs_conn_enter(c, HCS_CONN_IDLE);
+        return 1;
+    }
+    switch (hcs_head_scan(&request->scan, request->in, request->in_length,
+        limit, &head_length, &reason)) {
+    case HCS_SCAN_DONE:
+        break;
+    case HCS_SCAN_BAD:
+        hcs_conn_refuse_reading(c, reason);
+        return length;
+    case HCS_SCAN_MORE:
+        return take;
+    }
+    take = head_length - before;
+    request->in_length = (uint32_t)head_length;
+    take += begin(c, &request->scan, request->in, head_length, length - take);
+    if (c->state == HCS_CONN_READING && c->request->head_length == 0) {
+        hcs_conn_drop_request(c); /* it was answered without becoming a job */
+        hcs_conn_enter(c, HCS_CONN_IDLE);
+    }
+    return take;
+}
+
+size_t hcs_conn_body_left(const struct hcs_request *request)
+{
+    assert(request != NULL);
+    return (size_t)request->head.content_length -
+           (request->in_length - request->head_length);
+}
+
+/* More bytes of a body with a known length. */
+static size_t take_counted(struct hcs_conn *c, const char *bytes, size_t length)
+{
+    size_t left = hcs_conn_body_left(c->request);
+    size_t take = left < length ? left : length;
+
+    if (!hcs_request_append(c->request, bytes, take)) {
+        hcs_conn_refuse_reading(c, HCS_REASON_MEMORY_PRESSURE);
+        return length;
+    }
+    if (take == left) {
+        hcs_conn_submit(c, take < length);
+    }
+    return take;
+}
+
+static size_t take_chunked(struct hcs_conn *c, const char *bytes, size_t length)
+{
+    struct hcs_request *request = c->request;
+    uint64_t max = c->shard->service->limits.max_body_bytes;
+    size_t done = 0;
+
+    for (;;) {
+        const char *data = NULL;
+        size_t data_length = 0;
+        size_t used = 0;
+        enum hcs_chunk chunk = hcs_chunked_decode(&request->chunked,
+            bytes + done, length - done, &used, &data, &data_length);
+
+        done += used;
+        /* Refused by what it announces, before it is sent. */
+        if (request->in_length - request->head_length + data_length +
+                hcs_chunked_announced(&request->chunked) >
+            max) {
+            hcs_conn_refuse_reading(c, HCS_REASON_BODY_TOO_LARGE);
+            return length;
+        }
+        switch (chunk) {
+        case HCS_CHUNK_DATA:
+            if (!hcs_request_append(request, data, data_length)) {
+                hcs_conn_refuse_reading(c, HCS_REASON_MEMORY_PRESSURE);
+                return length;
+            }
+            break;
+        case HCS_CHUNK_DONE:
+            hcs_conn_submit(c, done < length);
+            return done;
+        case HCS_CHUNK_BAD:
+            hcs_conn_refuse_reading(c, HCS_REASON_BAD_CHUNK);
+            return length;
+        case HCS_CHUNK_MORE:
+            return done;
+        }
+    }
+}
+
+bool hcs_conn_takes_requests(const struct hcs_conn *c)
+{
+    return (c->state == HCS_CONN_IDLE || c->state == HCS_CONN_READING) &&
+           !c->last && c->outbox == NULL;
+}
+
+/* Reads requests from bytes, as many as can be; returns how many bytes were
+ * used. The rest has to wait for a reply, or for the client to take one. */
+size_t hcs_conn_consume(struct hcs_conn *c, const char *bytes, size_t length)
+{
+    size_t done = 0;
+
+    while (done < length && hcs_conn_takes_requests(c)) {
+        if (c->shard->out_length + OUT_RESERVE > HCS_SHARD_OUT) {
+            hcs_conn_flush(c, NULL);
+        } else if (c->request == NULL) {
+            done += take_first(c, bytes + done, length - done);
+        } else if (c->request->head_length == 0) {
+            done += take_head(c, bytes + done, length - done);
+        } else if (c->request->head.chunked) {
+            done += take_chunked(c, bytes + done, length - done);
+        } else {
+            done += take_counted(c, bytes + done, length - done);
+        }
+    }
+    return done;
+}
