@@ -31,7 +31,7 @@ GROUPS = (
         "src/sync/", "src/shard/shard.c", "src/shard/shard.h")),
     ("job: JSON", ("src/base/json.c",)),
     ("job: worker and handler", (
-        "src/job/job.c", "src/handlers/", "src/base/region.c")),
+        "src/job/job.c", "src/handlers/", "src/base/arena.c")),
     ("reply", (
         "src/shard/conn_reply.c", "src/http/response.c", "src/base/text.c",
         "src/base/random.c", "src/base/clock.c", "src/shard/service.c",

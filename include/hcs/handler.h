@@ -147,13 +147,13 @@ __attribute__((format(printf, 3, 4))) void hcs_mount_log(
  * handler's own in the JSON page. name and help are literals; a counter's name
  * ends in _total, and help is one line. For open alone; NULL when there is no
  * memory, which add and set allow, and after hcs_mount_fail. */
-struct hcs_figure; /* opaque */
-enum hcs_figure_kind { HCS_COUNTER, HCS_GAUGE };
-struct hcs_figure *hcs_mount_figure(struct hcs_mount *mount,
-    enum hcs_figure_kind kind, const char *name, const char *help);
+struct hcs_metric; /* opaque */
+enum hcs_metric_kind { HCS_COUNTER, HCS_GAUGE };
+struct hcs_metric *hcs_mount_metric(struct hcs_mount *mount,
+    enum hcs_metric_kind kind, const char *name, const char *help);
 /* Any thread. A counter only grows. */
-void hcs_figure_add(struct hcs_figure *figure, int64_t more);
-void hcs_figure_set(struct hcs_figure *figure, int64_t value);
+void hcs_metric_add(struct hcs_metric *figure, int64_t more);
+void hcs_metric_set(struct hcs_metric *figure, int64_t value);
 
 /* "15s", "250ms", "100us", "2m", "1h": nanoseconds. False when it is none of
  * them, or does not fit. For arguments. */

@@ -29,7 +29,7 @@ int hcs_loop_init(
         .owner = owner,
         .thread = (unsigned long)pthread_self(),
     };
-    loop->revisit_end = &loop->revisit;
+    loop->posted_end = &loop->posted;
     read_clock(loop);
     loop->fd = epoll_create1(EPOLL_CLOEXEC);
     if (loop->fd < 0) {
@@ -81,14 +81,14 @@ int hcs_loop_remove(struct hcs_loop *loop, int fd)
     return control(loop, EPOLL_CTL_DEL, fd, NULL, 0);
 }
 
-void hcs_loop_revisit(struct hcs_loop *loop, struct hcs_watch *watch)
+void hcs_loop_post(struct hcs_loop *loop, struct hcs_watch *watch)
 {
     assert(hcs_loop_is_mine(loop));
     if (watch->link == NULL) {
         watch->next = NULL;
-        watch->link = loop->revisit_end;
-        *loop->revisit_end = watch;
-        loop->revisit_end = &watch->next;
+        watch->link = loop->posted_end;
+        *loop->posted_end = watch;
+        loop->posted_end = &watch->next;
     }
 }
 
@@ -102,7 +102,7 @@ void hcs_loop_forget(struct hcs_loop *loop, struct hcs_watch *watch)
     if (watch->next != NULL) {
         watch->next->link = watch->link;
     } else {
-        loop->revisit_end = watch->link;
+        loop->posted_end = watch->link;
     }
     watch->link = NULL;
 }
@@ -113,15 +113,15 @@ static void revisit(struct hcs_loop *loop)
 {
     struct hcs_watch *last;
 
-    if (loop->revisit == NULL) {
+    if (loop->posted == NULL) {
         return;
     }
     struct hcs_watch marker = {.ready = NULL};
 
-    hcs_loop_revisit(loop, &marker);
+    hcs_loop_post(loop, &marker);
     last = &marker;
-    while (loop->revisit != last) {
-        struct hcs_watch *watch = loop->revisit;
+    while (loop->posted != last) {
+        struct hcs_watch *watch = loop->posted;
 
         hcs_loop_forget(loop, watch);
         watch->ready(watch, EPOLLIN);
@@ -131,7 +131,7 @@ static void revisit(struct hcs_loop *loop)
 
 static int sleep_ms(struct hcs_loop *loop)
 {
-    if (loop->revisit != NULL || !loop->hooks->may_sleep(loop->owner)) {
+    if (loop->posted != NULL || !loop->hooks->may_sleep(loop->owner)) {
         return 0;
     }
     return hcs_wheel_timeout_ms(loop->wheel, loop->now_ms);

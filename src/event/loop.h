@@ -2,7 +2,7 @@
  * loop - one thread's edge-triggered epoll loop, with its clock and timers.
  *
  * A turn: wait, read the clock once, tell the watches that are ready, then the
- * watches that asked to be revisited, then timers, then the owner's hook.
+ * watches that were posted, then timers, then the owner's hook.
  *
  * Owns:    the epoll descriptor and the wheel; never the watches.
  * Threads: one, the one that runs it; every call below asserts it. Create on
@@ -21,7 +21,7 @@
 /* What an owner embeds for each descriptor. */
 struct hcs_watch {
     void (*ready)(struct hcs_watch *watch, uint32_t events);
-    struct hcs_watch *next;  /* in the list of those to revisit */
+    struct hcs_watch *next;  /* in the list of those posted */
     struct hcs_watch **link; /* what points at us; NULL when not in it */
 };
 
@@ -40,8 +40,8 @@ struct hcs_loop {
     uint64_t now_ns; /* of this turn, CLOCK_MONOTONIC */
     uint64_t now_ms;
     struct hcs_wheel *wheel;
-    struct hcs_watch *revisit;
-    struct hcs_watch **revisit_end;
+    struct hcs_watch *posted;
+    struct hcs_watch **posted_end;
     const struct hcs_loop_hooks *hooks;
     void *owner;
     uint64_t turns;
@@ -70,7 +70,7 @@ int hcs_loop_remove(struct hcs_loop *loop, int fd);
 
 /* Calls watch->ready(watch, EPOLLIN) once more, in this turn or the next: for
  * who stopped before EAGAIN, since an edge is not repeated. */
-void hcs_loop_revisit(struct hcs_loop *loop, struct hcs_watch *watch);
+void hcs_loop_post(struct hcs_loop *loop, struct hcs_watch *watch);
 
 /* Before the watch's memory goes. */
 void hcs_loop_forget(struct hcs_loop *loop, struct hcs_watch *watch);

@@ -1,8 +1,8 @@
 #include "job/job.h"
 
+#include "base/arena.h"
 #include "base/clock.h"
 #include "base/json.h"
-#include "base/region.h"
 #include "base/text.h"
 #include "http/problem.h"
 #include "http/response.h"
@@ -21,21 +21,21 @@
 
 struct hcs_job_worker {
     const struct hcs_job_context *context;
-    struct hcs_region *region;
+    struct hcs_arena *arena;
     struct hcs_json_members members; /* of its job's body, if there is one */
     size_t state_count;              /* as many as are open */
     void *states[];                  /* of the mounts, in the router's order */
 };
 
-/* The region of this thread's job. A thread-local, since cJSON's hooks carry
+/* The arena of this thread's job. A thread-local, since cJSON's hooks carry
  * no context; NULL outside of run, and outside of parsing in a job that was
  * resumed, where trees live on the heap. */
-static _Thread_local struct hcs_region *current_region;
-static _Thread_local bool region_refused; /* since the tree was begun */
+static _Thread_local struct hcs_arena *current_arena;
+static _Thread_local bool arena_refused; /* since the tree was begun */
 
 /* Stands before each block that cJSON gets: free has to know whose it is. */
 union origin {
-    bool in_region;
+    bool in_arena;
     max_align_t align;
 };
 
@@ -46,16 +46,16 @@ static void *tree_alloc(size_t bytes)
     if (bytes > SIZE_MAX - sizeof(*origin)) {
         return NULL;
     }
-    if (current_region != NULL) {
-        origin = hcs_region_alloc(current_region, bytes + sizeof(*origin));
+    if (current_arena != NULL) {
+        origin = hcs_arena_alloc(current_arena, bytes + sizeof(*origin));
     } else {
         origin = malloc(bytes + sizeof(*origin));
     }
     if (origin == NULL) {
-        region_refused = true;
+        arena_refused = true;
         return NULL;
     }
-    origin->in_region = current_region != NULL;
+    origin->in_arena = current_arena != NULL;
     return origin + 1;
 }
 
@@ -66,12 +66,12 @@ static void tree_free(void *block)
     if (block == NULL) {
         return;
     }
-    if (!origin[-1].in_region) {
+    if (!origin[-1].in_arena) {
         free(&origin[-1]);
-    } else if (current_region != NULL) {
+    } else if (current_arena != NULL) {
         /* Takes back only the latest block, which is what cJSON's copy of each
          * number is; the rest goes when the job ends. */
-        hcs_region_free(current_region, &origin[-1]);
+        hcs_arena_free(current_arena, &origin[-1]);
     }
 }
 
@@ -93,7 +93,7 @@ static void close_worker(void *state)
         hcs_mount_close_worker(
             hcs_router_job(router, i)->mount, worker->states[i]);
     }
-    hcs_region_destroy(worker->region);
+    hcs_arena_destroy(worker->arena);
     free(worker);
 }
 
@@ -109,9 +109,9 @@ static void *open_worker(void *state, unsigned index)
     }
     worker->context = context;
     worker->state_count = 0;
-    worker->region =
-        hcs_region_create(hcs_budget_take, hcs_budget_give, context->budget);
-    if (worker->region == NULL) {
+    worker->arena =
+        hcs_arena_create(hcs_budget_take, hcs_budget_give, context->budget);
+    if (worker->arena == NULL) {
         free(worker);
         return NULL;
     }
@@ -218,10 +218,10 @@ static bool run_handler(struct hcs_job *job)
     const struct hcs_mount *mount = mount_of(request);
     enum hcs_outcome outcome;
 
-    current_region = job->region;
+    current_arena = job->arena;
     outcome = mount->handler->run(mount->self, job);
-    current_region = NULL;
-    hcs_region_reset(job->region);
+    current_arena = NULL;
+    hcs_arena_reset(job->arena);
     if (hcs_deferrals_opened(&request->task) &&
         (outcome == HCS_PENDING ||
             !hcs_deferrals_withdraw(deferrals_of(request), &request->task))) {
@@ -236,7 +236,7 @@ static bool run(void *state, struct hcs_task *task)
     struct hcs_request *request = (struct hcs_request *)(void *)task;
     struct hcs_job_worker *worker = state;
     struct hcs_job job = {
-        .request = request, .worker = worker, .region = worker->region};
+        .request = request, .worker = worker, .arena = worker->arena};
     struct hcs_json_result valid = {HCS_JSON_OK, 0};
     size_t length;
     const char *body = hcs_request_body(request, &length);
@@ -293,7 +293,7 @@ bool hcs_job_member(const struct hcs_job *job, const char *name,
 
 /* cJSON reads the start of a number that is too long for it, and of a body that
  * is nothing else it would say that this was all. NULL then: the tree goes with
- * the region. */
+ * the arena. */
 static cJSON *parse_whole(const char *body, size_t length)
 {
     const char *end = NULL;
@@ -308,42 +308,42 @@ static cJSON *parse_whole(const char *body, size_t length)
     return end == body + length ? tree : NULL;
 }
 
-/* The job's region; NULL when there is no memory. A worker has one for all its
+/* The job's arena; NULL when there is no memory. A worker has one for all its
  * jobs, and a job that was resumed gets one of its own when it needs one. */
-static struct hcs_region *region_of(struct hcs_job *job)
+static struct hcs_arena *arena_of(struct hcs_job *job)
 {
-    if (job->region == NULL) {
-        job->region = hcs_region_create(
+    if (job->arena == NULL) {
+        job->arena = hcs_arena_create(
             hcs_budget_take, hcs_budget_give, job->request->budget);
     }
-    return job->region;
+    return job->arena;
 }
 
 struct cJSON *hcs_job_json(struct hcs_job *job)
 {
-    struct hcs_region *before = current_region;
+    struct hcs_arena *before = current_arena;
     size_t length;
     const char *body = hcs_request_body(job->request, &length);
 
     if (job->tree != NULL || body == NULL) {
         return job->tree;
     }
-    current_region = region_of(job);
-    region_refused = current_region == NULL;
-    if (!region_refused) {
+    current_arena = arena_of(job);
+    arena_refused = current_arena == NULL;
+    if (!arena_refused) {
         job->tree = parse_whole(body, length);
     }
-    current_region = before;
-    job->no_memory |= job->tree == NULL && region_refused;
+    current_arena = before;
+    job->no_memory |= job->tree == NULL && arena_refused;
     /* It was validated, so what else cJSON refuses is beyond it. */
-    job->beyond_cjson = job->tree == NULL && !region_refused;
+    job->beyond_cjson = job->tree == NULL && !arena_refused;
     return job->tree;
 }
 
 void *hcs_job_alloc(struct hcs_job *job, size_t bytes)
 {
-    struct hcs_region *region = region_of(job);
-    void *block = region != NULL ? hcs_region_alloc(region, bytes) : NULL;
+    struct hcs_arena *arena = arena_of(job);
+    void *block = arena != NULL ? hcs_arena_alloc(arena, bytes) : NULL;
 
     job->no_memory |= block == NULL;
     return block;
@@ -629,8 +629,8 @@ void hcs_job_complete(struct hcs_job *job, enum hcs_outcome outcome)
 
     assert(job->worker == NULL); /* of hcs_mount_resume */
     conclude(job, outcome);
-    hcs_region_destroy(job->region);
-    job->region = NULL;
+    hcs_arena_destroy(job->arena);
+    job->arena = NULL;
     if (hcs_deferrals_done(deferrals_of(request), &request->task) &&
         hcs_mailbox_put(home, &request->task)) {
         hcs_mailbox_ring(home);

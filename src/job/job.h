@@ -1,7 +1,7 @@
 /*
  * job - a request on a worker: what hcs/handler.h offers to handlers.
  *
- * Owns:    each worker's region for parse trees, and its mounts' states.
+ * Owns:    each worker's arena for parse trees, and its mounts' states.
  * Threads: as hcs/handler.h and hcs_pool_work say.
  * Waits:   running a job, as long as the handler does.
  */
@@ -18,7 +18,7 @@ struct hcs_job_context {
     struct hcs_router *router; /* open; its mounts' states are each worker's */
 };
 
-/* Makes cJSON allocate parse trees in the region of the worker that parses,
+/* Makes cJSON allocate parse trees in the arena of the worker that parses,
  * within the budget. Once, before any thread. */
 void hcs_job_install_allocator(void);
 

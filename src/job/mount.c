@@ -23,11 +23,11 @@ struct setting {
     char name[];
 };
 
-struct hcs_figure {
-    struct hcs_figure *next;
+struct hcs_metric {
+    struct hcs_metric *next;
     const char *name;
     const char *help;
-    enum hcs_figure_kind kind;
+    enum hcs_metric_kind kind;
     _Atomic int64_t value;
 };
 
@@ -39,8 +39,8 @@ struct hcs_mount_inside {
     struct setting *settings;     /* in the order they were given */
     const char *asked[ASKED_MAX]; /* names, for people */
     unsigned asked_count;
-    struct hcs_figure *figures;
-    struct hcs_figure **last_figure;
+    struct hcs_metric *figures;
+    struct hcs_metric **last_figure;
     size_t figure_count;
     pthread_mutex_t lock; /* of the error */
     char error[HCS_MOUNT_ERROR];
@@ -373,7 +373,7 @@ void hcs_mount_log(
 /* --- Figures. */
 
 /* As Prometheus has them; the daemon puts more before it. */
-static bool is_figure_name(const char *name, enum hcs_figure_kind kind)
+static bool is_figure_name(const char *name, enum hcs_metric_kind kind)
 {
     static const char TOTAL[] = "_total";
     size_t length = strlen(name);
@@ -381,7 +381,7 @@ static bool is_figure_name(const char *name, enum hcs_figure_kind kind)
                  strcmp(name + length - (sizeof(TOTAL) - 1), TOTAL) == 0;
 
     return length > (total ? sizeof(TOTAL) - 1 : 0) &&
-           length <= HCS_METRICS_FIGURE_NAME &&
+           length <= HCS_METRICS_CUSTOM_NAME &&
            strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_") == length &&
            total == (kind == HCS_COUNTER);
 }
@@ -397,11 +397,11 @@ static bool is_figure_help(const char *help)
     return true;
 }
 
-struct hcs_figure *hcs_mount_figure(struct hcs_mount *mount,
-    enum hcs_figure_kind kind, const char *name, const char *help)
+struct hcs_metric *hcs_mount_metric(struct hcs_mount *mount,
+    enum hcs_metric_kind kind, const char *name, const char *help)
 {
     struct hcs_mount_inside *inside = mount->inside;
-    struct hcs_figure *figure;
+    struct hcs_metric *figure;
 
     if (inside->is_open) {
         return NULL; /* pages count on what there is */
@@ -448,26 +448,26 @@ struct hcs_figure *hcs_mount_figure(struct hcs_mount *mount,
 }
 
 /* Relaxed: figures for people. */
-void hcs_figure_add(struct hcs_figure *figure, int64_t more)
+void hcs_metric_add(struct hcs_metric *figure, int64_t more)
 {
     if (figure != NULL) {
         atomic_fetch_add_explicit(&figure->value, more, memory_order_relaxed);
     }
 }
 
-void hcs_figure_set(struct hcs_figure *figure, int64_t value)
+void hcs_metric_set(struct hcs_metric *figure, int64_t value)
 {
     if (figure != NULL) {
         atomic_store_explicit(&figure->value, value, memory_order_relaxed);
     }
 }
 
-const struct hcs_figure *hcs_mount_next_figure(const struct hcs_mount *mount,
-    const struct hcs_figure *figure, struct hcs_mount_figure *out)
+const struct hcs_metric *hcs_mount_next_metric(const struct hcs_mount *mount,
+    const struct hcs_metric *figure, struct hcs_mount_metric *out)
 {
     figure = figure == NULL ? mount->inside->figures : figure->next;
     if (figure != NULL) {
-        *out = (struct hcs_mount_figure){
+        *out = (struct hcs_mount_metric){
             .name = figure->name,
             .help = figure->help,
             .kind = figure->kind,
@@ -477,7 +477,7 @@ const struct hcs_figure *hcs_mount_next_figure(const struct hcs_mount *mount,
     return figure;
 }
 
-size_t hcs_mount_figures(const struct hcs_mount *mount)
+size_t hcs_mount_metric_count(const struct hcs_mount *mount)
 {
     return mount->inside->figure_count;
 }
@@ -533,7 +533,7 @@ void hcs_mount_destroy(struct hcs_mount *mount)
         inside->settings = next;
     }
     while (inside->figures != NULL) {
-        struct hcs_figure *next = inside->figures->next;
+        struct hcs_metric *next = inside->figures->next;
 
         free(inside->figures);
         inside->figures = next;

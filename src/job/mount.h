@@ -66,14 +66,14 @@ void hcs_mount_close_worker(struct hcs_mount *mount, void *state);
 const char *hcs_mount_error(struct hcs_mount *mount);
 
 /* A figure, for a page; start with NULL. NULL behind the last. */
-struct hcs_mount_figure {
+struct hcs_mount_metric {
     const char *name;
     const char *help;
-    enum hcs_figure_kind kind;
+    enum hcs_metric_kind kind;
     int64_t value;
 };
-const struct hcs_figure *hcs_mount_next_figure(const struct hcs_mount *mount,
-    const struct hcs_figure *figure, struct hcs_mount_figure *out);
-size_t hcs_mount_figures(const struct hcs_mount *mount);
+const struct hcs_metric *hcs_mount_next_metric(const struct hcs_mount *mount,
+    const struct hcs_metric *figure, struct hcs_mount_metric *out);
+size_t hcs_mount_metric_count(const struct hcs_mount *mount);
 
 #endif

@@ -28,14 +28,14 @@
 struct cJSON;
 struct hcs_conn;
 struct hcs_job_worker;
-struct hcs_region;
+struct hcs_arena;
 
 /* A request as the thread sees it that does its job: a worker, or whoever has
  * resumed it. */
 struct hcs_job {
     struct hcs_request *request;
     struct hcs_job_worker *worker; /* NULL: resumed */
-    struct hcs_region *region;     /* NULL: none yet */
+    struct hcs_arena *arena;       /* NULL: none yet */
     struct cJSON *tree;
     uint32_t detail_length; /* of the output, when it is a detail */
     bool no_memory;         /* for the reply, the tree, or in hcs_job_alloc */

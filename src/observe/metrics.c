@@ -736,9 +736,9 @@ static bool is_first_figure(
 }
 
 static void put_figure(struct page *page, const struct hcs_metrics *metrics,
-    size_t first, const struct hcs_metrics_figure *figure)
+    size_t first, const struct hcs_metrics_custom *figure)
 {
-    char name[HCS_METRICS_FIGURE_NAME + sizeof("hcsd_handler_")];
+    char name[HCS_METRICS_CUSTOM_NAME + sizeof("hcsd_handler_")];
     struct family family = {
         name, figure->counter ? COUNTER : GAUGE, NULL, figure->help, NULL, 0};
 

@@ -39,9 +39,9 @@ struct hcs_metrics_loop { /* one for each loop, in order */
     uint64_t requests;
 };
 
-enum { HCS_METRICS_FIGURE_NAME = 100 }; /* characters at most */
+enum { HCS_METRICS_CUSTOM_NAME = 100 }; /* characters at most */
 
-struct hcs_metrics_figure { /* of a handler's own */
+struct hcs_metrics_custom { /* of a handler's own */
     const char *name;       /* a part of a metric's name; a counter's ends in
                                "_total" */
     const char *help;
@@ -53,7 +53,7 @@ struct hcs_metrics_handler { /* one for each route */
     const char *name;        /* "echo" */
     const char *path;
     uint64_t ok, error, timeout, cancelled;
-    const struct hcs_metrics_figure *figures;
+    const struct hcs_metrics_custom *figures;
     size_t figure_count;
 };
 

@@ -486,7 +486,7 @@ static void read_input(struct hcs_conn *c, uint32_t seen)
         budget -= (size_t)n < budget ? (size_t)n : budget;
         if (budget == 0) {
             c->input_waits = true;
-            hcs_loop_revisit(&c->shard->loop, &c->watch);
+            hcs_loop_post(&c->shard->loop, &c->watch);
             break;
         }
     }

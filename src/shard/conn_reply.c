@@ -346,8 +346,8 @@ static void answer_metrics(struct hcs_conn *c, const struct hcs_asked *asked,
     struct hcs_snapshot snapshot;
     struct hcs_metrics_loop loops[service->shard_count];
     struct hcs_metrics_handler handlers[hcs_router_jobs(service->router) + 1];
-    size_t figure_count = hcs_service_figures(service);
-    struct hcs_metrics_figure figures[figure_count + 1];
+    size_t figure_count = hcs_service_custom_metrics(service);
+    struct hcs_metrics_custom figures[figure_count + 1];
     enum hcs_metrics_format format =
         hcs_metrics_choose(bytes + head->accept.offset, head->accept.length,
             bytes + head->query.offset, head->query.length);

@@ -290,7 +290,7 @@ void hcs_conn_discard(struct hcs_conn *c)
         }
     }
     arm_linger(c);
-    hcs_loop_revisit(&shard->loop, &c->watch);
+    hcs_loop_post(&shard->loop, &c->watch);
 }
 
 /* The last reply was sent: our side is shut, so that the client sees its end,

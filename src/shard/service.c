@@ -69,14 +69,14 @@ static void add_handlers(const struct hcs_service *service,
 }
 
 static size_t add_figures(
-    const struct hcs_mount *mount, struct hcs_metrics_figure *figures)
+    const struct hcs_mount *mount, struct hcs_metrics_custom *figures)
 {
-    const struct hcs_figure *figure = NULL;
-    struct hcs_mount_figure one;
+    const struct hcs_metric *figure = NULL;
+    struct hcs_mount_metric one;
     size_t count = 0;
 
-    while ((figure = hcs_mount_next_figure(mount, figure, &one)) != NULL) {
-        figures[count++] = (struct hcs_metrics_figure){
+    while ((figure = hcs_mount_next_metric(mount, figure, &one)) != NULL) {
+        figures[count++] = (struct hcs_metrics_custom){
             .name = one.name,
             .help = one.help,
             .counter = one.kind == HCS_COUNTER,
@@ -86,14 +86,15 @@ static size_t add_figures(
     return count;
 }
 
-size_t hcs_service_figures(const struct hcs_service *service)
+size_t hcs_service_custom_metrics(const struct hcs_service *service)
 {
     size_t sum = 0;
 
     for (size_t i = 0;
          hcs_service_is_open(service) && i < hcs_router_jobs(service->router);
          i++) {
-        sum += hcs_mount_figures(hcs_router_job(service->router, i)->mount);
+        sum +=
+            hcs_mount_metric_count(hcs_router_job(service->router, i)->mount);
     }
     return sum;
 }
@@ -115,7 +116,7 @@ static void split_working(struct hcs_metrics *metrics)
 
 void hcs_service_snapshot(const struct hcs_service *service,
     struct hcs_snapshot *out, struct hcs_metrics_loop *loops,
-    struct hcs_metrics_handler *handlers, struct hcs_metrics_figure *figures,
+    struct hcs_metrics_handler *handlers, struct hcs_metrics_custom *figures,
     size_t figure_count)
 {
     const char **words = out->words;

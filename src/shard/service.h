@@ -76,14 +76,14 @@ struct hcs_snapshot {
 };
 
 /* loops: room for shard_count; handlers: for the router's jobs; figures: for so
- * many, as hcs_service_figures said. */
+ * many, as hcs_service_custom_metrics said. */
 void hcs_service_snapshot(const struct hcs_service *service,
     struct hcs_snapshot *out, struct hcs_metrics_loop *loops,
-    struct hcs_metrics_handler *handlers, struct hcs_metrics_figure *figures,
+    struct hcs_metrics_handler *handlers, struct hcs_metrics_custom *figures,
     size_t figure_count);
 
 /* Of all handlers' own. 0 while they are being opened. */
-size_t hcs_service_figures(const struct hcs_service *service);
+size_t hcs_service_custom_metrics(const struct hcs_service *service);
 
 /* Sums over the loops. */
 uint64_t hcs_service_requests(const struct hcs_service *service);

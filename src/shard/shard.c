@@ -36,7 +36,7 @@ static void close_fd(struct hcs_shard *shard, int *fd)
 static void revisit_all(struct hcs_shard *shard)
 {
     for (unsigned i = 0; i < shard->entrance_count; i++) {
-        hcs_loop_revisit(&shard->loop, &shard->entrances[i].watch);
+        hcs_loop_post(&shard->loop, &shard->entrances[i].watch);
     }
 }
 
@@ -78,7 +78,7 @@ void hcs_shard_descriptor_freed(struct hcs_shard *shard)
         revisit_all(shard);
     } else if (hcs_shard_rests(shard) && hcs_balance_is_light(shard)) {
         /* Not from here: who closes may stand in the middle of accepting. */
-        hcs_loop_revisit(&shard->loop, &shard->entrances[0].watch);
+        hcs_loop_post(&shard->loop, &shard->entrances[0].watch);
     }
 }
 
@@ -263,7 +263,7 @@ static unsigned accept_batch(struct hcs_entrance *entrance)
             return taken;
         }
     }
-    hcs_loop_revisit(&shard->loop, &entrance->watch);
+    hcs_loop_post(&shard->loop, &entrance->watch);
     return taken;
 }
 

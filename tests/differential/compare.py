@@ -9,14 +9,14 @@ from observe import NOT_JSON, NO_OBJECT
 class Difference:
     """kind: "fewer", hcsd saw fewer requests than the other; "more"; or "other",
     both took something for one request, but not the same. end: why the one that
-    saw fewer went no further. region: the bytes of the stream in which it
+    saw fewer went no further. arena: the bytes of the stream in which it
     happened, from the last request on that both saw."""
 
-    def __init__(self, kind, server, end, region, text):
+    def __init__(self, kind, server, end, arena, text):
         self.kind = kind
         self.server = server
         self.end = end
-        self.region = region
+        self.arena = arena
         self.text = text
 
     def key(self):
@@ -49,7 +49,7 @@ def places(data, ident):
             [found.start() for found in re.finditer(ident + rb"(?!\w)", data)])
 
 
-def region(stream, before, after):
+def arena(stream, before, after):
     """The bytes from the version and the fields of one request to the id of
     another; None is the stream's start or end."""
     data = stream.data
@@ -71,19 +71,19 @@ def difference(stream, server, ours, theirs):
                 number + 1, a.body, b.body, server)
         else:
             continue
-        return Difference("other", server, "", region(stream, last, None), text)
+        return Difference("other", server, "", arena(stream, last, None), text)
     n, m = len(ours.seen), len(theirs.seen)
     if n > m:
         return Difference(
             "more", server, theirs.end,
-            region(stream, ours.seen[m - 1].ident if m else None,
+            arena(stream, ours.seen[m - 1].ident if m else None,
                    ours.seen[m + 1].ident if m + 1 < n else None),
             "hcsd saw %d requests, %s %d and then %s" % (n, server, m, theirs.end or "no more"))
     if n + len(ours.maybe) < m:
         n += len(ours.maybe)
         return Difference(
             "fewer", server, ours.end,
-            region(stream, theirs.seen[n - 1].ident if n else None,
+            arena(stream, theirs.seen[n - 1].ident if n else None,
                    theirs.seen[n + 1].ident if n + 1 < m else None),
             "hcsd saw %d requests and then %s, %s %d" % (n, ours.end or "no more", server, m))
     return None

@@ -18,7 +18,7 @@ PROXY_NAMES = {"nginx": "nginx", "haproxy": "HAProxy"}
 
 class Known:
     """kind and servers: as in a Difference. ends: why the one that saw fewer went
-    no further. pattern: what the region of the stream has to hold, a regular
+    no further. pattern: what the arena of the stream has to hold, a regular
     expression or a function. example: a request that shows it with each of the
     servers."""
 
@@ -37,7 +37,7 @@ class Known:
         return (difference.kind == self.kind and difference.server in self.servers and
                 (difference.end in self.ends or
                  (self.kind == "fewer" and difference.end in ("400", "417", "501", "505"))) and
-                bool(self.holds(difference.region)))
+                bool(self.holds(difference.arena)))
 
 
 ID = b"Host: x\r\nX-Request-ID: i0.1\r\n"
@@ -54,14 +54,14 @@ def more(servers, ends, pattern, example, what, why, framing=False):
     known = Known("more", servers, ends, pattern, example, what, why)
     if not framing:
         holds = known.holds
-        known.holds = lambda region: any(
-            holds(section) and not FRAMED_TWICE(section) for section in sections(region))
+        known.holds = lambda arena: any(
+            holds(section) and not FRAMED_TWICE(section) for section in sections(arena))
     return known
 
 
-def sections(region):
+def sections(arena):
     """Header sections, and what of bodies looks like them."""
-    return [section + b"\r\n" for section in region.split(b"\r\n\r\n")]
+    return [section + b"\r\n" for section in arena.split(b"\r\n\r\n")]
 
 
 FRAMED_TWICE = re.compile(rb"\nTransfer-Encoding:.*\nContent-Length:|"
@@ -69,20 +69,20 @@ FRAMED_TWICE = re.compile(rb"\nTransfer-Encoding:.*\nContent-Length:|"
                           re.DOTALL | re.IGNORECASE).search
 
 
-def values(region, name):
+def values(arena, name):
     return [value.strip(b" \t").lower() for value in
-            re.findall(rb"\n%s:([^\r\n]*)" % name, region, re.IGNORECASE)]
+            re.findall(rb"\n%s:([^\r\n]*)" % name, arena, re.IGNORECASE)]
 
 
-def close_is_part_of_a_word(region):
-    fields = values(region, b"Connection")
+def close_is_part_of_a_word(arena):
+    fields = values(arena, b"Connection")
     options = [option.strip(b" \t") for field in fields for option in field.split(b",")]
     return any(b"close" in field for field in fields) and b"close" not in options
 
 
-def host_is_not_the_target_s(region):
-    for host, rest in re.findall(rb" https?://([^/? \r\n]*)([^ \r\n]*) ", region, re.IGNORECASE):
-        if values(region, b"Host") != [host.lower()] or not rest.startswith(b"/"):
+def host_is_not_the_target_s(arena):
+    for host, rest in re.findall(rb" https?://([^/? \r\n]*)([^ \r\n]*) ", arena, re.IGNORECASE):
+        if values(arena, b"Host") != [host.lower()] or not rest.startswith(b"/"):
             return True
     return False
 
@@ -90,11 +90,11 @@ def host_is_not_the_target_s(region):
 POST = b"POST / HTTP/1.1\r\n@Content-Length: 2\r\n"
 
 
-def short_chunk(region):
+def short_chunk(arena):
     """Whether a chunk's data lack an octet, so that the CR behind them is data."""
-    for found in re.finditer(rb"\n([0-9a-fA-F]{1,8})[^\r\n]*\r\n", region):
+    for found in re.finditer(rb"\n([0-9a-fA-F]{1,8})[^\r\n]*\r\n", arena):
         end = found.end() + int(found.group(1), 16)
-        if region[end - 1:end + 1] == b"\r\n":
+        if arena[end - 1:end + 1] == b"\r\n":
             return True
     return False
 

@@ -326,15 +326,15 @@ class Instruments(unittest.TestCase):
     def test_what_is_only_near_a_known_difference_is_not_excused(self):
         head = b"GET / HTTP/1.1\r\nHost: x\r\n"
         both = b"Content-Length: 2\r\nTransfer-Encoding: xchunked\r\n"
-        for server, end, region in (
+        for server, end, arena in (
                 ("nginx", "closed", head + b"Connection: close\r\n\r\n"),
                 ("nginx", "closed", head + b"Connection: xclose, close\r\n\r\n"),
                 ("nginx", "closed", b"GET / HTTP/1.0\r\nHost: x\r\n\r\n"),
                 ("haproxy", "400", b"GET http://x/ HTTP/1.1\r\nHost: x\r\n\r\n"),
                 ("haproxy", "400", b"GET http://y/ HTTP/1.1\r\nHost: x\r\n" + both + b"\r\n"),
                 ("nginx", "400", b"POST / HTTP/1.1\r\nHost:\tx\r\n" + both + b"\r\n")):
-            found = known.find(compare.Difference("more", server, end, region, ""))
-            self.assertIsNone(found, (region, found and found.what))
+            found = known.find(compare.Difference("more", server, end, arena, ""))
+            self.assertIsNone(found, (arena, found and found.what))
 
     def test_what_was_perhaps_seen_is_neither_too_many_nor_too_few(self):
         perhaps = self.view(b"a")

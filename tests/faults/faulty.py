@@ -576,7 +576,7 @@ def what_is_wrong(metrics, listed):
     for them, is connected."""
     gauges = metrics["connections"]
     # A loop keeps a chunk of connections and one of requests, a worker one of its
-    # region; all else was given back.
+    # arena; all else was given back.
     chunks = 2 * len(metrics["loops"]) + metrics["workers"]
     tokens = 16 * 1024 / (1 << 20)
     return [what for what, right in (

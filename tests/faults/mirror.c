@@ -13,8 +13,8 @@ enum { SECOND_NS = 1000000000 };
 
 struct mirror {
     struct hcs_mount *mount;
-    struct hcs_figure *workers;
-    struct hcs_figure *jobs;
+    struct hcs_metric *workers;
+    struct hcs_metric *jobs;
     bool worker_fails;
 };
 
@@ -49,9 +49,9 @@ static int open_mirror(void **self, struct hcs_mount *mount)
     }
     mirror->mount = mount;
     mirror->worker_fails = strcmp(fails, "worker") == 0;
-    mirror->workers = hcs_mount_figure(
+    mirror->workers = hcs_mount_metric(
         mount, HCS_GAUGE, "mirror_workers", "Workers that are open.");
-    mirror->jobs = hcs_mount_figure(
+    mirror->jobs = hcs_mount_metric(
         mount, HCS_COUNTER, "mirror_jobs_total", "Jobs that were mirrored.");
     *self = mirror;
     return 0;
@@ -66,7 +66,7 @@ static int open_worker(void *self, unsigned worker, void **state)
         hcs_mount_fail(mirror->mount, "told to fail on worker %u", worker);
         return -1;
     }
-    hcs_figure_add(mirror->workers, 1);
+    hcs_metric_add(mirror->workers, 1);
     *state = mirror;
     return 0;
 }
@@ -88,7 +88,7 @@ static enum hcs_outcome run(void *self, struct hcs_job *job)
         return HCS_FAILED;
     }
     (void)hcs_job_member(job, "data", &data, &data_length);
-    hcs_figure_add(mirror->jobs, 1);
+    hcs_metric_add(mirror->jobs, 1);
     return write_text(job, "{\"status\":\"ok\",\"request_id\":") &&
                    hcs_job_write_string(job, id, id_length) &&
                    write_text(job, ",\"data\":") &&
@@ -102,7 +102,7 @@ static void close_worker(void *self, void *state)
     struct mirror *mirror = state;
 
     (void)self;
-    hcs_figure_add(mirror->workers, -1);
+    hcs_metric_add(mirror->workers, -1);
 }
 
 static void close_mirror(void *self)

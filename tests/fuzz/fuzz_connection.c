@@ -17,7 +17,7 @@
 #include "program.h"
 #include "replies.h"
 
-#include "base/region.h"
+#include "base/arena.h"
 #include "handlers/builtin.h"
 #include "job/job.h"
 #include "job/request.h"
@@ -974,8 +974,7 @@ static void close_world(struct world *world, struct remains *remains)
     (void)work_off(&world->pool);
     take_late_results(world);
     hcs_shard_destroy(world->shard);
-    fuzz_check(
-        hcs_budget_used(&world->budget) <= WORKERS * HCS_REGION_CHUNK_MIN,
+    fuzz_check(hcs_budget_used(&world->budget) <= WORKERS * HCS_ARENA_CHUNK_MIN,
         "workers keep more than a chunk each");
     close_pool(&world->pool);
     check_equal(hcs_budget_used(&world->budget), 0, "memory that is not back");

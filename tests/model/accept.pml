@@ -26,7 +26,7 @@ bool ready[LOOPS];   /* the listener is in its epoll's ready list */
 bool bell[LOOPS];    /* an edge of its doorbell */
 bool asked[LOOPS];   /* [shard.asked] */
 bool rests[LOOPS];
-bool again[LOOPS];   /* hcs_loop_revisit of its watch */
+bool again[LOOPS];   /* hcs_loop_post of its watch */
 
 /* ep_poll_callback and __wake_up_common tell the first loop that sleeps, and
  * those before it in the queue; when none sleeps, all. Nothing here needs as
@@ -175,7 +175,7 @@ end_sleeping: /* epoll_wait */
 #endif
        };
        attend()
-    :: atomic { /* hcs_loop_revisit */
+    :: atomic { /* hcs_loop_post */
         again[i] ->
         again[i] = false
        };

@@ -12,7 +12,7 @@
 #include <cjson/cJSON.h>
 #include <cmocka.h>
 
-#include "base/region.h"
+#include "base/arena.h"
 #include "http/problem.h"
 #include "job/request.h"
 #include "sync/deferral.h"
@@ -133,7 +133,7 @@ static void check_output(const char *expected)
 static void drop(void)
 {
     hcs_request_fini(request);
-    assert_true(hcs_budget_used(&budget) <= HCS_REGION_CHUNK_MIN);
+    assert_true(hcs_budget_used(&budget) <= HCS_ARENA_CHUNK_MIN);
 }
 
 /* --- What was asked. */
@@ -1159,7 +1159,7 @@ static void drop_deferred(void)
     enum { TOKENS = 16 * 1024 };
 
     hcs_request_fini(request);
-    assert_true(hcs_budget_used(&budget) <= HCS_REGION_CHUNK_MIN + TOKENS);
+    assert_true(hcs_budget_used(&budget) <= HCS_ARENA_CHUNK_MIN + TOKENS);
 }
 
 static void deferred_job_is_answered_when_it_is_completed(void **state)

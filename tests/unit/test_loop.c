@@ -89,13 +89,13 @@ static void on_ready(struct hcs_watch *watch, uint32_t events)
     watcher->seen = events;
     note(watcher->rig, watcher->name);
     if (watcher->again) {
-        hcs_loop_revisit(&watcher->rig->loop, watch);
+        hcs_loop_post(&watcher->rig->loop, watch);
     }
     if (watcher->forgets != NULL) {
         hcs_loop_forget(&watcher->rig->loop, watcher->forgets);
     }
     if (watcher->revisits != NULL) {
-        hcs_loop_revisit(&watcher->rig->loop, watcher->revisits);
+        hcs_loop_post(&watcher->rig->loop, watcher->revisits);
     }
 }
 
@@ -228,17 +228,17 @@ static void a_revisit_comes_once_in_order_and_without_sleeping(void **state)
     rig.awake = false;
     first = watcher(&rig, 'a');
     second = watcher(&rig, 'b');
-    hcs_loop_revisit(&rig.loop, &first.watch);
-    hcs_loop_revisit(&rig.loop, &second.watch);
-    hcs_loop_revisit(&rig.loop, &first.watch); /* twice is once */
+    hcs_loop_post(&rig.loop, &first.watch);
+    hcs_loop_post(&rig.loop, &second.watch);
+    hcs_loop_post(&rig.loop, &first.watch); /* twice is once */
     run_turns(&rig, 1);
     assert_int_equal(kernel.last_timeout_ms, 0);
     assert_string_equal(rig.steps, "ab.");
     assert_int_equal(first.seen, EPOLLIN);
     /* The list is whole again, also after its last one was forgotten. */
-    hcs_loop_revisit(&rig.loop, &first.watch);
+    hcs_loop_post(&rig.loop, &first.watch);
     hcs_loop_forget(&rig.loop, &first.watch);
-    hcs_loop_revisit(&rig.loop, &second.watch);
+    hcs_loop_post(&rig.loop, &second.watch);
     run_turns(&rig, 1);
     assert_string_equal(rig.steps, "ab.b.");
     rig_fini(&rig);
@@ -256,8 +256,8 @@ static void who_asks_again_while_visited_waits_for_the_next_turn(void **state)
     greedy = watcher(&rig, 'g');
     modest = watcher(&rig, 'm');
     greedy.again = true;
-    hcs_loop_revisit(&rig.loop, &greedy.watch);
-    hcs_loop_revisit(&rig.loop, &modest.watch);
+    hcs_loop_post(&rig.loop, &greedy.watch);
+    hcs_loop_post(&rig.loop, &modest.watch);
     run_turns(&rig, 3);
     assert_string_equal(rig.steps, "gm.g.g.");
     hcs_loop_forget(&rig.loop, &greedy.watch);
@@ -275,7 +275,7 @@ static void who_is_forgotten_is_not_visited_also_while_others_are(void **state)
     rig_init(&rig);
     for (size_t i = 0; i < 4; i++) {
         watchers[i] = watcher(&rig, (char)('a' + i));
-        hcs_loop_revisit(&rig.loop, &watchers[i].watch);
+        hcs_loop_post(&rig.loop, &watchers[i].watch);
     }
     hcs_loop_forget(&rig.loop, &watchers[1].watch);
     watchers[0].forgets = &watchers[3].watch; /* the last, before the end */
@@ -303,7 +303,7 @@ static void timers_fire_after_events_and_revisits(void **state)
     assert_int_equal(
         hcs_loop_add(&rig.loop, ends[0], &reader.watch, EPOLLIN), 0);
     assert_int_equal(write(ends[1], "x", 1), 1);
-    hcs_loop_revisit(&rig.loop, &visited.watch);
+    hcs_loop_post(&rig.loop, &visited.watch);
     hcs_wheel_arm(rig.loop.wheel, &timer, rig.loop.now_ms);
     run_turns(&rig, 1);
     assert_string_equal(rig.steps, "rv!.");

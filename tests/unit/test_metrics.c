@@ -794,11 +794,11 @@ static void stuck_workers_are_no_busy_ones(void **state)
 
 /* --- Figures of handlers' own. */
 
-static const struct hcs_metrics_figure figures_of_first[] = {
+static const struct hcs_metrics_custom figures_of_first[] = {
     {.name = "jobs_total", .help = "Jobs.", .counter = true, .value = 7},
     {.name = "children", .help = "Children here.", .value = -3},
 };
-static const struct hcs_metrics_figure figures_of_third[] = {
+static const struct hcs_metrics_custom figures_of_third[] = {
     {.name = "children", .help = "Another help.", .value = INT64_MIN},
     {.name = "jobs_total",
         .help = "Another.",
@@ -877,7 +877,7 @@ static void figure_of_two_handlers_is_one_family(void **state)
 /* OpenMetrics has one name for a counter jobs_total and a gauge jobs. */
 static void of_two_kinds_in_one_family_the_first_is_shown(void **state)
 {
-    static const struct hcs_metrics_figure gauge = {
+    static const struct hcs_metrics_custom gauge = {
         .name = "jobs", .help = "Now.", .value = 3};
 
     (void)state;
@@ -899,8 +899,8 @@ static void of_two_kinds_in_one_family_the_first_is_shown(void **state)
 
 static void figure_with_the_longest_name_is_whole(void **state)
 {
-    char name[HCS_METRICS_FIGURE_NAME + 1];
-    struct hcs_metrics_figure figure = {.name = name, .help = "Long."};
+    char name[HCS_METRICS_CUSTOM_NAME + 1];
+    struct hcs_metrics_custom figure = {.name = name, .help = "Long."};
     struct hcs_metrics_handler handlers[3];
     struct hcs_metrics metrics = make_metrics_with_figures(handlers);
     char line[256];

@@ -670,65 +670,65 @@ static void lines_in_the_log_have_level_and_path(void **state)
 
 /* --- Figures. */
 
-static struct hcs_figure *figures[3];
+static struct hcs_metric *figures[3];
 
 static bool make_figures(struct hcs_mount *mount)
 {
-    figures[0] = hcs_mount_figure(mount, HCS_COUNTER, "jobs_total", "Jobs.");
-    figures[1] = hcs_mount_figure(mount, HCS_GAUGE, "children_2", "Children.");
+    figures[0] = hcs_mount_metric(mount, HCS_COUNTER, "jobs_total", "Jobs.");
+    figures[1] = hcs_mount_metric(mount, HCS_GAUGE, "children_2", "Children.");
     return figures[0] != NULL && figures[1] != NULL;
 }
 
 static void figures_count(void **state)
 {
     struct hcs_mount *mount = create(&ASKING, NULL, NULL);
-    const struct hcs_figure *at = NULL;
-    struct hcs_mount_figure one;
+    const struct hcs_metric *at = NULL;
+    struct hcs_mount_metric one;
 
     (void)state;
-    assert_int_equal(hcs_mount_figures(mount), 0);
-    assert_null(hcs_mount_next_figure(mount, NULL, &one));
+    assert_int_equal(hcs_mount_metric_count(mount), 0);
+    assert_null(hcs_mount_next_metric(mount, NULL, &one));
     ask = make_figures;
     assert_int_equal(hcs_mount_open(mount), 0);
-    assert_int_equal(hcs_mount_figures(mount), 2);
-    hcs_figure_add(figures[0], 1);
-    hcs_figure_add(figures[0], 41);
-    hcs_figure_set(figures[1], 5);
-    hcs_figure_add(figures[1], -8);
-    hcs_figure_add(NULL, 1);
-    hcs_figure_set(NULL, 1);
+    assert_int_equal(hcs_mount_metric_count(mount), 2);
+    hcs_metric_add(figures[0], 1);
+    hcs_metric_add(figures[0], 41);
+    hcs_metric_set(figures[1], 5);
+    hcs_metric_add(figures[1], -8);
+    hcs_metric_add(NULL, 1);
+    hcs_metric_set(NULL, 1);
 
-    at = hcs_mount_next_figure(mount, at, &one);
+    at = hcs_mount_next_metric(mount, at, &one);
     assert_ptr_equal(at, figures[0]);
     assert_string_equal(one.name, "jobs_total");
     assert_string_equal(one.help, "Jobs.");
     assert_int_equal(one.kind, HCS_COUNTER);
     assert_int_equal(one.value, 42);
-    at = hcs_mount_next_figure(mount, at, &one);
+    at = hcs_mount_next_metric(mount, at, &one);
     assert_ptr_equal(at, figures[1]);
     assert_int_equal(one.kind, HCS_GAUGE);
     assert_int_equal(one.value, -3);
-    assert_null(hcs_mount_next_figure(mount, at, &one));
+    assert_null(hcs_mount_next_metric(mount, at, &one));
     /* Pages count on what there is. */
-    assert_null(hcs_mount_figure(mount, HCS_GAUGE, "late", "Late."));
+    assert_null(hcs_mount_metric(mount, HCS_GAUGE, "late", "Late."));
     assert_null(hcs_mount_error(mount));
     hcs_mount_destroy(mount);
 }
 
 static const char *figure_name;
 static const char *figure_help = "What it is.";
-static enum hcs_figure_kind figure_kind;
+static enum hcs_metric_kind figure_kind;
 
 static bool make_one(struct hcs_mount *mount)
 {
-    figures[2] = hcs_mount_figure(mount, figure_kind, figure_name, figure_help);
+    figures[2] = hcs_mount_metric(mount, figure_kind, figure_name, figure_help);
     return true;
 }
 
 static bool make_twice(struct hcs_mount *mount)
 {
-    assert_non_null(hcs_mount_figure(mount, HCS_GAUGE, "twin", "First."));
-    assert_null(hcs_mount_figure(mount, HCS_GAUGE, "twin", "Second."));
+    assert_non_null(hcs_mount_metric(mount, HCS_GAUGE, "twin", "First."));
+    assert_null(hcs_mount_metric(mount, HCS_GAUGE, "twin", "Second."));
     return true;
 }
 
@@ -742,7 +742,7 @@ static bool make_many(struct hcs_mount *mount)
 
         memset(name, 'a', i + 1);
         name[i + 1] = '\0';
-        assert_true((hcs_mount_figure(mount, HCS_GAUGE, name, "One.") !=
+        assert_true((hcs_mount_metric(mount, HCS_GAUGE, name, "One.") !=
                         NULL) == (i < 64));
     }
     return true;
@@ -760,7 +760,7 @@ static void figures_of_a_handler_have_a_limit(void **state)
 static void figure_has_a_name_that_prometheus_takes(void **state)
 {
     static const struct {
-        enum hcs_figure_kind kind;
+        enum hcs_metric_kind kind;
         const char *name;
     } bad[] = {
         {HCS_GAUGE, ""},
@@ -773,7 +773,7 @@ static void figure_has_a_name_that_prometheus_takes(void **state)
         {HCS_COUNTER, "_total"},
         {HCS_COUNTER, "counter_total_"},
     };
-    char longest[HCS_METRICS_FIGURE_NAME + 2];
+    char longest[HCS_METRICS_CUSTOM_NAME + 2];
 
     (void)state;
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -829,9 +829,9 @@ static void figure_has_a_help_that_prometheus_takes(void **state)
 static bool make_without_memory(struct hcs_mount *mount)
 {
     failing = 0;
-    assert_null(hcs_mount_figure(mount, HCS_GAUGE, "figure", "Figure."));
+    assert_null(hcs_mount_metric(mount, HCS_GAUGE, "figure", "Figure."));
     assert_int_equal(failing, -1);
-    assert_non_null(hcs_mount_figure(mount, HCS_GAUGE, "figure", "Figure."));
+    assert_non_null(hcs_mount_metric(mount, HCS_GAUGE, "figure", "Figure."));
     return true;
 }
 

@@ -3,7 +3,7 @@
  * allocation of it fails, until there is none left to fail. Each time it must
  * say so, give back all it had, and leave no descriptor open.
  */
-#include "base/region.h"
+#include "base/arena.h"
 #include "base/slab.h"
 #include "event/timer.h"
 #include "guard/budget.h"
@@ -179,22 +179,22 @@ static void assert_gives_all_back(make_fn *make, int allocations)
     assert_true(failures >= allocations);
 }
 
-static bool make_region(void)
+static bool make_arena(void)
 {
-    struct hcs_region *region =
-        hcs_region_create(hcs_budget_take, hcs_budget_give, &budget);
-    bool made = region != NULL && hcs_region_alloc(region, 100) != NULL;
+    struct hcs_arena *arena =
+        hcs_arena_create(hcs_budget_take, hcs_budget_give, &budget);
+    bool made = arena != NULL && hcs_arena_alloc(arena, 100) != NULL;
 
-    hcs_region_destroy(region);
+    hcs_arena_destroy(arena);
     return made;
 }
 
-static bool make_region_without_budget(void)
+static bool make_arena_without_budget(void)
 {
-    struct hcs_region *region = hcs_region_create(NULL, NULL, NULL);
-    bool made = region != NULL && hcs_region_alloc(region, 100) != NULL;
+    struct hcs_arena *arena = hcs_arena_create(NULL, NULL, NULL);
+    bool made = arena != NULL && hcs_arena_alloc(arena, 100) != NULL;
 
-    hcs_region_destroy(region);
+    hcs_arena_destroy(arena);
     return made;
 }
 
@@ -320,8 +320,8 @@ static bool make_shard(void)
 static void memory_for_trees(void **state)
 {
     (void)state;
-    assert_gives_all_back(make_region, 2);
-    assert_gives_all_back(make_region_without_budget, 2);
+    assert_gives_all_back(make_arena, 2);
+    assert_gives_all_back(make_arena_without_budget, 2);
 }
 
 static void memory_for_records(void **state)

@@ -208,8 +208,8 @@ void hcs_mount_log(
     leave(&mount->daemon);
 }
 
-struct hcs_figure *hcs_mount_figure(struct hcs_mount *mount,
-    enum hcs_figure_kind kind, const char *name, const char *help)
+struct hcs_metric *hcs_mount_metric(struct hcs_mount *mount,
+    enum hcs_metric_kind kind, const char *name, const char *help)
 {
     (void)mount;
     (void)kind;
@@ -218,13 +218,13 @@ struct hcs_figure *hcs_mount_figure(struct hcs_mount *mount,
     return NULL;
 }
 
-void hcs_figure_add(struct hcs_figure *figure, int64_t more)
+void hcs_metric_add(struct hcs_metric *figure, int64_t more)
 {
     (void)figure;
     (void)more;
 }
 
-void hcs_figure_set(struct hcs_figure *figure, int64_t value)
+void hcs_metric_set(struct hcs_metric *figure, int64_t value)
 {
     (void)figure;
     (void)value;

@@ -27,10 +27,10 @@ struct exec {
     struct hcs_spawner *spawner;
     struct hcs_exec_errors *errors;
     struct hcs_exec_program program;
-    struct hcs_figure *children;
-    struct hcs_figure *starts;
-    struct hcs_figure *deaths;
-    struct hcs_figure *backoffs;
+    struct hcs_metric *children;
+    struct hcs_metric *starts;
+    struct hcs_metric *deaths;
+    struct hcs_metric *backoffs;
     atomic_bool lost_said; /* that the spawner is gone; once is enough */
 };
 
@@ -54,8 +54,8 @@ static int start_child(
         &worker->child, exec->spawner, &exec->program, exec->errors, &step);
 
     if (rc == 0) {
-        hcs_figure_add(exec->starts, 1);
-        hcs_figure_add(exec->children, 1);
+        hcs_metric_add(exec->starts, 1);
+        hcs_metric_add(exec->children, 1);
         return 0;
     }
     hcs_exec_program_explain(&exec->program, rc, step, line, size);
@@ -104,8 +104,8 @@ static bool fail_child(struct exec *exec, struct worker *worker,
     bool unread = hcs_exec_child_end(&worker->child, exec->spawner,
         exec->errors, grace_ms, worker->how, sizeof(worker->how));
 
-    hcs_figure_add(exec->children, -1);
-    hcs_figure_add(exec->deaths, 1);
+    hcs_metric_add(exec->children, -1);
+    hcs_metric_add(exec->deaths, 1);
     if (why != NULL) {
         (void)snprintf(worker->how, sizeof(worker->how), "%s", why);
     }
@@ -143,7 +143,7 @@ static enum hcs_outcome refuse(
         "the program is started again in %" PRIu64 ".%" PRIu64
         " s, after %u failures in a row: it %s",
         left_ms / 1000, left_ms % 1000 / 100, worker->failures, worker->how);
-    hcs_figure_add(exec->backoffs, 1);
+    hcs_metric_add(exec->backoffs, 1);
     hcs_job_set_detail(job, detail);
     return HCS_UNAVAILABLE;
 }
@@ -166,7 +166,7 @@ static void renew_worn(struct exec *exec, struct worker *worker)
     (void)hcs_exec_child_part(&worker->child, STATUS_WAIT_MS);
     (void)hcs_exec_child_end(
         &worker->child, exec->spawner, exec->errors, 0, how, sizeof(how));
-    hcs_figure_add(exec->children, -1);
+    hcs_metric_add(exec->children, -1);
     hcs_mount_log(exec->mount, HCS_DEBUG,
         "a child that had used half of its CPU time was replaced");
 }
@@ -341,15 +341,15 @@ static void close_exec(void *self)
 
 static void open_figures(struct exec *exec)
 {
-    exec->children = hcs_mount_figure(
+    exec->children = hcs_mount_metric(
         exec->mount, HCS_GAUGE, "exec_children", "Programs that run.");
-    exec->starts = hcs_mount_figure(exec->mount, HCS_COUNTER,
+    exec->starts = hcs_mount_metric(exec->mount, HCS_COUNTER,
         "exec_starts_total", "Programs that were started.");
-    exec->deaths = hcs_mount_figure(exec->mount, HCS_COUNTER,
+    exec->deaths = hcs_mount_metric(exec->mount, HCS_COUNTER,
         "exec_deaths_total",
         "Programs that died, hung, or answered nonsense, and were replaced.");
     exec->backoffs =
-        hcs_mount_figure(exec->mount, HCS_COUNTER, "exec_refused_total",
+        hcs_mount_metric(exec->mount, HCS_COUNTER, "exec_refused_total",
             "Jobs refused while a program that keeps failing is not started.");
 }
 
@@ -424,7 +424,7 @@ static void close_worker(void *self, void *state)
 
         (void)hcs_exec_child_end(&worker->child, exec->spawner, exec->errors,
             ends ? STATUS_WAIT_MS : 0, how, sizeof(how));
-        hcs_figure_add(exec->children, -1);
+        hcs_metric_add(exec->children, -1);
     }
     free(worker);
 }

@@ -51,11 +51,11 @@ struct hcs_sql_pool {
     unsigned returns;           /* how often one became usable when none was */
     struct hcs_trouble trouble; /* the last; empty when all are connected */
 
-    struct hcs_figure *figure_connected;
-    struct hcs_figure *figure_busy;
-    struct hcs_figure *figure_waiting;
-    struct hcs_figure *figure_connects;
-    struct hcs_figure *figure_errors;
+    struct hcs_metric *figure_connected;
+    struct hcs_metric *figure_busy;
+    struct hcs_metric *figure_waiting;
+    struct hcs_metric *figure_connects;
+    struct hcs_metric *figure_errors;
 
     unsigned started; /* lanes with a thread */
     unsigned size;
@@ -199,7 +199,7 @@ static enum hcs_outcome push(struct hcs_sql_pool *pool, struct hcs_token token,
     } else if (!append(&pool->line, token, pool->mount)) {
         outcome = HCS_NO_MEMORY;
     } else {
-        hcs_figure_set(pool->figure_waiting, (int64_t)pool->line.count);
+        hcs_metric_set(pool->figure_waiting, (int64_t)pool->line.count);
         (void)pthread_cond_signal(&pool->work);
     }
     (void)pthread_mutex_unlock(&pool->lock);
@@ -249,7 +249,7 @@ static bool note_trouble(
     bool is_new = strcmp(pool->trouble.text, trouble->text) != 0;
 
     pool->trouble = *trouble;
-    hcs_figure_add(pool->figure_errors, 1);
+    hcs_metric_add(pool->figure_errors, 1);
     return is_new;
 }
 
@@ -275,8 +275,8 @@ static void have_connected(struct lane *lane, void *connection)
     if (pool->connected == pool->size) {
         pool->trouble.text[0] = '\0';
     }
-    hcs_figure_add(pool->figure_connects, 1);
-    hcs_figure_set(pool->figure_connected, pool->connected);
+    hcs_metric_add(pool->figure_connects, 1);
+    hcs_metric_set(pool->figure_connected, pool->connected);
     (void)pthread_mutex_unlock(&pool->lock);
     if (is_back) {
         hcs_mount_log(pool->mount, HCS_INFO, "connected to the database");
@@ -293,7 +293,7 @@ static void have_lost(struct lane *lane, const struct hcs_trouble *trouble)
     (void)pthread_mutex_lock(&pool->lock);
     pool->connected--;
     is_new = note_trouble(pool, trouble);
-    hcs_figure_set(pool->figure_connected, pool->connected);
+    hcs_metric_set(pool->figure_connected, pool->connected);
     /* What this lane was woken for, another one may take. */
     (void)pthread_cond_signal(&pool->work);
     (void)pthread_mutex_unlock(&pool->lock);
@@ -340,7 +340,7 @@ static void have_failed(struct lane *lane, const struct hcs_trouble *trouble)
     if (is_last) {
         line = pool->line;
         pool->line = (struct line){0};
-        hcs_figure_set(pool->figure_waiting, 0);
+        hcs_metric_set(pool->figure_waiting, 0);
     }
     (void)pthread_mutex_unlock(&pool->lock);
     refuse_all(pool, &line, trouble);
@@ -407,7 +407,7 @@ static bool take_token(struct hcs_sql_pool *pool, struct hcs_token *token)
     if (pool->line.count > 0) {
         *token = take_first(&pool->line);
         taken = true;
-        hcs_figure_set(pool->figure_waiting, (int64_t)pool->line.count);
+        hcs_metric_set(pool->figure_waiting, (int64_t)pool->line.count);
     }
     (void)pthread_mutex_unlock(&pool->lock);
     return taken;
@@ -417,7 +417,7 @@ static void count_busy(struct hcs_sql_pool *pool, int more)
 {
     (void)pthread_mutex_lock(&pool->lock);
     pool->busy += (unsigned)more;
-    hcs_figure_set(pool->figure_busy, pool->busy);
+    hcs_metric_set(pool->figure_busy, pool->busy);
     (void)pthread_mutex_unlock(&pool->lock);
 }
 
@@ -543,18 +543,18 @@ static void make_figures(struct hcs_sql_pool *pool)
 {
     struct hcs_mount *mount = pool->mount;
 
-    hcs_figure_set(hcs_mount_figure(mount, HCS_GAUGE, "pool_size",
+    hcs_metric_set(hcs_mount_metric(mount, HCS_GAUGE, "pool_size",
                        "Connections that the pool may have"),
         pool->size);
-    pool->figure_connected = hcs_mount_figure(
+    pool->figure_connected = hcs_mount_metric(
         mount, HCS_GAUGE, "pool_connected", "Connections that the pool has");
-    pool->figure_busy = hcs_mount_figure(
+    pool->figure_busy = hcs_mount_metric(
         mount, HCS_GAUGE, "pool_busy", "Connections that run a statement");
-    pool->figure_waiting = hcs_mount_figure(
+    pool->figure_waiting = hcs_mount_metric(
         mount, HCS_GAUGE, "pool_waiting", "Jobs that wait for a connection");
-    pool->figure_connects = hcs_mount_figure(mount, HCS_COUNTER,
+    pool->figure_connects = hcs_mount_metric(mount, HCS_COUNTER,
         "pool_connects_total", "Connections that were made");
-    pool->figure_errors = hcs_mount_figure(mount, HCS_COUNTER,
+    pool->figure_errors = hcs_mount_metric(mount, HCS_COUNTER,
         "pool_errors_total", "Connections that were lost or not made");
 }
 

@@ -30,7 +30,7 @@ static bool write_text(struct hcs_job *job, const char *text)
 }
 
 /* What a job that was resumed is answered: its data, by way of the tree, so
- * that it needs a region of its own. */
+ * that it needs an arena of its own. */
 static enum hcs_outcome answer(struct hcs_job *job)
 {
     size_t length;

@@ -42,8 +42,8 @@ struct probe {
     int64_t bad_worker;
     int diary;
     atomic_uint met;
-    struct hcs_figure *runs;
-    struct hcs_figure *level;
+    struct hcs_metric *runs;
+    struct hcs_metric *level;
 };
 
 struct worker {
@@ -114,8 +114,8 @@ static bool come_up(struct probe *probe, struct hcs_mount *mount)
          waited += 2) {
         nap();
     }
-    probe->runs = hcs_mount_figure(mount, HCS_COUNTER, "runs_total", "Runs.");
-    probe->level = hcs_mount_figure(mount, HCS_GAUGE,
+    probe->runs = hcs_mount_metric(mount, HCS_COUNTER, "runs_total", "Runs.");
+    probe->level = hcs_mount_metric(mount, HCS_GAUGE,
         figure ? "Level" : "level", help ? "Two\nlines." : "As it was set.");
     if (strcmp(probe->then, "fail") == 0) {
         hcs_mount_fail(mount, "the probe fails,\nas it was told");
@@ -355,8 +355,8 @@ static enum hcs_outcome end_as(
 static enum hcs_outcome set_level(
     struct probe *probe, struct hcs_job *job, const char *argument)
 {
-    hcs_figure_set(probe->level, strtol(argument, NULL, 10));
-    hcs_figure_add(NULL, 1); /* is allowed */
+    hcs_metric_set(probe->level, strtol(argument, NULL, 10));
+    hcs_metric_add(NULL, 1); /* is allowed */
     return say(job, "{}");
 }
 
@@ -412,7 +412,7 @@ static enum hcs_outcome run(void *self, struct hcs_job *job)
     const char *query = hcs_job_query(job, &length);
     char copy[QUERY_MAX + 1];
 
-    hcs_figure_add(probe->runs, 1);
+    hcs_metric_add(probe->runs, 1);
     if (query == NULL || length > QUERY_MAX) {
         return say(job, "{\"probe\":true}");
     }
