@@ -1,5 +1,7 @@
 #include "http/accept.h"
 
+#include "http/octets.h"
+
 #include <stdbool.h>
 #include <string.h>
 
@@ -10,18 +12,13 @@ struct slice {
     size_t length;
 };
 
-static bool is_blank(char byte)
-{
-    return byte == ' ' || byte == '\t';
-}
-
 static struct slice trim(struct slice text)
 {
-    while (text.length > 0 && is_blank(text.at[0])) {
+    while (text.length > 0 && hcs_octet_is_blank(text.at[0])) {
         text.at++;
         text.length--;
     }
-    while (text.length > 0 && is_blank(text.at[text.length - 1])) {
+    while (text.length > 0 && hcs_octet_is_blank(text.at[text.length - 1])) {
         text.length--;
     }
     return text;
@@ -58,11 +55,6 @@ static struct slice cut(struct slice *text, char mark)
     return take(text, i);
 }
 
-static char lower(char byte)
-{
-    return byte >= 'A' && byte <= 'Z' ? (char)(byte | 0x20) : byte;
-}
-
 /* Whatever the case; word is in lower case. */
 static bool is_word(struct slice text, const char *word)
 {
@@ -70,7 +62,7 @@ static bool is_word(struct slice text, const char *word)
         return false;
     }
     for (size_t i = 0; i < text.length; i++) {
-        if (lower(text.at[i]) != word[i]) {
+        if (hcs_octet_lower(text.at[i]) != word[i]) {
             return false;
         }
     }
