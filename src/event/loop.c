@@ -150,7 +150,6 @@ void hcs_loop_run(struct hcs_loop *loop)
         assert(count >= 0 || errno == EINTR);
         read_clock(loop);
         hcs_wheel_tell_time(loop->wheel, loop->now_ms);
-        loop->turns++;
         for (int i = 0; i < count; i++) {
             struct hcs_watch *watch = events[i].data.ptr;
 

@@ -44,7 +44,6 @@ struct hcs_loop {
     struct hcs_watch **posted_end;
     const struct hcs_loop_hooks *hooks;
     void *owner;
-    uint64_t turns;
     unsigned long thread; /* pthread_self, for the assertions */
 };
 

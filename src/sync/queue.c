@@ -299,11 +299,6 @@ size_t hcs_queue_depth(const struct hcs_queue *queue)
     return (size_t)atomic_load_explicit(&queue->places, memory_order_relaxed);
 }
 
-size_t hcs_queue_capacity(const struct hcs_queue *queue)
-{
-    return queue->capacity;
-}
-
 bool hcs_queue_has_entries(const struct hcs_queue *queue)
 {
     /* [queue.position] Relaxed: who was woken for an entry knows of it. */

@@ -54,7 +54,6 @@ bool hcs_queue_cancel(struct hcs_queue *queue, struct hcs_task *task);
 
 /* Places taken: by tasks that wait, and by those that were popped. */
 size_t hcs_queue_depth(const struct hcs_queue *queue);
-size_t hcs_queue_capacity(const struct hcs_queue *queue);
 
 /* Bytes mapped for the cells. */
 size_t hcs_queue_bytes(const struct hcs_queue *queue);

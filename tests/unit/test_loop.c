@@ -350,7 +350,7 @@ static void a_wait_that_is_interrupted_is_an_empty_turn(void **state)
     kernel.interrupt = 2;
     run_turns(&rig, 3);
     assert_string_equal(rig.steps, "..r.");
-    assert_int_equal(rig.loop.turns, 3);
+    assert_int_equal(rig.turns, 3);
     close(ends[0]);
     close(ends[1]);
     rig_fini(&rig);
