@@ -29,7 +29,7 @@ GROUPS = (
         "src/guard/budget.c")),
     ("queue, wake-ups, results", (
         "src/sync/", "src/shard/shard.c", "src/shard/shard.h")),
-    ("job: JSON", ("src/base/json.c",)),
+    ("job: JSON", ("src/base/json",)),
     ("job: worker and handler", (
         "src/job/job.c", "src/handlers/", "src/base/arena.c")),
     ("reply", (

@@ -1,4 +1,6 @@
 #include "base/json.h"
+#include "base/json_escape.h"
+#include "base/json_members.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
