@@ -18,8 +18,8 @@ struct reader {
     struct hcs_json_member_at *open;  /* the noted member whose value is read */
 };
 
-/* The functions pass_... read one part of the text each. They return the address
- * behind that part, or NULL after a call of refuse. */
+/* The functions pass_... read one part of the text each. They return the
+ * address behind that part, or NULL after a call of refuse. */
 
 /* Every refusal is made here. At the end of the text the error is always that
  * the text ends too early. */
@@ -32,9 +32,9 @@ static const uint8_t *refuse(
 }
 
 /* Marks the bytes that are not plain bytes of a string: a quote, a backslash, a
- * control byte, a byte that is not ASCII. The zeros that hcs_scan_next_word puts
- * behind the end are control bytes. A byte that is not ASCII has its top bit set,
- * so the usual "& ~word" of a search for zeros is not needed. */
+ * control byte, a byte that is not ASCII. The zeros that hcs_scan_next_word
+ * puts behind the end are control bytes. A byte that is not ASCII has its top
+ * bit set, so the usual "& ~word" of a search for zeros is not needed. */
 static uint64_t mark_special(uint64_t word)
 {
     uint64_t quotes = (word ^ HCS_SCAN_EACH('"')) - HCS_SCAN_EACH(0x01);
@@ -55,7 +55,8 @@ static const uint8_t *skip_plain(const uint8_t *at, const uint8_t *end)
         __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)at);
         __m128i quotes = _mm_cmpeq_epi8(bytes, _mm_set1_epi8('"'));
         __m128i slashes = _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\'));
-        /* Bytes that are not ASCII are negative here, so below the space too. */
+        /* Bytes that are not ASCII are negative here, so below the space
+         * too. */
         __m128i others = _mm_cmplt_epi8(bytes, _mm_set1_epi8(' '));
         int mask = _mm_movemask_epi8(
             _mm_or_si128(_mm_or_si128(quotes, slashes), others));
@@ -313,8 +314,8 @@ static void note_name(struct reader *r, const uint8_t *name,
     }
 }
 
-/* The value of the open member ends here. The value may also be an element of an
- * outermost array; then no member is open. */
+/* The value of the open member ends here. The value may also be an element of
+ * an outermost array; then no member is open. */
 static void note_value(struct reader *r, const uint8_t *end)
 {
     if (r->open != NULL) {

@@ -16,9 +16,9 @@ enum { HCS_JSON_ESCAPE_MAX = 6 };
 size_t hcs_json_plain(const char *text, size_t length);
 
 /* Writes the first character of the text as a string of JSON shows it, where
- * hcs_json_plain gives 0. *written says how many bytes of out it took. Bytes that
- * are not UTF-8 become U+FFFD. Returns how many bytes of the text it stands
- * for. */
+ * hcs_json_plain gives 0. *written says how many bytes of out it took. Bytes
+ * that are not UTF-8 become U+FFFD. Returns how many bytes of the text it
+ * stands for. */
 size_t hcs_json_escape(const char *text, size_t length,
     char out[HCS_JSON_ESCAPE_MAX], size_t *written);
 

@@ -12,7 +12,8 @@ static uint64_t mark_zeros(uint64_t word)
     return (word - HCS_SCAN_EACH(0x01)) & ~word & HCS_SCAN_EACH(0x80);
 }
 
-/* at: behind the opening quote. Returns the address behind the closing quote. */
+/* at: behind the opening quote. Returns the address behind the closing
+ * quote. */
 static const uint8_t *string_end(
     const uint8_t *begin, const uint8_t *at, const uint8_t *end)
 {

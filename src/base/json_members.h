@@ -1,8 +1,8 @@
 /*
  * json_members - raw access to the members of a valid JSON object.
  *
- * Implements hcs_json_member, hcs_json_next and hcs_json_unescape of hcs/json.h,
- * too.
+ * Implements hcs_json_member, hcs_json_next and hcs_json_unescape of
+ * hcs/json.h, too.
  *
  * Owns:    nothing; results point into the caller's text.
  * Threads: any; no state.
@@ -18,8 +18,8 @@
 
 enum { HCS_JSON_MEMBERS_MAX = 8 }; /* only the first ones are noted */
 
-/* Where the members of the outermost object are. hcs_json_validate_members notes
- * them, so that a look for one need not pass over the text again. */
+/* Where the members of the outermost object are. hcs_json_validate_members
+ * notes them, so that a look for one need not pass over the text again. */
 struct hcs_json_members {
     size_t count; /* of all members, also of those that are not noted */
     struct hcs_json_member_at {

@@ -45,9 +45,9 @@ static inline uint64_t hcs_scan_load_word(const uint8_t *at)
     return le64toh(word); /* the first byte is the lowest */
 }
 
-/* The next eight bytes as a word, the first in its lowest byte. Bytes behind the
- * end are zero. Reads nothing outside of begin .. end: near the end it loads the
- * last eight bytes of the text, and shifts. */
+/* The next eight bytes as a word, the first in its lowest byte. Bytes behind
+ * the end are zero. Reads nothing outside of begin .. end: near the end it
+ * loads the last eight bytes of the text, and shifts. */
 static inline uint64_t hcs_scan_next_word(
     const uint8_t *begin, const uint8_t *at, const uint8_t *end)
 {
@@ -67,9 +67,9 @@ static inline uint64_t hcs_scan_next_word(
     return word;
 }
 
-/* The index of the first marked byte of a word. A byte is marked by its top bit.
- * The subtractions that find bytes may borrow, and then mark wrong bytes above a
- * right one. So only the lowest mark is certain. */
+/* The index of the first marked byte of a word. A byte is marked by its top
+ * bit. The subtractions that find bytes may borrow, and then mark wrong bytes
+ * above a right one. So only the lowest mark is certain. */
 static inline size_t hcs_scan_first_mark(uint64_t marks)
 {
     return (size_t)__builtin_ctzll(marks) / 8;

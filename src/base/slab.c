@@ -177,7 +177,8 @@ static void *map_aligned(const struct chunk *above)
     }
     (void)munmap(at, HCS_SLAB_CHUNK);
 
-    /* A mapping of twice the size holds an aligned chunk, wherever it starts. */
+    /* A mapping of twice the size holds an aligned chunk, wherever it
+     * starts. */
     at = mmap(NULL, (size_t)2 * HCS_SLAB_CHUNK, prot, flags, -1, 0);
     if (at == MAP_FAILED) {
         return NULL;
@@ -242,8 +243,8 @@ void hcs_slab_destroy(struct hcs_slab *slab)
 
 /* Records are allocated from the head of this list. The chunk that was full
  * last is the fullest, so it goes to the head, and the chunks behind it drain.
- * With the tail instead, the next chunk in use would be the one that has drained
- * the longest. */
+ * With the tail instead, the next chunk in use would be the one that has
+ * drained the longest. */
 static void put_roomy(struct hcs_slab *slab, struct chunk *chunk)
 {
     LIST_INSERT_HEAD(&slab->roomy, chunk, in_roomy);

@@ -105,8 +105,9 @@ void hcs_loop_forget(struct hcs_loop *loop, struct hcs_watch *watch)
     }
 }
 
-/* Calls the watches that are posted now, each once. A watch that is posted again
- * meanwhile waits for the next turn, so that it does not starve the others. */
+/* Calls the watches that are posted now, each once. A watch that is posted
+ * again meanwhile waits for the next turn, so that it does not starve the
+ * others. */
 static void call_posted(struct hcs_loop *loop)
 {
     struct hcs_watch marker = {.ready = NULL};

@@ -1,5 +1,6 @@
 /*
- * loop - the edge-triggered epoll loop of one thread, with its clock and timers.
+ * loop - the edge-triggered epoll loop of one thread, with its clock and
+ * timers.
  *
  * A turn: wait for events; read the clock once; call the watches that are
  * ready, then the posted watches, then the expired timers, then the owner's

@@ -79,9 +79,9 @@ uint32_t hcs_wheel_slack_ms(uint64_t ahead_ms)
  * else the first tick after the deadline, rounded up to the slack. */
 static uint64_t tick_for(const struct hcs_wheel *wheel, uint64_t deadline_ms)
 {
-    /* The last tick that the slots reach, rounded down to a coarse step, so that
-     * all timers beyond it share few slots. After a long sleep this tick may be
-     * over, too. Then the advance that is due files the timer again. */
+    /* The last tick that the slots reach, rounded down to a coarse step, so
+     * that all timers beyond it share few slots. After a long sleep this tick
+     * may be over, too. Then the advance that is due files the timer again. */
     uint64_t last = (wheel->tick + SLOTS - 1) & ~(uint64_t)(COARSE_TICKS - 1);
     uint64_t ahead_ms;
     uint64_t slack_ms;
@@ -231,8 +231,8 @@ void hcs_wheel_advance(struct hcs_wheel *wheel, uint64_t now_ms,
 
     assert(!wheel->advancing); /* fire may not advance the wheel */
     wheel->advancing = true;
-    /* The time moves first. A timer that is filed from here on goes into a later
-     * slot or into the due list, which is for the next advance. */
+    /* The time moves first. A timer that is filed from here on goes into a
+     * later slot or into the due list, which is for the next advance. */
     hcs_wheel_tell_time(wheel, now_ms);
     wheel->tick = now_ms >> TICK_SHIFT;
 

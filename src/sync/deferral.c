@@ -6,9 +6,9 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-/* A token has a generation, from 1 on, in its upper half. Its lower half is twice
- * the number of a slot; the lowest bit is used by the task's word alone. A
- * state word has the slot's generation in its upper half, and flags below. */
+/* A token has a generation, from 1 on, in its upper half. Its lower half is
+ * twice the number of a slot; the lowest bit is used by the task's word alone.
+ * A state word has the slot's generation in its upper half, and flags below. */
 enum {
     NOBODY_WAITS = 1u << 0, /* of the task's word: the loop has abandoned it */
 
@@ -27,10 +27,10 @@ static const uint32_t NONE = UINT32_MAX; /* the end of the list of free slots */
 
 struct slot {
     _Atomic uint64_t state;
-    /* The task's address, written before the token is known; or, in a free slot,
-     * the number of the next free slot. Atomic, because pop_free may read it in
-     * a slot that another thread has just taken; then its exchange fails.
-     * Relaxed, because the state words order it. */
+    /* The task's address, written before the token is known; or, in a free
+     * slot, the number of the next free slot. Atomic, because pop_free may
+     * read it in a slot that another thread has just taken; then its exchange
+     * fails. Relaxed, because the state words order it. */
     _Atomic uintptr_t held;
 };
 
@@ -90,8 +90,8 @@ static uint32_t index_of(uint64_t token)
 static struct slot *slot_at(
     const struct hcs_deferrals *deferrals, uint32_t index)
 {
-    /* [deferral.block] acquire: a thread that made the number up may name a slot
-     * of a block that was published just now. */
+    /* [deferral.block] acquire: a thread that made the number up may name a
+     * slot of a block that was published just now. */
     struct slot *block = atomic_load_explicit(
         &deferrals->blocks[index / BLOCK_SLOTS], memory_order_acquire);
 
@@ -207,9 +207,9 @@ static uint64_t next_generation(uint64_t state)
     return (generation_of(state) + 1) << HALF | FREE;
 }
 
-/* The token is dead. A slot that has used all its generations is not used again,
- * or an old token would mean another task. That loses 16 bytes for every four
- * thousand million tokens. */
+/* The token is dead. A slot that has used all its generations is not used
+ * again, or an old token would mean another task. That loses 16 bytes for
+ * every four thousand million tokens. */
 static void give_slot(struct hcs_deferrals *deferrals, uint64_t token)
 {
     atomic_fetch_sub_explicit(&deferrals->count, 1, memory_order_relaxed);
@@ -218,8 +218,8 @@ static void give_slot(struct hcs_deferrals *deferrals, uint64_t token)
     }
 }
 
-/* Changes the state word from *now to next. False: it was not *now any more, and
- * *now is what it is. */
+/* Changes the state word from *now to next. False: it was not *now any more,
+ * and *now is what it is. */
 static bool change(struct slot *slot, uint64_t *now, uint64_t next)
 {
     /* [deferral.state] acquire and release: a thread that comes later sees all
@@ -382,7 +382,8 @@ bool hcs_deferrals_awaits(struct hcs_deferrals *deferrals, uint64_t token)
 enum hcs_abandoned hcs_deferrals_abandon(
     struct hcs_deferrals *deferrals, struct hcs_task *task)
 {
-    /* [deferral.task] acquire: the token's slot is as the worker has left it. */
+    /* [deferral.task] acquire: the token's slot is as the worker has left
+     * it. */
     uint64_t token = token_of(atomic_fetch_or_explicit(
         &task->deferral, NOBODY_WAITS, memory_order_acquire));
     struct slot *slot;

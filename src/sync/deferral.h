@@ -3,8 +3,8 @@
  *
  * A worker that runs a task may open a token for the task, and end the run
  * without a result. A thread that has the token may claim the task, once, and
- * then sends the task home. Until it is claimed, the task's loop may abandon it:
- * its client has left, or its deadline has passed.
+ * then sends the task home. Until it is claimed, the task's loop may abandon
+ * it: its client has left, or its deadline has passed.
  *
  * Two words decide. Each is changed only by read-modify-write, so that two
  * threads that come at once both learn which one was first:
@@ -30,8 +30,8 @@
  * Proved in tests/model/deferral.pml and slots.pml, by the tags in brackets.
  *
  * Owns:    the slots; never the tasks.
- * Threads: open, returned and withdraw from the worker that runs the task; claim,
- *          done and awaits from any; abandon from the task's loop.
+ * Threads: open, returned and withdraw from the worker that runs the task;
+ *          claim, done and awaits from any; abandon from the task's loop.
  * Waits:   never, except that open may wait a moment for another thread that
  *          allocates slots.
  */
@@ -72,8 +72,8 @@ bool hcs_deferrals_returned(
     struct hcs_deferrals *deferrals, struct hcs_task *task);
 
 /* The run has ended with a result, although it opened a token. True: the token
- * is dead, and the caller sends the task home. False: another thread has claimed
- * it and brings the result; call hcs_deferrals_returned next. */
+ * is dead, and the caller sends the task home. False: another thread has
+ * claimed it and brings the result; call hcs_deferrals_returned next. */
 bool hcs_deferrals_withdraw(
     struct hcs_deferrals *deferrals, struct hcs_task *task);
 

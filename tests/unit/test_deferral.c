@@ -19,8 +19,8 @@ enum {
     BLOCKS_MOST = 16 * 1024,
 };
 
-/* The last block of slots, which a test may look at and set. A slot is its state
- * word, with the generation in the upper half, and what it holds. */
+/* The last block of slots, which a test may look at and set. A slot is its
+ * state word, with the generation in the upper half, and what it holds. */
 static struct {
     uint64_t *last;
     unsigned made;

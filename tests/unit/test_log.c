@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include "base/json.h"
+#include "base/json_members.h"
 #include "base/log.h"
 
 #include <dirent.h>
