@@ -34,7 +34,7 @@ GROUPS = (
     ("queue, wake-ups, results", (
         "src/sync/", "src/shard/run.c", "src/shard/shard.h",
         "src/guard/gate.c")),
-    ("job: JSON", ("src/base/json.c",)),
+    ("job: JSON", ("src/base/json",)),
     ("job: worker and handler", (
         "src/job/job.c", "src/handlers/", "src/base/arena.c")),
     ("reply", (
