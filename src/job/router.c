@@ -1,13 +1,27 @@
 #include "job/router.h"
 
+#include "base/uri.h"
+
 #include <assert.h>
+#include <bsd/stdlib.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { PATH_MAX_DECODED = 1024 };
+
+/* The daemon's own pages. */
+static const struct {
+    const char *path;
+    enum hcs_resource resource;
+} OWN[] = {
+    {"/health", HCS_RESOURCE_HEALTH},
+    {"/livez", HCS_RESOURCE_LIVE},
+    {"/healthz", HCS_RESOURCE_LIVE},
+    {"/readyz", HCS_RESOURCE_READY},
+    {"/metrics", HCS_RESOURCE_METRICS},
+};
 
 static const char PROBLEMS[] = "/problems/";
 
@@ -51,18 +65,18 @@ static struct hcs_route *insert(
     return route;
 }
 
+bool hcs_router_is_reserved(const char *path)
+{
+    for (size_t i = 0; i < sizeof(OWN) / sizeof(OWN[0]); i++) {
+        if (strcmp(path, OWN[i].path) == 0) {
+            return true;
+        }
+    }
+    return strncmp(path, PROBLEMS, sizeof(PROBLEMS) - 1) == 0;
+}
+
 struct hcs_router *hcs_router_create(void)
 {
-    static const struct {
-        const char *path;
-        enum hcs_resource resource;
-    } own[] = {
-        {"/health", HCS_RESOURCE_HEALTH},
-        {"/livez", HCS_RESOURCE_LIVE},
-        {"/healthz", HCS_RESOURCE_LIVE},
-        {"/readyz", HCS_RESOURCE_READY},
-        {"/metrics", HCS_RESOURCE_METRICS},
-    };
     struct hcs_router *router = calloc(1, sizeof(*router));
 
     if (router == NULL) {
@@ -71,8 +85,8 @@ struct hcs_router *hcs_router_create(void)
     router->problem.resource = HCS_RESOURCE_PROBLEM;
     router->problem.path = PROBLEMS;
     router->problem.path_length = sizeof(PROBLEMS) - 1;
-    for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++) {
-        if (insert(router, own[i].resource, own[i].path) == NULL) {
+    for (size_t i = 0; i < sizeof(OWN) / sizeof(OWN[0]); i++) {
+        if (insert(router, OWN[i].resource, OWN[i].path) == NULL) {
             hcs_router_destroy(router);
             return NULL;
         }
@@ -115,7 +129,7 @@ int hcs_router_add(struct hcs_router *router, struct hcs_mount *mount)
         hcs_mount_destroy(mount);
         return -EINVAL;
     }
-    jobs = realloc(router->jobs, (router->job_count + 1) * sizeof(*jobs));
+    jobs = reallocarray(router->jobs, router->job_count + 1, sizeof(*jobs));
     if (jobs != NULL) {
         router->jobs = jobs;
     }
@@ -160,35 +174,6 @@ struct hcs_mount *hcs_router_fault(const struct hcs_router *router)
     return NULL;
 }
 
-static int hex(char c)
-{
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-    c = (char)(c | 0x20);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-bool hcs_router_decode(
-    const char *from, size_t length, char *to, size_t room, size_t *used)
-{
-    *used = 0;
-    for (size_t i = 0; i < length; i++) {
-        char c = from[i];
-
-        if (c == '%' && i + 2 < length && hex(from[i + 1]) >= 0 &&
-            hex(from[i + 2]) >= 0) {
-            c = (char)(hex(from[i + 1]) * 16 + hex(from[i + 2]));
-            i += 2;
-        }
-        if (*used == room) {
-            return false;
-        }
-        to[(*used)++] = c;
-    }
-    return true;
-}
-
 static const struct hcs_route *find_decoded(
     const struct hcs_router *router, const char *path, size_t length)
 {
@@ -220,7 +205,7 @@ const struct hcs_route *hcs_router_find(
     if (memchr(path, '%', length) == NULL) {
         return find_decoded(router, path, length);
     }
-    if (!hcs_router_decode(path, length, decoded, sizeof(decoded), &used)) {
+    if (!hcs_uri_decode(path, length, decoded, sizeof(decoded), &used)) {
         return NULL; /* longer than any path here */
     }
     return find_decoded(router, decoded, used);

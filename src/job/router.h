@@ -32,6 +32,10 @@ struct hcs_route {
     struct hcs_route *next; /* the router's */
 };
 
+/* Whether a path is one of the daemon's own pages, or below /problems/, where no
+ * handler can be. path is decoded. */
+bool hcs_router_is_reserved(const char *path);
+
 struct hcs_router; /* opaque */
 
 struct hcs_router *hcs_router_create(void);
@@ -57,11 +61,6 @@ struct hcs_mount *hcs_router_fault(const struct hcs_router *router);
  * are the same path). NULL when there is no such resource. */
 const struct hcs_route *hcs_router_find(
     const struct hcs_router *router, const char *path, size_t length);
-
-/* Decodes percent-encoding; a "%" without two digits stays. False when the
- * result has no room. */
-bool hcs_router_decode(
-    const char *from, size_t length, char *to, size_t room, size_t *used);
 
 size_t hcs_router_jobs(const struct hcs_router *router);
 const struct hcs_route *hcs_router_job(

@@ -1,6 +1,7 @@
 #include "shard/conn_record.h"
 
 #include "base/text.h"
+#include "base/uri.h"
 #include "http/problem.h"
 
 #include <arpa/inet.h>
@@ -447,7 +448,7 @@ static size_t write_problem(char page[HCS_PROBLEM_MAX], const char *bytes,
     char path[HCS_PROBLEM_MAX];
     size_t path_length;
 
-    if (!hcs_router_decode(bytes + head->path.offset, head->path.length, path,
+    if (!hcs_uri_decode(bytes + head->path.offset, head->path.length, path,
             sizeof(path), &path_length)) {
         return 0;
     }

@@ -221,6 +221,7 @@ int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
 int __real_pthread_setname_np(pthread_t thread, const char *name);
 ssize_t __real_read(int fd, void *bytes, size_t length);
 void *__real_realloc(void *block, size_t bytes);
+void *__real_reallocarray(void *block, size_t count, size_t bytes);
 ssize_t __real_recv(int fd, void *bytes, size_t length, int flags);
 ssize_t __real_recvmsg(int fd, struct msghdr *message, int flags);
 int __real_sched_getaffinity(pid_t pid, size_t bytes, cpu_set_t *mask);
@@ -579,6 +580,20 @@ void *__wrap_realloc(void *block, size_t bytes)
     (void)drop(block);
     moved = __real_realloc(block, bytes);
     keep(moved != NULL ? moved : block, "realloc", caller);
+    return moved;
+}
+
+void *__wrap_reallocarray(void *block, size_t count, size_t bytes)
+{
+    const void *caller = __builtin_return_address(0);
+    void *moved;
+
+    if (fails("reallocarray", NO_MEMORY, caller)) {
+        return NULL;
+    }
+    (void)drop(block); /* as in realloc */
+    moved = __real_reallocarray(block, count, bytes);
+    keep(moved != NULL ? moved : block, "reallocarray", caller);
     return moved;
 }
 
