@@ -239,7 +239,6 @@ int __real_socket(int domain, int type, int protocol);
 int __real_socketpair(int domain, int type, int protocol, int ends[2]);
 int __real_stat(const char *path, struct stat *out);
 char *__real_strdup(const char *text);
-char *__real_strndup(const char *text, size_t length);
 long __real_syscall(
     long number, long a, long b, long c, long d, long e, long f);
 long __real_sysconf(int name);
@@ -605,18 +604,6 @@ char *__wrap_strdup(const char *text)
     if (!fails("strdup", NO_MEMORY, caller)) {
         copy = __real_strdup(text);
         keep(copy, "strdup", caller);
-    }
-    return copy;
-}
-
-char *__wrap_strndup(const char *text, size_t length)
-{
-    const void *caller = __builtin_return_address(0);
-    char *copy = NULL;
-
-    if (!fails("strndup", NO_MEMORY, caller)) {
-        copy = __real_strndup(text, length);
-        keep(copy, "strndup", caller);
     }
     return copy;
 }

@@ -1,5 +1,5 @@
 /*
- * Linked with -Wl,--wrap= for each of realloc, strndup, isatty,
+ * Linked with -Wl,--wrap= for each of reallocarray, strdup, isatty,
  * hcs_resources_cores and hcs_resources_memory, so that a lack of memory, a
  * terminal, and machines of any size are ordinary cases.
  */
@@ -32,22 +32,23 @@ static uint64_t machine_memory = UINT64_C(8) << 30;
 static int stderr_is_terminal;
 static int allocations_left = INT_MAX;
 
-void *__real_realloc(void *old, size_t size);
-void *__wrap_realloc(void *old, size_t size);
-char *__real_strndup(const char *text, size_t length);
-char *__wrap_strndup(const char *text, size_t length);
+void *__real_reallocarray(void *old, size_t count, size_t size);
+void *__wrap_reallocarray(void *old, size_t count, size_t size);
+char *__real_strdup(const char *text);
+char *__wrap_strdup(const char *text);
 int __wrap_isatty(int fd);
 unsigned __wrap_hcs_resources_cores(const char *root);
 uint64_t __wrap_hcs_resources_memory(const char *root);
 
-void *__wrap_realloc(void *old, size_t size)
+void *__wrap_reallocarray(void *old, size_t count, size_t size)
 {
-    return allocations_left-- > 0 ? __real_realloc(old, size) : NULL;
+    return allocations_left-- > 0 ? __real_reallocarray(old, count, size)
+                                  : NULL;
 }
 
-char *__wrap_strndup(const char *text, size_t length)
+char *__wrap_strdup(const char *text)
 {
-    return allocations_left-- > 0 ? __real_strndup(text, length) : NULL;
+    return allocations_left-- > 0 ? __real_strdup(text) : NULL;
 }
 
 int __wrap_isatty(int fd)
@@ -339,31 +340,31 @@ struct bad {
 #define ADDRESS_RANGE "; allowed: an IPv4 or IPv6 address, or empty for all"
 #define TIME_UNIT "the unit must be ms, s, m or h"
 #define SIZE_UNIT "the unit must be B, KiB, MiB, GiB or TiB"
-#define FRACTION "a fraction; write whole numbers, of a smaller unit"
+#define FRACTION "a fraction; write a whole number of a smaller unit"
 
 static const struct bad *bad_cases(size_t *count)
 {
     static const struct bad cases[] = {
         {"PORT=65536", "too large" PORT_RANGE},
-        {"PORT=-1", "not a number" PORT_RANGE},
-        {"PORT=+1", "not a number" PORT_RANGE},
-        {"PORT= 80", "not a number" PORT_RANGE},
-        {"PORT=80 ", "not a number" PORT_RANGE},
-        {"PORT=0x50", "not a number" PORT_RANGE},
-        {"PORT=80.0", "not a number" PORT_RANGE},
-        {"PORT=auto", "not a number" PORT_RANGE},
-        {"PORT=off", "not a number" PORT_RANGE},
+        {"PORT=-1", "too small" PORT_RANGE},
+        {"PORT=+1", "not a whole number" PORT_RANGE},
+        {"PORT= 80", "not a whole number" PORT_RANGE},
+        {"PORT=80 ", "not a whole number" PORT_RANGE},
+        {"PORT=0x50", "not a whole number" PORT_RANGE},
+        {"PORT=80.0", "not a whole number" PORT_RANGE},
+        {"PORT=auto", "not a whole number" PORT_RANGE},
+        {"PORT=off", "not a whole number" PORT_RANGE},
         {"PORT=65616", "too large" PORT_RANGE}, /* 80 in 16 bits */
         {"LOOPS=0", "too small" LOOPS_RANGE},
         {"LOOPS=1025", "too large" LOOPS_RANGE},
-        {"LOOPS=AUTO", "not a number" LOOPS_RANGE},
-        {"LOOPS=auto1", "not a number" LOOPS_RANGE},
+        {"LOOPS=AUTO", "not a whole number" LOOPS_RANGE},
+        {"LOOPS=auto1", "not a whole number" LOOPS_RANGE},
         {"WORKERS=0", "too small" WORKERS_RANGE},
         {"WORKERS=65536", "too large" WORKERS_RANGE},
         {"QUEUE_SIZE=0", "too small" QUEUE_RANGE},
         {"QUEUE_SIZE=16777217", "too large" QUEUE_RANGE},
-        {"QUEUE_SIZE=abc", "not a number" QUEUE_RANGE},
-        {"QUEUE_SIZE=1e3", "not a number" QUEUE_RANGE},
+        {"QUEUE_SIZE=abc", "not a whole number" QUEUE_RANGE},
+        {"QUEUE_SIZE=1e3", "not a whole number" QUEUE_RANGE},
         {"QUEUE_SIZE=4294967297", "too large" QUEUE_RANGE},
         {"QUEUE_SIZE=18446744073709551615", "too large" QUEUE_RANGE},
         {"QUEUE_SIZE=18446744073709551617", "too large" QUEUE_RANGE},
@@ -524,11 +525,11 @@ static void no_environment_gives_the_defaults(void **state)
     assert_int_equal(config.port, 8080);
     assert_null(config.address);
     assert_null(config.handlers_file);
-    assert_int_equal(config.route_count, 1);
-    assert_string_equal(config.routes[0].path, "/");
-    assert_string_equal(config.routes[0].kind, "echo");
-    assert_null(config.routes[0].argument);
-    assert_null(config.routes[0].query);
+    assert_int_equal(config.routes.count, 1);
+    assert_string_equal(config.routes.entries[0].path, "/");
+    assert_string_equal(config.routes.entries[0].kind, "echo");
+    assert_null(config.routes.entries[0].argument);
+    assert_null(config.routes.entries[0].query);
     hcs_config_fini(&config);
 
     assert_int_equal(hcs_config_load(&config, none, error, sizeof error), 0);
@@ -585,12 +586,12 @@ static void message_is_one_line_whatever_the_value(void **state)
 
     (void)state;
     load_bad("PORT=8\n0\x1b[2J\xff",
-        "PORT=8\\x0A0\\x1B[2J\\xFF: not a number" PORT_RANGE);
+        "PORT=8\\x0A0\\x1B[2J\\xFF: not a whole number" PORT_RANGE);
 
     (void)snprintf(variable, sizeof variable, "PORT=%02000d", 1);
     memset(variable + 5, 'x', 2000);
-    (void)snprintf(
-        line, sizeof line, "%.165s...: not a number" PORT_RANGE, variable);
+    (void)snprintf(line, sizeof line,
+        "%.165s...: not a whole number" PORT_RANGE, variable);
     load_bad(variable, line);
 }
 
@@ -602,7 +603,7 @@ static void message_is_cut_at_the_end_of_the_buffer(void **state)
 
     (void)state;
     for (size_t size = 0; size < sizeof error; size++) {
-        const char *whole = "QUEUE_SIZE=abc: not a number" QUEUE_RANGE;
+        const char *whole = "QUEUE_SIZE=abc: not a whole number" QUEUE_RANGE;
 
         memset(error, '#', sizeof error);
         assert_int_equal(hcs_config_load(&config, env, error, size), -EINVAL);
@@ -729,11 +730,11 @@ static void entry_is_taken_apart_and_decoded(void **state)
         (void)snprintf(
             variable, sizeof variable, "HANDLERS=%s", cases[i].entry);
         load_good(&config, variable);
-        assert_int_equal(config.route_count, 1);
-        assert_same(config.routes[0].path, cases[i].path);
-        assert_same(config.routes[0].kind, cases[i].kind);
-        assert_same(config.routes[0].argument, cases[i].argument);
-        assert_same(config.routes[0].query, cases[i].query);
+        assert_int_equal(config.routes.count, 1);
+        assert_same(config.routes.entries[0].path, cases[i].path);
+        assert_same(config.routes.entries[0].kind, cases[i].kind);
+        assert_same(config.routes.entries[0].argument, cases[i].argument);
+        assert_same(config.routes.entries[0].query, cases[i].query);
         hcs_config_fini(&config);
     }
 }
@@ -744,11 +745,11 @@ static void entries_stand_between_blanks(void **state)
 
     (void)state;
     load_good(&config, "HANDLERS=/=echo  \"/b=exec:a b\"\t/c=sleep:1s\n/d=x");
-    assert_int_equal(config.route_count, 4);
-    assert_string_equal(config.routes[0].path, "/");
-    assert_string_equal(config.routes[1].argument, "a b");
-    assert_string_equal(config.routes[2].argument, "1s");
-    assert_string_equal(config.routes[3].path, "/d");
+    assert_int_equal(config.routes.count, 4);
+    assert_string_equal(config.routes.entries[0].path, "/");
+    assert_string_equal(config.routes.entries[1].argument, "a b");
+    assert_string_equal(config.routes.entries[2].argument, "1s");
+    assert_string_equal(config.routes.entries[3].path, "/d");
     hcs_config_fini(&config);
 }
 
@@ -833,13 +834,13 @@ static void as_many_handlers_as_allowed_and_no_more(void **state)
     char error[ERROR_SIZE];
 
     (void)state;
-    for (int i = 0; i < HCS_CONFIG_ROUTES_MAX; i++) {
+    for (int i = 0; i < HCS_ROUTES_MAX; i++) {
         used += (size_t)snprintf(
             variable + used, sizeof variable - used, "/%d=echo ", i);
     }
     load_good(&config, variable);
-    assert_int_equal(config.route_count, HCS_CONFIG_ROUTES_MAX);
-    assert_string_equal(config.routes[255].path, "/255");
+    assert_int_equal(config.routes.count, HCS_ROUTES_MAX);
+    assert_string_equal(config.routes.entries[255].path, "/255");
     hcs_config_fini(&config);
 
     (void)snprintf(variable + used, sizeof variable - used, "/last=echo");
@@ -884,11 +885,11 @@ static void file_has_one_entry_a_line_and_comments(void **state)
     (void)state;
     assert_int_equal(
         load_file(&config, content, sizeof content - 1, name, error), 0);
-    assert_int_equal(config.route_count, 3);
-    assert_string_equal(config.routes[0].path, "/");
-    assert_string_equal(config.routes[1].path, "/b");
-    assert_string_equal(config.routes[1].argument, "a # b");
-    assert_string_equal(config.routes[2].argument, "x#y");
+    assert_int_equal(config.routes.count, 3);
+    assert_string_equal(config.routes.entries[0].path, "/");
+    assert_string_equal(config.routes.entries[1].path, "/b");
+    assert_string_equal(config.routes.entries[1].argument, "a # b");
+    assert_string_equal(config.routes.entries[2].argument, "x#y");
     assert_string_equal(config.handlers_file, name);
     hcs_config_fini(&config);
 }
@@ -935,7 +936,7 @@ static void bad_file_is_refused_with_name_and_line(void **state)
             "line",
             name, cases[i].why);
         assert_string_equal(error, line);
-        assert_null(config.routes);
+        assert_null(config.routes.entries);
         assert_null(config.handlers_file);
     }
 }
@@ -953,7 +954,7 @@ static void line_of_a_file_is_bounded(void **state)
     memcpy(content, "/a=k:", 5);
     content[LONGEST] = '\n';
     assert_int_equal(load_file(&config, content, LONGEST + 1, name, error), 0);
-    assert_int_equal(strlen(config.routes[0].argument), LONGEST - 5);
+    assert_int_equal(strlen(config.routes.entries[0].argument), LONGEST - 5);
     hcs_config_fini(&config);
 
     content[LONGEST] = 'x';
@@ -988,7 +989,7 @@ static void handlers_and_file_exclude_each_other(void **state)
     assert_string_equal(error,
         "HANDLERS_FILE=/x: HANDLERS is set too; allowed: one of the two");
     assert_int_equal(hcs_config_load(&config, one, error, sizeof error), 0);
-    assert_string_equal(config.routes[0].kind, "sleep");
+    assert_string_equal(config.routes.entries[0].kind, "sleep");
     hcs_config_fini(&config);
     assert_int_equal(
         hcs_config_load(&config, other, error, sizeof error), -EINVAL);
@@ -1012,7 +1013,7 @@ static void lack_of_memory_is_reported(void **state)
         rc = hcs_config_load(&config, env, error, sizeof error);
         allocations_left = INT_MAX;
         if (rc == 0) {
-            assert_int_equal(config.route_count, 2);
+            assert_int_equal(config.routes.count, 2);
             hcs_config_fini(&config);
             break;
         }
@@ -1021,8 +1022,8 @@ static void lack_of_memory_is_reported(void **state)
         assert_non_null(strstr(error, ": out of memory"));
         assert_null(strstr(error, "allowed"));
         assert_null(config.address);
-        assert_null(config.routes);
-        assert_int_equal(config.route_count, 0);
+        assert_null(config.routes.entries);
+        assert_int_equal(config.routes.count, 0);
     }
     /* The address, a copy of HANDLERS, twice the array, and the parts. */
     assert_int_equal(failures, 1 + 1 + 2 + 2 + 4);
@@ -1042,7 +1043,7 @@ static void lack_of_memory_for_the_file_name_is_reported(void **state)
     assert_int_equal(
         load_file(&config, content, sizeof content - 1, name, error), -ENOMEM);
     assert_non_null(strstr(error, ": out of memory"));
-    assert_null(config.routes);
+    assert_null(config.routes.entries);
 }
 
 static void fini_may_be_called_twice(void **state)
@@ -1053,7 +1054,7 @@ static void fini_may_be_called_twice(void **state)
     load_good(&config, "ADDRESS=::1");
     hcs_config_fini(&config);
     assert_null(config.address);
-    assert_null(config.routes);
+    assert_null(config.routes.entries);
     hcs_config_fini(&config);
 }
 
@@ -1162,11 +1163,11 @@ static void printed_handlers_read_back_as_the_same(void **state)
     assert_string_equal(again, "HANDLERS=/a%3Db=k:%22%3F%25%20%0A%7F:=?x=%20 "
                                "\"/b=k?c d\" /c=e: /d=e?");
     load_good(&config, again);
-    assert_int_equal(config.route_count, 4);
-    assert_string_equal(config.routes[0].path, "/a=b");
-    assert_string_equal(config.routes[0].argument, "\"?% \n\x7f:=");
-    assert_string_equal(config.routes[0].query, "x=%20");
-    assert_string_equal(config.routes[1].query, "c d");
+    assert_int_equal(config.routes.count, 4);
+    assert_string_equal(config.routes.entries[0].path, "/a=b");
+    assert_string_equal(config.routes.entries[0].argument, "\"?% \n\x7f:=");
+    assert_string_equal(config.routes.entries[0].query, "x=%20");
+    assert_string_equal(config.routes.entries[1].query, "c d");
     hcs_config_fini(&config);
 }
 
