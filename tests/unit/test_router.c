@@ -152,6 +152,38 @@ static void own_resources_are_there_from_the_start(void **state)
     hcs_router_destroy(router);
 }
 
+static void no_handler_can_have_a_path_of_the_daemons_own(void **state)
+{
+    static const struct {
+        const char *path;
+        bool is_reserved;
+    } cases[] = {
+        {"/health", true},
+        {"/livez", true},
+        {"/healthz", true},
+        {"/readyz", true},
+        {"/metrics", true},
+        {"/problems/", true},
+        {"/problems/x", true},
+        {"/problems", false},
+        {"/health/", false},
+        {"/Health", false},
+        {"/", false},
+        {"", false},
+    };
+    struct hcs_router *router = hcs_router_create();
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        const char *path = cases[i].path;
+
+        assert_int_equal(hcs_router_is_reserved(path), cases[i].is_reserved);
+        assert_int_equal(hcs_router_find(router, path, strlen(path)) != NULL,
+            cases[i].is_reserved);
+    }
+    hcs_router_destroy(router);
+}
+
 static void paths_are_exact(void **state)
 {
     static const char *const others[] = {"", "/", "x", "/health/", "/healt",
@@ -398,6 +430,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(own_resources_are_there_from_the_start, reset),
+        cmocka_unit_test_setup(
+            no_handler_can_have_a_path_of_the_daemons_own, reset),
         cmocka_unit_test_setup(paths_are_exact, reset),
         cmocka_unit_test_setup(encoded_path_is_the_same_path, reset),
         cmocka_unit_test_setup(
