@@ -6,6 +6,7 @@
 #include "observe/metrics.h"
 
 #include <assert.h>
+#include <bsd/sys/queue.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
@@ -18,7 +19,7 @@
 enum { ASKED_MAX = 64, FIGURES_MAX = 64, MESSAGE_MAX = 2048 };
 
 struct setting {
-    struct setting *next;
+    STAILQ_ENTRY(setting) next;
     bool asked;
     const char *value; /* behind the name */
     char name[];
@@ -37,8 +38,8 @@ struct hcs_mount_inside {
     char *argument;
     bool argument_asked;
     bool is_open;
-    struct setting *settings;     /* in the order they were given */
-    const char *asked[ASKED_MAX]; /* names, for people */
+    STAILQ_HEAD(, setting) settings; /* in the order they were given */
+    const char *asked[ASKED_MAX];    /* names, for people */
     unsigned asked_count;
     struct hcs_metric *figures;
     struct hcs_metric **last_figure;
@@ -50,8 +51,8 @@ struct hcs_mount_inside {
 /* --- Settings. */
 
 /* One name=value. False when there is no memory. */
-static bool add_setting(struct hcs_mount *mount, struct setting ***end,
-    const char *text, size_t length)
+static bool add_setting(
+    struct hcs_mount *mount, const char *text, size_t length)
 {
     const char *equals = memchr(text, '=', length);
     size_t name_length = equals != NULL ? (size_t)(equals - text) : length;
@@ -72,19 +73,16 @@ static bool add_setting(struct hcs_mount *mount, struct setting ***end,
         hcs_mount_fail(mount, "?%s: settings are name=value, with & between",
             setting->name);
     }
-    **end = setting;
-    *end = &setting->next;
+    STAILQ_INSERT_TAIL(&mount->inside->settings, setting, next);
     return true;
 }
 
 static bool read_settings(struct hcs_mount *mount, const char *text)
 {
-    struct setting **end = &mount->inside->settings;
-
     while (text != NULL && *text != '\0') {
         size_t length = strcspn(text, "&");
 
-        if (length > 0 && !add_setting(mount, &end, text, length)) {
+        if (length > 0 && !add_setting(mount, text, length)) {
             return false;
         }
         text += length;
@@ -111,11 +109,12 @@ const char *hcs_mount_next(
     struct hcs_mount *mount, const char *name, size_t *cursor)
 {
     const char *found = NULL;
+    struct setting *at;
     size_t index = 0;
 
     note_asked(mount, name);
-    for (struct setting *at = mount->inside->settings; at != NULL;
-         at = at->next) {
+    STAILQ_FOREACH(at, &mount->inside->settings, next)
+    {
         if (strcmp(at->name, name) != 0) {
             continue;
         }
@@ -495,6 +494,7 @@ struct hcs_mount *hcs_mount_create(const struct hcs_host *host,
     mount->job_timeout_ms = host->job_timeout_ms;
     mount->inside = inside;
     inside->last_figure = &inside->figures;
+    STAILQ_INIT(&inside->settings);
     pthread_mutex_init(&inside->lock, NULL);
     if (!copy(&inside->path, path) || !copy(&inside->argument, argument) ||
         !read_settings(mount, settings)) {
@@ -513,11 +513,11 @@ void hcs_mount_destroy(struct hcs_mount *mount)
     }
     hcs_mount_close(mount);
     inside = mount->inside;
-    while (inside->settings != NULL) {
-        struct setting *next = inside->settings->next;
+    while (!STAILQ_EMPTY(&inside->settings)) {
+        struct setting *setting = STAILQ_FIRST(&inside->settings);
 
-        free(inside->settings);
-        inside->settings = next;
+        STAILQ_REMOVE_HEAD(&inside->settings, next);
+        free(setting);
     }
     while (inside->figures != NULL) {
         struct hcs_metric *next = inside->figures->next;
@@ -551,6 +551,7 @@ static bool read_common(struct hcs_mount *mount)
 static void refuse_leftovers(struct hcs_mount *mount)
 {
     struct hcs_mount_inside *inside = mount->inside;
+    const struct setting *at;
     char names[HCS_MOUNT_ERROR] = "";
     size_t used = 0;
 
@@ -563,8 +564,8 @@ static void refuse_leftovers(struct hcs_mount *mount)
 
         used += (size_t)more < sizeof(names) - used ? (size_t)more : 0;
     }
-    for (const struct setting *at = inside->settings; at != NULL;
-         at = at->next) {
+    STAILQ_FOREACH(at, &inside->settings, next)
+    {
         if (!at->asked) {
             hcs_mount_fail(mount, "%s has no setting %s; allowed: %s",
                 mount->handler->name, at->name, names);

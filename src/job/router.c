@@ -30,7 +30,7 @@ static const char PROBLEMS[] = "/problems/";
 enum { BUCKETS = 512 };
 
 struct hcs_router {
-    struct hcs_route *buckets[BUCKETS];
+    SLIST_HEAD(, hcs_route) buckets[BUCKETS];
     struct hcs_route **jobs; /* as they were added */
     size_t job_count;
     struct hcs_route problem;
@@ -60,8 +60,8 @@ static struct hcs_route *insert(
     route->resource = resource;
     route->path = copy;
     route->path_length = length;
-    route->next = router->buckets[bucket(path, length)];
-    router->buckets[bucket(path, length)] = route;
+    SLIST_INSERT_HEAD(
+        &router->buckets[bucket(path, length)], route, same_bucket);
     return route;
 }
 
@@ -103,10 +103,10 @@ void hcs_router_destroy(struct hcs_router *router)
         hcs_mount_destroy(router->jobs[i]->mount);
     }
     for (size_t i = 0; i < BUCKETS; i++) {
-        while (router->buckets[i] != NULL) {
-            struct hcs_route *route = router->buckets[i];
+        while (!SLIST_EMPTY(&router->buckets[i])) {
+            struct hcs_route *route = SLIST_FIRST(&router->buckets[i]);
 
-            router->buckets[i] = route->next;
+            SLIST_REMOVE_HEAD(&router->buckets[i], same_bucket);
             free((char *)(uintptr_t)route->path);
             free(route);
         }
@@ -182,8 +182,8 @@ static const struct hcs_route *find_decoded(
     if (length == 0) {
         return NULL;
     }
-    for (route = router->buckets[bucket(path, length)]; route != NULL;
-         route = route->next) {
+    SLIST_FOREACH(route, &router->buckets[bucket(path, length)], same_bucket)
+    {
         if (route->path_length == length &&
             memcmp(route->path, path, length) == 0) {
             return route;

@@ -10,6 +10,7 @@
 
 #include "job/mount.h"
 
+#include <bsd/sys/queue.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -29,7 +30,7 @@ struct hcs_route {
     size_t path_length;
     unsigned index; /* of a job's route, in the order they were added */
     struct hcs_mount *mount;
-    struct hcs_route *next; /* the router's */
+    SLIST_ENTRY(hcs_route) same_bucket; /* of the router's table */
 };
 
 /* Whether a path is one of the daemon's own pages, or below /problems/, where no
