@@ -39,7 +39,7 @@ struct hcs_mount_inside {
     bool argument_asked;
     bool is_open;
     STAILQ_HEAD(, setting) settings; /* in the order they were given */
-    const char *asked[ASKED_MAX];    /* names, for people */
+    const char *asked[ASKED_MAX];    /* names, for the message */
     unsigned asked_count;
     struct hcs_metric *figures;
     struct hcs_metric **last_figure;
@@ -50,7 +50,7 @@ struct hcs_mount_inside {
 
 /* --- Settings. */
 
-/* One name=value. False when there is no memory. */
+/* Adds one name=value. False when there is no memory. */
 static bool add_setting(
     struct hcs_mount *mount, const char *text, size_t length)
 {
@@ -128,7 +128,8 @@ const char *hcs_mount_next(
     return found;
 }
 
-/* The value, or NULL where it is not given. False when it is given twice. */
+/* *value becomes NULL when the setting is not given. False when it is given
+ * twice. */
 static bool look_up(
     struct hcs_mount *mount, const char *name, const char **value)
 {
@@ -532,7 +533,7 @@ void hcs_mount_destroy(struct hcs_mount *mount)
     free(mount);
 }
 
-/* Every mount has them, whatever its handler. */
+/* Reads the settings that every mount has, whatever its handler. */
 static bool read_common(struct hcs_mount *mount)
 {
     static const uint64_t MS = 1000000;
@@ -542,12 +543,12 @@ static bool read_common(struct hcs_mount *mount)
     if (!hcs_mount_duration(mount, "timeout", 0, DAY_MS * MS, &ns)) {
         return false;
     }
-    /* Not 0, which is off, for less than a millisecond. */
+    /* Rounded up: 0 would mean off. */
     mount->job_timeout_ms = (ns + MS - 1) / MS;
     return true;
 }
 
-/* What was given and nobody asked for. */
+/* Refuses an argument and settings that the handler did not ask for. */
 static void refuse_leftovers(struct hcs_mount *mount)
 {
     struct hcs_mount_inside *inside = mount->inside;

@@ -25,8 +25,8 @@ static const struct {
 
 static const char PROBLEMS[] = "/problems/";
 
-/* A table of lists. Few paths, all different in length or in the three bytes
- * looked at: so nearly always a list of one. */
+/* Of a hash table. The paths are few, and differ in length or in one of the three
+ * bytes that bucket() looks at, so that nearly every list has one route. */
 enum { BUCKETS = 512 };
 
 struct hcs_router {
@@ -206,7 +206,7 @@ const struct hcs_route *hcs_router_find(
         return find_decoded(router, path, length);
     }
     if (!hcs_uri_decode(path, length, decoded, sizeof(decoded), &used)) {
-        return NULL; /* longer than any path here */
+        return NULL; /* longer than the path of any route */
     }
     return find_decoded(router, decoded, used);
 }

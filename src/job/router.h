@@ -44,22 +44,24 @@ struct hcs_router *hcs_router_create(void);
 /* NULL is allowed. */
 void hcs_router_destroy(struct hcs_router *router);
 
-/* Takes the mount, which NULL stands for a lack of memory; its path is exact and
- * not reserved. 0, or -EINVAL where the path is taken, or -ENOMEM. */
+/* Takes the mount, also when it fails. The mount's path is decoded, and matches
+ * exactly. 0, or -EINVAL when the path is taken or reserved, or -ENOMEM, also
+ * when mount is NULL. */
 int hcs_router_add(struct hcs_router *router, struct hcs_mount *mount);
 
-/* Opens the mounts, in the order they were added. 0, or -EINVAL: hcs_router_fault
- * is the one that could not be opened, and the others are closed. */
+/* Opens the mounts, in the order they were added. 0, or -EINVAL: then
+ * hcs_router_fault gives the mount that could not be opened, and no mount is
+ * open. */
 int hcs_router_open(struct hcs_router *router);
 
-/* No job may run any more. */
+/* Closes the mounts. No job may run any more. */
 void hcs_router_close(struct hcs_router *router);
 
-/* The first mount that failed, in open or on a worker; NULL when none did. */
+/* The first mount that failed, in open or on a worker, or NULL. */
 struct hcs_mount *hcs_router_fault(const struct hcs_router *router);
 
-/* The path as it was sent, percent-encoded or not (RFC 3986, 6.2.2: the two
- * are the same path). NULL when there is no such resource. */
+/* The route of a path as it was sent, percent-encoded or not: both are the same
+ * path (RFC 3986, section 6.2.2). NULL when there is no such resource. */
 const struct hcs_route *hcs_router_find(
     const struct hcs_router *router, const char *path, size_t length);
 
