@@ -378,7 +378,7 @@ void __wrap_hcs_mount_log(
 
 /* --- The daemon's side. */
 
-static struct hcs_spawner *spawner;
+static void *context; /* of hcs_exec_prepare */
 static const struct hcs_host host = {.workers = 1};
 
 static void allow_all(void)
@@ -393,13 +393,13 @@ static int set_up_all(void **state)
     (void)state;
     allow_all();
     (void)signal(SIGPIPE, SIG_IGN);
-    return hcs_spawner_start(&spawner);
+    return hcs_exec_prepare(&context);
 }
 
 static int tear_down_all(void **state)
 {
     (void)state;
-    hcs_spawner_stop(spawner);
+    hcs_exec_finish(context);
     return 0;
 }
 
@@ -411,7 +411,7 @@ static int reset(void **state)
 }
 
 static struct hcs_mount *make_mount(
-    struct hcs_spawner *with, const char *program, const char *settings)
+    void *with, const char *program, const char *settings)
 {
     struct hcs_mount *mount =
         hcs_mount_create(&host, &hcs_exec, with, "/", program, settings);
@@ -427,7 +427,7 @@ struct service {
 
 static struct service serve(const char *program, const char *settings)
 {
-    struct service service = {.mount = make_mount(spawner, program, settings)};
+    struct service service = {.mount = make_mount(context, program, settings)};
 
     assert_int_equal(hcs_mount_open(service.mount), 0);
     assert_int_equal(
@@ -468,7 +468,7 @@ static void assert_serves(struct service *service)
 static void assert_refused(
     const char *program, const char *settings, const char *why)
 {
-    struct hcs_mount *mount = make_mount(spawner, program, settings);
+    struct hcs_mount *mount = make_mount(context, program, settings);
 
     assert_int_not_equal(hcs_mount_open(mount), 0);
     assert_non_null(strstr(hcs_mount_error(mount), why));
@@ -658,7 +658,7 @@ static void worker_needs_all_that_a_child_needs(void **state)
     (void)state;
     for (int i = 0; i < 4; i++) {
         allow_all();
-        mount = make_mount(i == 0 ? NULL : spawner, "cat", NULL);
+        mount = make_mount(i == 0 ? NULL : context, "cat", NULL);
         assert_int_equal(hcs_mount_open(mount), 0);
         faults.pipe_error = i == 1 ? ENFILE : 0;
         faults.epoll_ctl_error = i == 2 ? ENOSPC : 0;
@@ -670,7 +670,7 @@ static void worker_needs_all_that_a_child_needs(void **state)
         hcs_mount_destroy(mount);
     }
     allow_all();
-    mount = make_mount(spawner, "cat", NULL);
+    mount = make_mount(context, "cat", NULL);
     assert_int_equal(hcs_mount_open(mount), 0);
     faults.mallocs_allowed = 1; /* not for its voice */
     assert_int_not_equal(hcs_mount_open_worker(mount, 0, &worker), 0);
@@ -684,7 +684,7 @@ static void open_without_memory_says_so(void **state)
 
     (void)state;
     for (unsigned allowed = 0;; allowed++) {
-        struct hcs_mount *mount = make_mount(spawner, "/bin/cat", settings);
+        struct hcs_mount *mount = make_mount(context, "/bin/cat", settings);
         int rc;
 
         faults.mallocs_allowed = allowed % 2 == 0 ? allowed / 2 : ALWAYS;
@@ -723,7 +723,7 @@ static void open_needs_a_thread_and_descriptors(void **state)
 
 static void user_is_looked_up_with_room_enough(void **state)
 {
-    struct hcs_mount *mount = make_mount(spawner, "cat", "user=root");
+    struct hcs_mount *mount = make_mount(context, "cat", "user=root");
 
     (void)state;
     faults.user_ranges = 2;
@@ -751,14 +751,14 @@ static void who_cannot_be_looked_up_is_refused(void **state)
 
 static void program_is_found_though_its_folder_is_gone(void **state)
 {
-    struct hcs_mount *mount = make_mount(spawner, "./no-such-program", NULL);
+    struct hcs_mount *mount = make_mount(context, "./no-such-program", NULL);
 
     (void)state;
     faults.getcwd_error = ENOENT;
     assert_int_not_equal(hcs_mount_open(mount), 0);
     assert_non_null(strstr(hcs_mount_error(mount), "./no-such-program"));
     hcs_mount_destroy(mount);
-    mount = make_mount(spawner, "/bin/cat", NULL);
+    mount = make_mount(context, "/bin/cat", NULL);
     assert_int_equal(hcs_mount_open(mount), 0);
     hcs_mount_destroy(mount);
 }
@@ -766,7 +766,7 @@ static void program_is_found_though_its_folder_is_gone(void **state)
 static void path_has_a_default(void **state)
 {
     char *path = __real_strdup(getenv("PATH"));
-    struct hcs_mount *mount = make_mount(spawner, "cat", NULL);
+    struct hcs_mount *mount = make_mount(context, "cat", NULL);
 
     (void)state;
     (void)unsetenv("PATH");

@@ -330,6 +330,20 @@ static enum hcs_outcome run(void *self, struct hcs_job *job)
 
 /* --- Beginning and end. */
 
+int hcs_exec_prepare(void **context)
+{
+    struct hcs_spawner *spawner = NULL;
+    int rc = hcs_spawner_start(&spawner);
+
+    *context = spawner;
+    return rc;
+}
+
+void hcs_exec_finish(void *context)
+{
+    hcs_spawner_stop(context);
+}
+
 static void close_exec(void *self)
 {
     struct exec *exec = self;

@@ -16,9 +16,17 @@
 
 #include "hcs/handler.h"
 
-/* When open is called, *self is the struct hcs_spawner that starts its programs
- * (handlers/exec/spawner.h), borrowed until close. NULL will do to check settings:
- * then only open_worker fails. */
+/* Starts the process that starts the programs. Called before the daemon has any
+ * other thread, once for all mounts of exec. Gives *context, which open expects
+ * in *self. 0, or -errno. */
+int hcs_exec_prepare(void **context);
+
+/* Takes the context, when all mounts of exec are closed. Ends all programs, and
+ * waits for their end, at most five seconds. NULL is fine. */
+void hcs_exec_finish(void *context);
+
+/* open borrows the context of hcs_exec_prepare until close. NULL is enough for a
+ * mount that only checks its settings: then open_worker fails. */
 extern const struct hcs_handler hcs_exec;
 
 #endif
