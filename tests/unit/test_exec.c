@@ -14,6 +14,7 @@
 #include "job/mount.h"
 #include "subreaper.h"
 
+#include <bsd/unistd.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -552,7 +553,7 @@ static void line_too_long_is_so_without_memory_too(void **state)
     (void)state;
     job.allocs_allowed = 1;
     assert_int_equal(run(&service, &job), HCS_DIED);
-    assert_non_null(strstr(job.detail, "longer than its output="));
+    assert_non_null(strstr(job.detail, "longer than output="));
     drop_job(&job);
     assert_serves(&service);
     stop(&service);
@@ -665,14 +666,15 @@ static void worker_needs_all_that_a_child_needs(void **state)
         faults.mallocs_allowed = i == 3 ? 0 : ALWAYS;
         assert_int_not_equal(hcs_mount_open_worker(mount, 0, &worker), 0);
         assert_non_null(strstr(hcs_mount_error(mount),
-            (const char *[]){"not available", "cannot open pipes: Too many",
-                "cannot open pipes: No space", "out of memory"}[i]));
+            (const char *[]){"spawner was not started",
+                "cannot open pipes: Too many", "cannot open pipes: No space",
+                "out of memory"}[i]));
         hcs_mount_destroy(mount);
     }
     allow_all();
     mount = make_mount(context, "cat", NULL);
     assert_int_equal(hcs_mount_open(mount), 0);
-    faults.mallocs_allowed = 1; /* not for its voice */
+    faults.mallocs_allowed = 1; /* not for its stderr_stream */
     assert_int_not_equal(hcs_mount_open_worker(mount, 0, &worker), 0);
     hcs_mount_destroy(mount);
 }
@@ -716,7 +718,7 @@ static void open_needs_a_thread_and_descriptors(void **state)
     assert_refused("cat", NULL, "No space");
     allow_all();
     faults.thread_error = EAGAIN;
-    assert_refused("cat", NULL, "a thread for standard error");
+    assert_refused("cat", NULL, "cannot read standard error");
 }
 
 /* --- Users and files. */
@@ -797,9 +799,10 @@ static void each_failure_is_explained(void **state)
         int rc;
         const char *line;
     } cases[] = {
-        {HCS_SPAWN_ASK, -EPIPE, "the process that starts programs is gone"},
-        {HCS_SPAWN_ASK, -ENOMEM,
-            "cannot ask for a start: Cannot allocate memory"},
+        {HCS_SPAWN_REQUEST, -EPIPE,
+            "the spawner, which starts programs, is gone"},
+        {HCS_SPAWN_REQUEST, -ENOMEM,
+            "cannot reach the spawner: Cannot allocate memory"},
         {HCS_SPAWN_FORK, -EAGAIN,
             "cannot start a process: Resource temporarily unavailable"},
         {HCS_SPAWN_DESCRIPTORS, -EMFILE,
@@ -811,21 +814,21 @@ static void each_failure_is_explained(void **state)
             "lower"},
         {HCS_SPAWN_FILES, -EINVAL, "files=9: Invalid argument"},
         {HCS_SPAWN_USER, -EPERM,
-            "user=you: Operation not permitted; to be somebody else, the "
+            "user=you: Operation not permitted; to change the user, the "
             "daemon has to be root, or to have CAP_SETUID, CAP_SETGID and "
             "CAP_KILL"},
         {HCS_SPAWN_DIRECTORY, -ENOENT,
             "directory=/d: No such file or "
             "directory"},
         {HCS_SPAWN_EXEC, -ENOENT,
-            "/p: No such file or directory; or what its first line names (#!) "
-            "is missing"},
+            "/p: No such file or directory; or the interpreter in its first "
+            "line (#!) is missing"},
         {HCS_SPAWN_EXEC, -ENOEXEC,
             "/p: Exec format error; a script needs a first line such as "
             "#!/bin/sh"},
         {HCS_SPAWN_EXEC, -EACCES,
-            "/p: Permission denied; its user may not execute it, or not reach "
-            "it"},
+            "/p: Permission denied; its user may not execute it, or may not "
+            "enter its directory"},
         {HCS_SPAWN_EXEC, -ETXTBSY, "/p: Text file busy"},
     };
     struct hcs_exec_program program = {
@@ -849,7 +852,7 @@ static void each_failure_is_explained(void **state)
     assert_string_equal(line, "group=us: Invalid argument");
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(odd_bytes_are_escaped, reset),
@@ -874,5 +877,6 @@ int main(void)
     };
 
     skip_without_subreaper();
+    setproctitle_init(argc, argv, environ);
     return cmocka_run_group_tests(tests, set_up_all, tear_down_all);
 }

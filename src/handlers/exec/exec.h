@@ -1,15 +1,16 @@
 /*
- * exec - jobs for any program: a JSON line to its standard input, a JSON line
- * back from its standard output.
+ * exec - runs jobs in any program: a line of JSON to its standard input, a line
+ * of JSON back from its standard output.
  *
  * exec:PROGRAM?arg=...&user=...: each worker keeps one child, which has one job
- * at a time. One that dies, hangs, or answers nonsense costs the job that it
- * had; it is killed with its process group and started again, with growing
- * pauses when that happens again and again. docs/exec.md has the protocol.
+ * at a time. When a child dies, hangs or breaks the protocol, only its own job
+ * fails. Its process group is killed, and the worker starts another child. When
+ * that happens again and again, the worker pauses before each start, longer each
+ * time. docs/exec.md describes the protocol.
  *
- * Owns:    the children, and a thread for what they write to standard error.
+ * Owns:    the children, and a thread that reads their standard error.
  * Threads: as for every handler (hcs/handler.h).
- * Waits:   for its child; start and end for the spawner.
+ * Waits:   run, for the child; start and end of a child, for the spawner.
  */
 #ifndef HCS_HANDLERS_EXEC_H
 #define HCS_HANDLERS_EXEC_H
