@@ -40,8 +40,8 @@ static void close_ends(const int ends[2])
     }
 }
 
-/* Opens a pipe. The end at index ours does not block. The child's end blocks: the
- * two ends are different open file descriptions. */
+/* Opens a pipe. The end at index ours does not block. The child's end blocks:
+ * the two ends are different open file descriptions. */
 static int open_pipe(int ends[2], int ours)
 {
     int rc = 0;
@@ -152,8 +152,8 @@ bool hcs_exec_child_close_stdin(struct hcs_exec_child *child, unsigned wait_ms)
     return poll(&fd, 1, (int)wait_ms) > 0;
 }
 
-/* Whether everything that was written is still in the pipe. Called after the child
- * has ended: before that it may still read. */
+/* Whether everything that was written is still in the pipe. Called after the
+ * child has ended: before that it may still read. */
 static bool is_unread(const struct hcs_exec_child *child)
 {
     int bytes = 0;
@@ -317,7 +317,8 @@ static int read_some(struct exchange *exchange)
     return HCS_EXEC_OUTPUT_ENDED;
 }
 
-/* How long poll may wait: until the deadline or the next check, at least 1 ms. */
+/* How long poll may wait: until the deadline or the next check, at least 1
+ * ms. */
 static int wait_ms(const struct exchange *exchange, uint64_t now_ns)
 {
     uint64_t left_ms = (exchange->end_ns - now_ns + MS_NS - 1) / MS_NS;
@@ -348,8 +349,9 @@ static bool has_ended(const struct hcs_exec_child *child)
     return kill(child->program.pid, 0) != 0 && errno == ESRCH;
 }
 
-/* Waits once, then reads and writes what is possible. A child may fill its output
- * before it has read the whole line, so neither may wait for the other. */
+/* Waits once, then reads and writes what is possible. A child may fill its
+ * output before it has read the whole line, so neither may wait for the
+ * other. */
 static int step(struct exchange *exchange)
 {
     bool writes = exchange->part_count > 0;
@@ -369,8 +371,8 @@ static int step(struct exchange *exchange)
         return ready == 0 && has_ended(exchange->child) ? HCS_EXEC_OUTPUT_ENDED
                                                         : CONTINUES;
     }
-    /* Reading comes first: the write fails when the child has died, but the child
-     * may have answered before that. */
+    /* Reading comes first: the write fails when the child has died, but the
+     * child may have answered before that. */
     if (fds[0].revents != 0) {
         result = read_some(exchange);
     }

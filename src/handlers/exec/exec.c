@@ -62,8 +62,8 @@ static int start_child(
     return rc;
 }
 
-/* Counts one more failure in a row. After the first one a child is started at once,
- * after each later one with a pause. */
+/* Counts one more failure in a row. After the first one a child is started at
+ * once, after each later one with a pause. */
 static void count_failure(struct worker *worker)
 {
     uint64_t wait_ns = 0;
@@ -95,9 +95,9 @@ static void note_failed_start(
     hcs_mount_log(exec->mount, HCS_WARN, "%s", line);
 }
 
-/* Ends a child that failed. why: as in "did not answer in time", or NULL to take
- * how the child ended as the cause. True when the child had read nothing of its
- * job. */
+/* Ends a child that failed. why: as in "did not answer in time", or NULL to
+ * take how the child ended as the cause. True when the child had read nothing
+ * of its job. */
 static bool fail_child(struct exec *exec, struct worker *worker,
     unsigned grace_ms, const char *why)
 {
@@ -151,8 +151,8 @@ static enum hcs_outcome refuse(
 }
 
 /* Replaces a child that has used half of its CPU time. The limit counts for the
- * whole life of a process. Replaced between two jobs, a child reaches it only in
- * a job that takes the other half alone. */
+ * whole life of a process. Replaced between two jobs, a child reaches it only
+ * in a job that takes the other half alone. */
 static void replace_worn(struct exec *exec, struct worker *worker)
 {
     uint64_t limit = exec->program.spawn.cpu_seconds;
@@ -325,8 +325,8 @@ static enum hcs_outcome run(void *self, struct hcs_job *job)
     struct worker *worker = hcs_job_worker_state(job);
     enum hcs_outcome outcome = run_once(exec, worker, job, true);
 
-    /* The child died after the look at its state and before it read the job. The
-     * job was not begun, so another child gets it. */
+    /* The child died after the look at its state and before it read the job.
+     * The job was not begun, so another child gets it. */
     return outcome == HCS_PENDING ? run_once(exec, worker, job, false)
                                   : outcome;
 }

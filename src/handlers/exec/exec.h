@@ -5,8 +5,8 @@
  * exec:PROGRAM?arg=...&user=...: each worker keeps one child, which has one job
  * at a time. When a child dies, hangs or breaks the protocol, only its own job
  * fails. Its process group is killed, and the worker starts another child. When
- * that happens again and again, the worker pauses before each start, longer each
- * time. docs/exec.md describes the protocol.
+ * that happens again and again, the worker pauses before each start, longer
+ * each time. docs/exec.md describes the protocol.
  *
  * Owns:    the children, and a thread that reads their standard error.
  * Threads: as for every handler (hcs/handler.h).
@@ -26,8 +26,8 @@ int hcs_exec_prepare(void **context);
  * waits for their end, at most five seconds. NULL is fine. */
 void hcs_exec_finish(void *context);
 
-/* open borrows the context of hcs_exec_prepare until close. NULL is enough for a
- * mount that only checks its settings: then open_worker fails. */
+/* open borrows the context of hcs_exec_prepare until close. NULL is enough for
+ * a mount that only checks its settings: then open_worker fails. */
 extern const struct hcs_handler hcs_exec;
 
 #endif

@@ -178,8 +178,8 @@ static bool is_id(const struct value *value, const char *id)
     return length == strlen(id) && memcmp(plain, id, length) == 0;
 }
 
-/* Leaves the status as it is when the line has none. False unless the value is a
- * number of three digits. */
+/* Leaves the status as it is when the line has none. False unless the value is
+ * a number of three digits. */
 static bool read_status(const struct value *value, unsigned *status)
 {
     if (value->text == NULL) {
@@ -267,7 +267,8 @@ static bool put_string(char **to, const char *raw, size_t length)
     return whole;
 }
 
-/* Adds one member of "fields". False when a handler may not add such a field. */
+/* Adds one member of "fields". False when a handler may not add such a
+ * field. */
 static bool add_field(
     struct hcs_job *job, const struct hcs_json_pair *pair, char *room)
 {

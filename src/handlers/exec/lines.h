@@ -27,8 +27,8 @@ bool hcs_exec_request_make(
     struct hcs_exec_request *request, struct hcs_job *job, uint64_t number);
 
 /* Writes the reply from the line that the child answered. When the line breaks
- * the protocol, nothing is written, the outcome is HCS_DIED, and *wrong says what
- * is wrong, as in "the program ..."; otherwise *wrong is NULL. */
+ * the protocol, nothing is written, the outcome is HCS_DIED, and *wrong says
+ * what is wrong, as in "the program ..."; otherwise *wrong is NULL. */
 enum hcs_outcome hcs_exec_answer_pass(struct hcs_job *job, const char *line,
     size_t length, const char *id, const char **wrong);
 

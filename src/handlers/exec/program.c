@@ -72,8 +72,9 @@ static int check_file(const char *path)
     return (file.st_mode & (S_IXUSR | S_IXGRP | S_IXOTH)) != 0 ? 0 : EACCES;
 }
 
-/* Looks as execvp(3) does: for the first file in PATH that can be executed. EACCES
- * when PATH holds only files that cannot be executed; ENOENT when none. */
+/* Looks as execvp(3) does: for the first file in PATH that can be executed.
+ * EACCES when PATH holds only files that cannot be executed; ENOENT when
+ * none. */
 static int search_path(struct hcs_exec_program *program)
 {
     const char *path = getenv("PATH");
@@ -284,8 +285,8 @@ static int find_group(const char *text, gid_t *group)
     return rc == 0 && found == NULL ? ENOENT : rc;
 }
 
-/* Lists the supplementary groups: those of the user, or the program's group alone
- * when the user has no name. */
+/* Lists the supplementary groups: those of the user, or the program's group
+ * alone when the user has no name. */
 static int list_groups(
     struct hcs_exec_program *program, const struct person *person)
 {

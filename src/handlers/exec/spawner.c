@@ -85,9 +85,9 @@ static int send_command(
     return n < 0 ? -errno : 0;
 }
 
-/* Sends the command and receives its reply, under the lock. 0, or -errno when there
- * is no reply. When the kernel does not take the message, the spawner has not seen
- * it, and later commands may still succeed. */
+/* Sends the command and receives its reply, under the lock. 0, or -errno when
+ * there is no reply. When the kernel does not take the message, the spawner has
+ * not seen it, and later commands may still succeed. */
 static int call(struct hcs_spawner *spawner, size_t bytes, const int *ends,
     struct hcs_spawner_reply *reply)
 {
@@ -105,7 +105,8 @@ static int call(struct hcs_spawner *spawner, size_t bytes, const int *ends,
         rc = receive(spawner->socket, reply);
     }
     if (rc != 0) {
-        /* The spawner sees the end of the socket, ends all programs and exits. */
+        /* The spawner sees the end of the socket, ends all programs and
+         * exits. */
         close(spawner->socket);
         spawner->socket = -1;
         *reply = (struct hcs_spawner_reply){.step = HCS_SPAWN_REQUEST};
@@ -270,8 +271,8 @@ void hcs_spawner_stop(struct hcs_spawner *spawner)
         return;
     }
     if (spawner->socket >= 0) {
-        /* The spawner closes its end when all programs have ended. After that it
-         * exits at once, so waitpid does not block. */
+        /* The spawner closes its end when all programs have ended. After that
+         * it exits at once, so waitpid does not block. */
         (void)shutdown(spawner->socket, SHUT_WR);
         has_ended = wait_readable(spawner->socket, STOP_WAIT_MS);
         close(spawner->socket);

@@ -1,16 +1,16 @@
 /*
  * spawner - starts and ends programs for a process that has threads.
  *
- * The spawner is a small process with one thread. The daemon forks it before the
- * daemon has any other thread. This has three reasons:
+ * The spawner is a small process with one thread. The daemon forks it before
+ * the daemon has any other thread. This has three reasons:
  *
  * - A child inherits neither descriptors nor locks of the daemon.
  * - The kernel sends a child its death signal (PR_SET_PDEATHSIG) when the
- *   *thread* that forked it ends. Here that is when the spawner ends, and not when
- *   a worker does.
+ *   *thread* that forked it ends. Here that is when the spawner ends, and not
+ *   when a worker does.
  * - When the daemon is gone, for whatever reason, the spawner still ends the
- *   programs and everything that they started: orphans among them become children
- *   of the spawner (PR_SET_CHILD_SUBREAPER).
+ *   programs and everything that they started: orphans among them become
+ *   children of the spawner (PR_SET_CHILD_SUBREAPER).
  *
  * Owns:    the process, and the socket to it.
  * Threads: start and stop by main, start before any other thread exists; the
@@ -68,8 +68,8 @@ struct hcs_spawn {
     int ends[3];           /* its standard input, output and error; borrowed */
 };
 
-/* A program that was started. Requests name it by its number: after it has ended,
- * its pid may be another process's. */
+/* A program that was started. Requests name it by its number: after it has
+ * ended, its pid may be another process's. */
 struct hcs_spawned {
     pid_t pid;
     uint64_t number;
@@ -86,9 +86,9 @@ struct hcs_spawn_status {
     int value;
 };
 
-/* 0, or -errno. The spawner keeps the working directory, the environment and the
- * limits that the caller has now. Variables by which a service manager speaks to
- * the daemon are removed from the environment. */
+/* 0, or -errno. The spawner keeps the working directory, the environment and
+ * the limits that the caller has now. Variables by which a service manager
+ * speaks to the daemon are removed from the environment. */
 int hcs_spawner_start(struct hcs_spawner **out);
 
 /* Takes the spawner. Ends all programs, and waits up to five seconds for that.
@@ -102,10 +102,10 @@ int hcs_spawner_spawn(struct hcs_spawner *spawner,
     const struct hcs_spawn *spawn, struct hcs_spawned *program,
     enum hcs_spawn_step *step);
 
-/* Waits at most grace_ms (up to a second) for the program to end by itself, then
- * kills it and its process group. Has to be called once for each program that was
- * started, also when it has ended: until then the spawner keeps its status. 0, or
- * -errno: then status says HCS_SPAWN_KILLED. */
+/* Waits at most grace_ms (up to a second) for the program to end by itself,
+ * then kills it and its process group. Has to be called once for each program
+ * that was started, also when it has ended: until then the spawner keeps its
+ * status. 0, or -errno: then status says HCS_SPAWN_KILLED. */
 int hcs_spawner_end(struct hcs_spawner *spawner, struct hcs_spawned program,
     unsigned grace_ms, struct hcs_spawn_status *status);
 

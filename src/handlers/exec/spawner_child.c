@@ -40,8 +40,8 @@ static void reset_signals(void)
 static void set_limits(const struct hcs_spawn *spawn, int report)
 {
     struct rlimit files = {spawn->files, spawn->files};
-    /* The soft limit sends SIGXCPU, which names the cause; SIGKILL comes a second
-     * later. */
+    /* The soft limit sends SIGXCPU, which names the cause; SIGKILL comes a
+     * second later. */
     struct rlimit cpu = {spawn->cpu_seconds, spawn->cpu_seconds + 1};
 
     if (spawn->files != HCS_SPAWN_NO_LIMIT &&
@@ -98,9 +98,10 @@ static void become_user(const struct hcs_spawn *spawn, int report)
     }
 }
 
-/* Ambient capabilities, which a service manager may have given to the daemon, pass
- * on to executed programs. A change of user removes them only if the user was
- * root. With CAP_SETUID among them the program could change its user again. */
+/* Ambient capabilities, which a service manager may have given to the daemon,
+ * pass on to executed programs. A change of user removes them only if the user
+ * was root. With CAP_SETUID among them the program could change its user
+ * again. */
 static void drop_capabilities(const struct hcs_spawn *spawn, int report)
 {
     if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0UL, 0UL, 0UL) != 0 &&
@@ -127,8 +128,8 @@ _Noreturn void hcs_spawner_child(const struct hcs_spawn *spawn, int report)
     setproctitle("start of %s", spawn->program);
     (void)setsid(); /* never fails after a fork */
     for (int i = 0; i < 3; i++) {
-        /* All ends are above 2: the spawner keeps 0 to 4 for itself. So no end is
-         * overwritten here. */
+        /* All ends are above 2: the spawner keeps 0 to 4 for itself. So no end
+         * is overwritten here. */
         if (dup2(spawn->ends[i], i) < 0) {
             give_up(report, HCS_SPAWN_DESCRIPTORS);
         }

@@ -26,13 +26,14 @@ enum {
 
     START_WAIT_MS = 5000, /* for an execution: the file may be on a network */
     GRACE_MAX_MS = 1000,
-    /* For the end of a program that was killed. No command is served meanwhile. A
-     * program that another one traces does not end before its tracer lets it. */
+    /* For the end of a program that was killed. No command is served meanwhile.
+     * A program that another one traces does not end before its tracer lets
+     * it. */
     KILL_WAIT_MS = 250,
     SWEEP_WAIT_MS = 50,
 
-    /* So many processes are reaped before the spawner looks for commands again: a
-     * program may fork faster than the spawner can reap. */
+    /* So many processes are reaped before the spawner looks for commands again:
+     * a program may fork faster than the spawner can reap. */
     REAP_MAX = 256,
 };
 
@@ -114,15 +115,15 @@ static void note_end(struct program *program, const siginfo_t *info)
     }
 }
 
-/* Reaps one child that has ended, a program or an orphan. False when none has; then
- * *any says whether there are children that still run. */
+/* Reaps one child that has ended, a program or an orphan. False when none has;
+ * then *any says whether there are children that still run. */
 static bool reap_one(struct process *process, bool *any)
 {
     siginfo_t info = {0};
     struct program *program;
 
-    /* WNOWAIT leaves it a zombie: no other process gets its pid until its group is
-     * killed. */
+    /* WNOWAIT leaves it a zombie: no other process gets its pid until its group
+     * is killed. */
     *any = waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
     if (!*any || info.si_pid == 0) {
         return false;
@@ -220,8 +221,8 @@ static bool read_command(
     return text == end;
 }
 
-/* Waits until the child is executed, which closes its end of the pipe: 0. Or until
- * it reports a failure: -errno. */
+/* Waits until the child is executed, which closes its end of the pipe: 0. Or
+ * until it reports a failure: -errno. */
 static int await_execution(int report, struct hcs_spawner_reply *reply)
 {
     struct pollfd fd = {.fd = report, .events = POLLIN};
@@ -420,7 +421,8 @@ static bool read_small(const char *path, char *text, size_t size)
     return n > 0;
 }
 
-/* The file reads "PID (NAME) S PPID ...", where NAME may hold any bytes; proc(5). */
+/* The file reads "PID (NAME) S PPID ...", where NAME may hold any bytes;
+ * proc(5). */
 static bool is_child(const char *pid, pid_t parent)
 {
     char path[64];
@@ -437,8 +439,8 @@ static bool is_child(const char *pid, pid_t parent)
            strtol(behind + 4, NULL, 10) == parent;
 }
 
-/* Kills by the kernel's list of our children, which has a blank behind each pid.
- * False when the kernel has no such list (CONFIG_PROC_CHILDREN). */
+/* Kills by the kernel's list of our children, which has a blank behind each
+ * pid. False when the kernel has no such list (CONFIG_PROC_CHILDREN). */
 static bool kill_listed(void)
 {
     char path[64];
@@ -468,7 +470,8 @@ static bool kill_listed(void)
 }
 
 /* Kills by a look at every process. Where /proc shows each user only his own
- * processes (hidepid=, ProtectProc=), children of another user are not found. */
+ * processes (hidepid=, ProtectProc=), children of another user are not
+ * found. */
 static void kill_found(void)
 {
     pid_t self = getpid();
@@ -487,8 +490,8 @@ static void kill_found(void)
     closedir(all);
 }
 
-/* Kills all children that this process has now: programs and orphans. Their pids
- * cannot become other processes' before they are reaped. */
+/* Kills all children that this process has now: programs and orphans. Their
+ * pids cannot become other processes' before they are reaped. */
 static void kill_children(void)
 {
     if (!kill_listed()) {
@@ -522,8 +525,8 @@ static void sweep(struct process *process)
 
 /* --- The start. */
 
-/* Blocks all signals: those of a terminal or a service manager are for the daemon.
- * Children unblock them again. */
+/* Blocks all signals: those of a terminal or a service manager are for the
+ * daemon. Children unblock them again. */
 static int open_signals(void)
 {
     sigset_t set;

@@ -6,8 +6,8 @@
  *
  * Owns:    everything in the spawner's process.
  * Threads: one.
- * Waits:   for commands, and for the end of children; a start, until the program
- *          was executed.
+ * Waits:   for commands, and for the end of children; a start, until the
+ *          program was executed.
  */
 #ifndef HCS_HANDLERS_SPAWNER_PROCESS_H
 #define HCS_HANDLERS_SPAWNER_PROCESS_H
@@ -40,7 +40,8 @@ enum {
                       HCS_SPAWN_GROUPS_MAX * sizeof(gid_t) + HCS_SPAWN_TEXT_MAX,
 };
 
-/* The spawner sends the first one without a command: it is ready, or why not. */
+/* The spawner sends the first one without a command: it is ready, or why
+ * not. */
 struct hcs_spawner_reply {
     int error; /* 0 or -errno */
     enum hcs_spawn_step step;
