@@ -1,11 +1,14 @@
 """What every test in Python needs: a daemon of its own, and raw sockets.
 
 A test starts the real binary ($HCSD) on a port that the kernel picks, talks to
-it over loopback, and stops it again; a daemon that does not end with status 0,
-or whose sanitizer found something, fails the test that used it.
+it over loopback, and stops it again. A daemon that does not end with status 0,
+or whose sanitizer found something, fails the test that used it. A test that
+fails prints the settings and the log of each daemon that it started.
 """
 
+import collections
 import contextlib
+import faulthandler
 import json
 import os
 import re
@@ -31,8 +34,68 @@ SLOW = BUILD in ("asan", "tsan")
 # every line. Crowds are smaller there, but nothing is left out.
 FEW = SLOW or BUILD == "coverage"
 
-# Durations are stretched there, never shortened.
-PATIENCE = 30.0 * (3 if FEW else 1)
+# How long a test waits for what must come. It is long, since a busy machine may
+# be slow, and it is not what a test measures: only a failure waits that long.
+PATIENCE = 60.0 * (3 if FEW else 1)
+
+# How much of a daemon's log a failed test prints.
+LOG_HEAD = 8 * 1024
+LOG_TAIL = 32 * 1024
+
+# The daemons that the running test started, the latest ones.
+watched = collections.deque(maxlen=12)
+
+
+def watch(daemon):
+    """A test that fails prints what describe() says of this daemon."""
+    watched.append(daemon)
+
+
+def shorten(text):
+    if len(text) <= LOG_HEAD + LOG_TAIL:
+        return text
+    return "%s\n... %d characters left out ...\n%s" % (
+        text[:LOG_HEAD], len(text) - LOG_HEAD - LOG_TAIL, text[-LOG_TAIL:])
+
+
+def describe(daemon):
+    """Command, settings, end and log of a daemon."""
+    status = daemon.process.poll()
+    return "---- daemon %d, %s\ncommand: %s\nsettings: %s\nstandard error:\n%s\n" % (
+        daemon.process.pid, "still runs" if status is None else "exit status %d" % status,
+        " ".join(daemon.command), json.dumps(daemon.settings), shorten(daemon.output()))
+
+
+def describe_watched():
+    return "".join(describe(daemon) for daemon in list(watched))
+
+
+def forget_ended():
+    """Those that still run belong to the whole class of tests."""
+    running = [daemon for daemon in watched if daemon.process.poll() is None]
+    watched.clear()
+    watched.extend(running)
+
+
+def print_before_timeout():
+    """ctest kills a test that takes too long ($HCSD_TEST_TIMEOUT seconds). Shortly
+    before, the test prints where each of its threads is, and the daemons."""
+    limit = float(os.environ.get("HCSD_TEST_TIMEOUT") or 0)
+    if limit <= 0:
+        return
+
+    def show():
+        sys.stderr.write("\nStill running after %d s.\n" % (limit * 0.95))
+        faulthandler.dump_traceback(all_threads=True)
+        sys.stderr.write(describe_watched())
+        sys.stderr.flush()
+
+    timer = threading.Timer(limit * 0.95, show)
+    timer.daemon = True
+    timer.start()
+
+
+print_before_timeout()
 
 
 # Descriptors are moved, and $LISTEN_PID is set, in the process that becomes the
@@ -74,7 +137,9 @@ class Daemon:
             environment["LISTEN_FDS"] = str(len(inherit))
         environment.update(env or {})
         self.log = tempfile.TemporaryFile(mode="w+")
+        self.said = None
         command = [program, *args]
+        self.command = command
         if inherit:
             command = as_service_manager(command, inherit)
         self.process = subprocess.Popen(
@@ -85,6 +150,7 @@ class Daemon:
         self.pid = self.process.pid
         self.port = None
         self.status = None
+        watch(self)
 
     def wait_ready(self):
         """Waits for the line that says where it listens; gives self."""
@@ -101,8 +167,15 @@ class Daemon:
 
     def output(self):
         """All it has said on standard error so far."""
+        if self.said is not None:
+            return self.said
         self.log.flush()
         return os.pread(self.log.fileno(), 1 << 24, 0).decode(errors="replace")
+
+    def close_log(self):
+        """Closes the file; output() still gives what was in it."""
+        self.said = self.output()
+        self.log.close()
 
     def signal(self, number=signal.SIGTERM):
         self.process.send_signal(number)
@@ -337,6 +410,19 @@ SETTING_NAMES = setting_names()
 class TestCase(unittest.TestCase):
     """Tests that stop what they started, and look at how it ended."""
 
+    def run(self, result=None):
+        """Adds to the report of a failure what its daemons were told and said."""
+        if result is None:
+            result = self.defaultTestResult()
+        before = len(result.failures), len(result.errors)
+        super().run(result)
+        for found, count in zip((result.failures, result.errors), before):
+            if len(found) > count:
+                test, report = found[-1]
+                found[-1] = (test, report + "\n" + describe_watched())
+        forget_ended()
+        return result
+
     def start(self, **settings):
         daemon = Daemon(**settings).wait_ready()
         self.addCleanup(self._end, daemon)
@@ -348,7 +434,7 @@ class TestCase(unittest.TestCase):
         self.assertNotIn("Sanitizer", daemon.output())
         self.assertNotIn("runtime error:", daemon.output())
         self.assertNotIn("Assertion", daemon.output())
-        daemon.log.close()
+        daemon.close_log()
 
     def client(self, daemon, **kwargs):
         """A client that is closed before the daemon is stopped."""

@@ -204,7 +204,7 @@ class Wait(DeferredCase):
     def test_what_is_no_duration_stops_the_start(self):
         for handlers in ("/=wait", "/=wait:", "/=wait:x", "/=wait:25h", "/=wait:-1s"):
             daemon = harness.Daemon(HANDLERS=handlers)
-            self.addCleanup(daemon.log.close)
+            self.addCleanup(daemon.close_log)
             self.assertEqual(daemon.wait(), 78, daemon.output())
             self.assertIn("wait:120s", daemon.output())
 

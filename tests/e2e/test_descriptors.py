@@ -187,7 +187,7 @@ class TooFewToStart(harness.TestCase):
         ended = 0
         for max_fds in range(4, 40, 3):
             daemon = harness.Daemon(max_fds=max_fds, LOOPS=3, WORKERS=1, MAX_CONNECTIONS=1)
-            self.addCleanup(daemon.log.close)
+            self.addCleanup(daemon.close_log)
             try:
                 daemon.wait_ready()
                 self.assertEqual(daemon.stop(), 0, daemon.output())

@@ -625,7 +625,7 @@ class Surroundings(ExecTest):
 class Starts(ExecTest):
     def refused(self, handlers, *parts):
         daemon = Daemon(HANDLERS=handlers, WORKERS=2)
-        self.addCleanup(daemon.log.close)
+        self.addCleanup(daemon.close_log)
         self.assertEqual(daemon.wait(), EX_CONFIG, daemon.output())
         said = [line for line in daemon.output().splitlines() if not line.startswith("{")]
         self.assertEqual(len(said), 1, daemon.output())

@@ -604,7 +604,7 @@ class Port(LimitCase):
     def fails_on(self, port, **settings):
         """Starts one on a port in use; gives what it says."""
         daemon = harness.Daemon(PORT=port, **settings)
-        self.addCleanup(daemon.log.close)
+        self.addCleanup(daemon.close_log)
         self.assertNotEqual(daemon.wait(), 0)
         lines = daemon.output().splitlines()
         self.assertEqual(len(lines), 1, lines)
@@ -782,7 +782,7 @@ class Handlers(LimitCase):
             for args in ((), ("--check",)):
                 with self.subTest(value=value, args=args):
                     daemon = harness.Daemon(args=args, HANDLERS=value)
-                    self.addCleanup(daemon.log.close)
+                    self.addCleanup(daemon.close_log)
                     self.assertEqual(daemon.wait(), 78, daemon.output())
                     lines = daemon.output().splitlines()
                     self.assertEqual(len(lines), 1, lines)

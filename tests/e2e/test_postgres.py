@@ -502,7 +502,7 @@ class Start(PostgresTest):
         lines = [line for line in daemon.output().splitlines() if line.startswith("hcsd: ")]
         self.assertEqual(len(lines), 1, daemon.output())
         self.assertNotIn("Sanitizer", daemon.output())
-        daemon.log.close()
+        daemon.close_log()
         return lines[0].split("postgres: ", 1)[1]
 
     def test_what_does_not_fit_is_named(self):

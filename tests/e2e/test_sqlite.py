@@ -444,7 +444,7 @@ class Start(SqliteTest):
         lines = [line for line in daemon.output().splitlines() if line.startswith("hcsd: ")]
         self.assertEqual(len(lines), 1, daemon.output())
         self.assertNotIn("Sanitizer", daemon.output())
-        daemon.log.close()
+        daemon.close_log()
         return lines[0]
 
     def refused_statements(self, text):

@@ -156,7 +156,7 @@ class Notify(harness.TestCase):
         taken = self.start()
         manager = self.manager()
         daemon = harness.Daemon(env={"NOTIFY_SOCKET": manager.name}, PORT=taken.port)
-        self.addCleanup(daemon.log.close)
+        self.addCleanup(daemon.close_log)
         self.addCleanup(daemon.kill)
         self.assertEqual(daemon.wait(), os.EX_UNAVAILABLE, daemon.output())
         self.assertEqual([m for m in manager.rest() if "READY" in m], [])
@@ -243,7 +243,7 @@ class Activation(harness.TestCase):
 
     def refused(self, inherit, said, **env):
         daemon = harness.Daemon(inherit=inherit, env=env)
-        self.addCleanup(daemon.log.close)
+        self.addCleanup(daemon.close_log)
         self.addCleanup(daemon.kill)
         self.assertEqual(daemon.wait(), os.EX_CONFIG, daemon.output())
         lines = [line for line in daemon.output().splitlines() if line.startswith("hcsd: ")]
@@ -277,7 +277,7 @@ class Activation(harness.TestCase):
             for max_fds in (8, 14, 20, 26):  # at a place or another of the start
                 daemon = harness.Daemon(inherit=[listener], LOOPS=3, WORKERS=1,
                                         max_fds=max_fds)
-                self.addCleanup(daemon.log.close)
+                self.addCleanup(daemon.close_log)
                 self.addCleanup(daemon.kill)
                 try:
                     daemon.wait_ready()
