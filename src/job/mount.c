@@ -490,6 +490,21 @@ static bool copy(char **out, const char *text)
     return text == NULL || *out != NULL;
 }
 
+/* Every mount has them, whatever its handler. */
+static bool read_common(struct hcs_mount *mount)
+{
+    static const uint64_t MS = 1000000;
+    static const uint64_t DAY_MS = 24 * 3600 * UINT64_C(1000);
+    uint64_t ns = mount->job_timeout_ms * MS;
+
+    if (!hcs_mount_duration(mount, "timeout", 0, DAY_MS * MS, &ns)) {
+        return false;
+    }
+    /* Not 0, which is off, for less than a millisecond. */
+    mount->job_timeout_ms = (ns + MS - 1) / MS;
+    return true;
+}
+
 struct hcs_mount *hcs_mount_create(const struct hcs_host *host,
     const struct hcs_handler *handler, void *context, const char *path,
     const char *argument, const char *settings)
@@ -514,6 +529,9 @@ struct hcs_mount *hcs_mount_create(const struct hcs_host *host,
         hcs_mount_destroy(mount);
         return NULL;
     }
+    /* Now, not in open: a job may wait before its handler is open, and its loop
+     * reads the timeout then. hcs_mount_open reports a bad value. */
+    (void)read_common(mount);
     return mount;
 }
 
@@ -545,21 +563,6 @@ void hcs_mount_destroy(struct hcs_mount *mount)
     free(mount);
 }
 
-/* Every mount has them, whatever its handler. */
-static bool read_common(struct hcs_mount *mount)
-{
-    static const uint64_t MS = 1000000;
-    static const uint64_t DAY_MS = 24 * 3600 * UINT64_C(1000);
-    uint64_t ns = mount->job_timeout_ms * MS;
-
-    if (!hcs_mount_duration(mount, "timeout", 0, DAY_MS * MS, &ns)) {
-        return false;
-    }
-    /* Not 0, which is off, for less than a millisecond. */
-    mount->job_timeout_ms = (ns + MS - 1) / MS;
-    return true;
-}
-
 /* What was given and nobody asked for. */
 static void refuse_leftovers(struct hcs_mount *mount)
 {
@@ -585,15 +588,52 @@ static void refuse_leftovers(struct hcs_mount *mount)
     }
 }
 
+/* --- Calls of the handler.
+ *
+ * Relaxed throughout: main only compares the counts, and joins the threads before
+ * it reads what they wrote. */
+
+static bool is_called_off(const struct hcs_mount *mount)
+{
+    const struct hcs_handler_calls *calls = mount->host->calls;
+
+    return calls != NULL &&
+           atomic_load_explicit(&calls->called_off, memory_order_relaxed);
+}
+
+static void begin_call(const struct hcs_mount *mount)
+{
+    struct hcs_handler_calls *calls = mount->host->calls;
+
+    if (calls != NULL) {
+        atomic_fetch_add_explicit(&calls->inside, 1, memory_order_relaxed);
+    }
+}
+
+static void end_call(const struct hcs_mount *mount)
+{
+    struct hcs_handler_calls *calls = mount->host->calls;
+
+    if (calls != NULL) {
+        atomic_fetch_sub_explicit(&calls->inside, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&calls->ended, 1, memory_order_relaxed);
+    }
+}
+
 int hcs_mount_open(struct hcs_mount *mount)
 {
     const struct hcs_handler *handler = mount->handler;
     int rc = 0;
 
     assert(!mount->inside->is_open);
-    if (read_common(mount) && hcs_mount_error(mount) == NULL) {
+    if (is_called_off(mount)) {
+        return -ECANCELED;
+    }
+    if (hcs_mount_error(mount) == NULL) {
         if (handler->open != NULL) {
+            begin_call(mount);
             rc = handler->open(&mount->self, mount);
+            end_call(mount);
         }
         if (rc != 0) {
             hcs_mount_fail(mount, "%s does not open", handler->name);
@@ -610,7 +650,9 @@ void hcs_mount_close(struct hcs_mount *mount)
     if (mount->inside->is_open) {
         mount->inside->is_open = false;
         if (mount->handler->close != NULL) {
+            begin_call(mount);
             mount->handler->close(mount->self);
+            end_call(mount);
         }
     }
 }
@@ -619,10 +661,19 @@ int hcs_mount_open_worker(
     struct hcs_mount *mount, unsigned worker, void **state)
 {
     const struct hcs_handler *handler = mount->handler;
+    int rc;
 
     *state = NULL;
-    if (handler->open_worker == NULL ||
-        handler->open_worker(mount->self, worker, state) == 0) {
+    if (is_called_off(mount)) {
+        return -ECANCELED;
+    }
+    if (handler->open_worker == NULL) {
+        return 0;
+    }
+    begin_call(mount);
+    rc = handler->open_worker(mount->self, worker, state);
+    end_call(mount);
+    if (rc == 0) {
         return 0;
     }
     hcs_mount_fail(
@@ -634,6 +685,8 @@ void hcs_mount_close_worker(struct hcs_mount *mount, void *state)
 {
     if (mount->handler->open_worker != NULL &&
         mount->handler->close_worker != NULL) {
+        begin_call(mount);
         mount->handler->close_worker(mount->self, state);
+        end_call(mount);
     }
 }

@@ -58,7 +58,8 @@ struct hcs_service {
     alignas(64) _Atomic unsigned connections; /* of all loops */
 };
 
-/* Whether jobs are taken yet. */
+/* Whether all handlers and workers are open. Jobs are taken before: they wait in
+ * the queue. */
 static inline bool hcs_service_is_open(const struct hcs_service *service)
 {
     /* [service.is_open] acquire: the handlers are as main left them. */
