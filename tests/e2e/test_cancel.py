@@ -1,6 +1,6 @@
 """Jobs whose client leaves, whose deadline passes, or for which there is no
 place: the queue stays exact, and no result reaches anybody else."""
-# ctest: timeout=300
+# ctest: timeout=300 builds=release,asan,tsan
 
 import random
 import resource

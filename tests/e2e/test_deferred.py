@@ -1,4 +1,4 @@
-# ctest: timeout=240
+# ctest: timeout=240 builds=release,asan,tsan
 """Jobs that are answered later: they hold no worker, and whatever happens to
 them meanwhile, each client gets its own answer, or none."""
 

@@ -1,4 +1,4 @@
-# ctest: timeout=180
+# ctest: timeout=180 builds=release,asan,tsan
 """Out of file descriptors: the daemon says no, and goes on."""
 
 import os

@@ -1,4 +1,4 @@
-# ctest: timeout=240 serial
+# ctest: timeout=240 builds=release,asan,tsan
 """SIGTERM: nothing that was accepted is lost, and it ends in time.
 
 Both sides count: a client what it sent and what came back, the daemon what it

@@ -1,4 +1,4 @@
-# ctest: timeout=180 serial
+# ctest: timeout=180 builds=release,asan
 """Clients that come in floods, leave with a reset in whatever state they are,
 shut one side, or send without reading. Afterwards all is as before."""
 

@@ -1,6 +1,6 @@
 """/metrics: every number in it is real. And /health: quick, whatever else is
 full."""
-# ctest: timeout=240
+# ctest: timeout=240 builds=release,asan,tsan
 
 import math
 import os

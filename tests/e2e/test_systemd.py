@@ -1,4 +1,4 @@
-# ctest: timeout=180
+# ctest: timeout=180 builds=release,asan,tsan
 """The service manager's side of $NOTIFY_SOCKET (sd_notify(3)) and of $LISTEN_FDS
 (sd_listen_fds(3)).
 

@@ -11,7 +11,7 @@ further run, together with what made it be called.
 
 A failure shows its rules; HCSD_FAULTS_RULES=RULES runs those alone.
 """
-# ctest: timeout=600
+# ctest: timeout=600 cores=2 builds=release,asan,tsan
 
 import concurrent.futures
 import os

@@ -1,3 +1,4 @@
+/* ctest: cores=2 */
 #include "sync/deferral.h"
 
 #include "sync/mailbox.h"

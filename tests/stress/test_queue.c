@@ -1,3 +1,4 @@
+/* ctest: cores=2 */
 #include "sync/queue.h"
 
 #include "sync/mailbox.h"
