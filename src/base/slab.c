@@ -68,7 +68,7 @@ struct hcs_slab {
 static void forbid(void *at, size_t bytes)
 {
 #if defined(SLAB_POISONS)
-    ASAN_POISON_MEMORY_ARENA(at, bytes);
+    ASAN_POISON_MEMORY_REGION(at, bytes);
 #else
     (void)at;
     (void)bytes;
@@ -78,7 +78,7 @@ static void forbid(void *at, size_t bytes)
 static void allow(void *at, size_t bytes)
 {
 #if defined(SLAB_POISONS)
-    ASAN_UNPOISON_MEMORY_ARENA(at, bytes);
+    ASAN_UNPOISON_MEMORY_REGION(at, bytes);
 #else
     (void)at;
     (void)bytes;
