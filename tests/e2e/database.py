@@ -143,7 +143,7 @@ class CommonCases:
                 ('{"statement":"count","parameters":{"x":1}}',
                  'the statement count has no parameter "x"'),
                 ('{"statement":"count","parameters":{"%s":1}}' % ("x" * 1000),
-                 'the statement count has no parameter "%s"' % ("x" * 61)),
+                 'the statement count has no parameter "%s"' % ("x" * 63)),
                 ('{"statement":"add","parameters":{"name":"a"}}',
                  'the statement add needs the parameter "size"'),
                 ('{"statement":"add"}', 'the statement add needs the parameter "name"')]:

@@ -448,10 +448,12 @@ class Start(PostgresTest):
         self.eventually(lambda: "waiting for the database: " in daemon.output(), "the log")
         self.assertEqual(daemon.get("/livez").status, 200)
         self.assertEqual(daemon.get("/readyz").status, 503)
-        self.assertEqual(self.ask(daemon, "items").status, 503)
+        waiting = self.client(daemon)
+        waiting.send(post_bytes('{"statement":"items"}', "/db"))
+        self.eventually(lambda: daemon.metrics()["queue_depth"] == 1, "a job that waits")
         server.start()
+        self.assertEqual(waiting.read_reply().json()["rows"], [])
         self.eventually(lambda: daemon.get("/readyz").status == 200, "readiness")
-        self.assertEqual(self.rows(daemon, "items"), [])
 
     def test_waiting_for_a_server_ends_with_the_daemon(self):
         server.stop()
