@@ -90,7 +90,7 @@ static void allow(void *at, size_t bytes)
 static void show_to_leak_checker(struct chunk *chunk)
 {
 #if defined(SLAB_POISONS)
-    __lsan_register_root_arena(chunk, HCS_SLAB_CHUNK);
+    __lsan_register_root_region(chunk, HCS_SLAB_CHUNK);
 #else
     (void)chunk;
 #endif
@@ -99,7 +99,7 @@ static void show_to_leak_checker(struct chunk *chunk)
 static void hide_from_leak_checker(struct chunk *chunk)
 {
 #if defined(SLAB_POISONS)
-    __lsan_unregister_root_arena(chunk, HCS_SLAB_CHUNK);
+    __lsan_unregister_root_region(chunk, HCS_SLAB_CHUNK);
 #else
     (void)chunk;
 #endif
