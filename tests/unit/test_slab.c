@@ -916,17 +916,17 @@ static void sanitizer_knows_which_records_are_free(void **state)
     (void)state;
     assert_non_null(slab);
     alloc_all(slab, records, 2);
-    assert_null(__asan_arena_is_poisoned(records[0], SMALL));
-    assert_null(__asan_arena_is_poisoned(records[1], SMALL));
+    assert_null(__asan_region_is_poisoned(records[0], SMALL));
+    assert_null(__asan_region_is_poisoned(records[1], SMALL));
     at = (char *)records[1] + SMALL; /* never given */
     assert_int_equal(__asan_address_is_poisoned(at), 1);
     at = records[0];
     hcs_slab_free(slab, records[0]);
     assert_int_equal(__asan_address_is_poisoned(at), 1);
     assert_int_equal(__asan_address_is_poisoned(at + SMALL - 1), 1);
-    assert_null(__asan_arena_is_poisoned(records[1], SMALL));
+    assert_null(__asan_region_is_poisoned(records[1], SMALL));
     records[0] = hcs_slab_alloc(slab);
-    assert_null(__asan_arena_is_poisoned(records[0], SMALL));
+    assert_null(__asan_region_is_poisoned(records[0], SMALL));
 
     /* An address that was unmapped carries no poison to its next user. */
     hcs_slab_destroy(slab);
