@@ -14,6 +14,7 @@ import os
 import re
 import resource
 import select
+import shutil
 import signal
 import socket
 import struct
@@ -26,6 +27,9 @@ import unittest
 
 HCSD = os.environ.get("HCSD", os.path.join(os.path.dirname(__file__), "../build/hcsd"))
 
+# A module whose jobs run until a test lets them end.
+GATE = os.environ.get("HCSD_GATE", os.path.join(os.path.dirname(HCSD), "tests/gate.so"))
+
 # release, debug, asan or tsan: what is slow under a sanitizer may ask.
 BUILD = os.environ.get("HCSD_BUILD", "release")
 SLOW = BUILD in ("asan", "tsan")
@@ -37,6 +41,11 @@ FEW = SLOW or BUILD == "coverage"
 # How long a test waits for what must come. It is long, since a busy machine may
 # be slow, and it is not what a test measures: only a failure waits that long.
 PATIENCE = 60.0 * (3 if FEW else 1)
+
+# How late something may come that has to come at a set time. It tells what comes
+# from what does not, and measures nothing. What would end it otherwise, such as
+# another timeout, has to lie beyond.
+LATE = 20.0 * (3 if FEW else 1)
 
 # How much of a daemon's log a failed test prints.
 LOG_HEAD = 8 * 1024
@@ -449,6 +458,18 @@ class TestCase(unittest.TestCase):
         thread.start()
         self.addCleanup(thread.join)
         return thread
+
+    def gate(self):
+        """A route for HANDLERS whose jobs run until the function that comes with
+        it is called."""
+        folder = tempfile.mkdtemp(prefix="hcsd-gate-")
+        self.addCleanup(shutil.rmtree, folder)
+        path = os.path.join(folder, "open")
+
+        def open_gate():
+            with open(path, "w"):
+                pass
+        return "module:%s?file=%s" % (GATE, path), open_gate
 
     def occupy(self, daemon, count, path="/", body=b""):
         """Sends that many jobs, which should take long, waits until workers run
