@@ -7,7 +7,6 @@ fails prints the settings and the log of each daemon that it started.
 """
 
 import collections
-import contextlib
 import faulthandler
 import json
 import os
@@ -264,6 +263,23 @@ class Daemon:
             return int(statm.read().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
+class Pace:
+    """Sleeps, and keeps the longest time between two of its ends."""
+
+    def __init__(self):
+        self.last = time.monotonic()
+        self.longest = 0.0
+
+    def __call__(self, seconds):
+        time.sleep(seconds)
+        self.mark()
+
+    def mark(self):
+        now = time.monotonic()
+        self.longest = max(self.longest, now - self.last)
+        self.last = now
+
+
 class Reply:
     def __init__(self, status, headers, body, version):
         self.status = status
@@ -479,6 +495,20 @@ class TestCase(unittest.TestCase):
             client.send(post_bytes(body, path) if body else get_bytes(path))
         self.eventually(lambda: daemon.metrics()["workers_busy"] >= count, "busy workers")
         return clients
+
+    def at_pace(self, limit, attempt):
+        """Runs attempt(pace), which does something every now and then, and sleeps
+        between by calling pace. It may fail for want of time when the machine let
+        limit seconds pass between two of these calls; then it is run again."""
+        for _ in range(30):
+            pace = Pace()
+            try:
+                return attempt(pace)
+            except (AssertionError, OSError):
+                pace.mark()
+                if pace.longest < limit:
+                    raise
+        self.fail("the machine was never quick enough")
 
     def eventually(self, look, what="condition", timeout=None):
         """Waits until look() gives something true, and gives it."""

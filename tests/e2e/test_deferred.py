@@ -76,7 +76,7 @@ class Wait(DeferredCase):
             run = re.search(r"run;dur=([0-9.]+)", reply.headers["server-timing"])
             self.assertGreaterEqual(float(run.group(1)), 499)
         # One behind the other they would take CROWD / 2 seconds.
-        self.assertLess(time.monotonic() - begun, CROWD / 8)
+        self.assertLess(time.monotonic() - begun, CROWD / 3)
         self.assertEqual(self.handler(daemon, "/")["ok"], CROWD)
         self.assertEqual(daemon.metrics()["jobs_deferred"], 0)
         self.assert_balanced(daemon)

@@ -6,11 +6,10 @@ import time
 
 import harness
 import hostile
-from harness import SLOW, post_bytes
+from harness import LATE, post_bytes
 from hostile import CHUNKED
 
 EARLY = 0.1
-LATE = 4.0 * (5 if SLOW else 1)
 
 
 class Uploader:

@@ -4,13 +4,9 @@ what happens when the server goes and comes back, idle and under load."""
 
 import json
 import os
-import re
-import shutil
 import signal
 import socket
-import tempfile
 import threading
-import time
 import unittest
 
 import database

@@ -8,9 +8,7 @@ import re
 import shutil
 import sqlite3
 import subprocess
-import tempfile
 import threading
-import time
 import unittest
 
 import database
