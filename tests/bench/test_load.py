@@ -1,4 +1,4 @@
-# ctest: timeout=180
+# ctest: timeout=180 slow
 """Thousands at once, counted from both sides: hcsd-load and the daemon agree."""
 
 import json

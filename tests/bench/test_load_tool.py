@@ -1,4 +1,4 @@
-# ctest: timeout=120
+# ctest: timeout=120 slow
 """hcsd-load accounts for every request, whatever the server does."""
 
 import json

@@ -1,4 +1,4 @@
-# ctest: timeout=240 cores=2 builds=release,tsan
+# ctest: timeout=240 cores=2 builds=release,tsan slow
 """Loops have their share of the connections: by their own listeners, among which
 the kernel chooses, and by listeners that a service manager handed over, at which
 all of them wait.

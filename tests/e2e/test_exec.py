@@ -1,5 +1,5 @@
 """Programs that people bring: exec, with children of every kind."""
-# ctest: timeout=300 builds=release,asan,tsan
+# ctest: timeout=300 builds=release,asan,tsan slow
 
 import json
 import os

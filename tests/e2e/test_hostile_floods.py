@@ -1,4 +1,4 @@
-# ctest: timeout=180 builds=release,asan
+# ctest: timeout=180 builds=release,asan slow
 """Clients that come in floods, leave with a reset in whatever state they are,
 shut one side, or send without reading. Afterwards all is as before."""
 

@@ -1,4 +1,4 @@
-# ctest: timeout=180 builds=release
+# ctest: timeout=180 builds=release slow
 """Clients that are slow on purpose: thousands at once, each within its rights
 for as long as the timeouts allow. They are ended on time, and nobody else
 notices them."""

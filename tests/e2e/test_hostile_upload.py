@@ -1,4 +1,4 @@
-# ctest: timeout=120 builds=release,asan
+# ctest: timeout=120 builds=release,asan slow
 """Clients that send within READ_TIMEOUT, but so slowly that they only mean to
 hold a place: MIN_UPLOAD_RATE, 240 bytes a second by default, in each 10 s."""
 

@@ -1,4 +1,4 @@
-# ctest: timeout=240 builds=release,asan,tsan
+# ctest: timeout=240 builds=release,asan,tsan slow
 """Every limit, at its bound and one beyond it."""
 
 import contextlib

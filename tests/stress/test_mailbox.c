@@ -1,4 +1,4 @@
-/* ctest: cores=2 */
+/* ctest: cores=2 slow */
 #include "sync/mailbox.h"
 
 #include "storm.h"
