@@ -21,10 +21,9 @@ struct head_case {
     {                                                                          \
         .test = #name                                                          \
     }
-#define ROW(why, section)                                                      \
+#define ROW(reason, bytes)                                                     \
     {                                                                          \
-        .reason = HCS_REASON_##why, .length = sizeof(section) - 1,             \
-        .bytes = section                                                       \
+        NULL, HCS_REASON_##reason, sizeof(bytes) - 1, bytes                    \
     }
 
 #define LINE "GET / HTTP/1.1\r\n"

@@ -129,16 +129,14 @@ struct row {
     }
 #define DONE(body, joined)                                                     \
     {                                                                          \
-        .bytes = body, .length = sizeof(body) - 1, .end = HCS_CHUNK_DONE,      \
-        .used = sizeof(body) - 1, .data = joined,                              \
-        .data_length = sizeof(joined) - 1                                      \
+        NULL, body, sizeof(body) - 1, HCS_CHUNK_DONE, sizeof(body) - 1,        \
+            joined, sizeof(joined) - 1                                         \
     }
 /* All of the body is in order but for the byte behind good. */
 #define BAD(good, rest, joined)                                                \
     {                                                                          \
-        .bytes = good rest, .length = sizeof(good rest) - 1,                   \
-        .end = HCS_CHUNK_BAD, .used = sizeof(good) - 1, .data = joined,        \
-        .data_length = sizeof(joined) - 1                                      \
+        NULL, good rest, sizeof(good rest) - 1, HCS_CHUNK_BAD,                 \
+            sizeof(good) - 1, joined, sizeof(joined) - 1                       \
     }
 
 static const struct row rows[] = {
