@@ -113,8 +113,8 @@ def blank(match):
 def without_literals(match):
     """Comments go; a literal leaves its quotes, so that it remains a value."""
     text = match.group()
-    if text[0] == "/":
-        return blank(match)
+    if text[0] == "/":  # it may stand in a macro of several lines
+        return re.sub(r"\\(?!\n)|[^\n\\]", " ", text)
     return text[0] + " " * (len(text) - 2) + text[-1]
 
 

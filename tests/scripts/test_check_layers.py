@@ -1,12 +1,19 @@
 """scripts/check-layers.sh, on small trees that each break one rule."""
 
+import contextlib
+import io
 import os
 import resource
 import subprocess
+import sys
 import tempfile
 import unittest
 
 TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")
+sys.path.insert(0, os.path.join(TOP, "scripts"))
+
+import check_layers
+
 SCRIPT = os.path.join(TOP, "scripts/check-layers.sh")
 
 # A tree that breaks no rule. A test changes or adds what it is about.
@@ -74,9 +81,10 @@ def check(changes, *options):
             os.makedirs(os.path.dirname(path), exist_ok=True)
             with open(path, "wb") as file:
                 file.write(text if isinstance(text, bytes) else text.encode())
-        done = subprocess.run([SCRIPT, *options, root], capture_output=True,
-                              text=True, timeout=60, check=False)
-    return done.returncode, done.stdout.splitlines()
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            status = check_layers.main([*options, root])
+    return status, printed.getvalue().splitlines()
 
 
 def lines(count):
@@ -237,6 +245,10 @@ FINE = {
         "src/base/text.c":
             "+#define OPEN {\n#define SHUT \\\n    }\n"
             "static int brace(void)\n{\n    return 0;\n}\n"},
+    "a comment in a macro of several lines": {
+        "src/base/text.c":
+            "+#define LIST(X) \\\n    /* one \\\n     * more */ \\\n    X(a, 1) \\\n"
+            "    X(b, 2)\n\nstruct list {\n    int a;\n};\n"},
     "a function behind an attribute": {
         "src/base/text.c":
             "+__attribute__((format(printf, 1, 2))) static void\n"
