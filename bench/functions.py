@@ -20,7 +20,10 @@ LIBRARIES = "C library"
 # The first that a file's path ends with; a folder ends with "/".
 GROUPS = (
     ("llhttp", ("/llhttp.c", "/api.c", "/http.c")),
-    ("header section: raw check and meaning", ("src/http/head.c",)),
+    ("header section: raw check and meaning", (
+        "src/http/head.c", "src/http/head_scan.c", "src/http/octets.h",
+        "src/http/method.h", "src/http/target.c", "src/http/target.h",
+        "src/http/request_head.h")),
     ("route", ("src/job/router.c",)),
     ("connection: read, states, send", (
         "src/shard/conn.c", "src/shard/conn_read.c", "src/shard/conn_write.c",

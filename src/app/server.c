@@ -36,8 +36,9 @@ enum {
     TICK_MS = 1000,
     PAST_TICKS = 11, /* samples for ten seconds */
     LOG_FLUSH_MS = 2000,
-    STUCK_WAIT_MS = 200, /* for workers, after a cut */
-    EXTEND_MS = 15000,   /* asked of systemd each second of a drain */
+    STUCK_JOB_MS = 200,   /* for a job to return, after a cut */
+    STUCK_OPEN_MS = 1000, /* for one call of a handler's open, or close */
+    EXTEND_MS = 15000,    /* asked of systemd each second of a drain */
     MMAP_THRESHOLD = 128 * 1024,
     TRIM_EXCESS = 4 * 1024 * 1024,
     TRIM_TICKS = 5,
@@ -66,6 +67,7 @@ struct server {
     struct hcs_service service;
     struct hcs_budget budget;
     struct hcs_host host;
+    struct hcs_handler_calls calls;
     struct hcs_spawner *spawner; /* NULL: no handler needs it */
     struct hcs_job_context jobs;
     struct hcs_log *log;
@@ -1165,6 +1167,7 @@ static int begin(struct server *server, const char *notify_socket)
         .log = server->log,
         .budget = &server->budget,
         .deferrals = service->deferrals,
+        .calls = &server->calls,
         .workers = config->workers,
         .job_timeout_ms = config->job_timeout_ms,
     };
@@ -1216,6 +1219,49 @@ static int begin(struct server *server, const char *notify_socket)
     return 0;
 }
 
+/* Calls the opening off and waits for its thread. False when that thread, or a
+ * worker that it started, is stuck in one call of a handler. */
+static bool stop_opening(struct server *server)
+{
+    struct hcs_handler_calls *calls = &server->calls;
+    unsigned before = atomic_load(&calls->ended);
+
+    atomic_store(&calls->called_off, true);
+    while (!await_opening(server, STUCK_OPEN_MS)) {
+        unsigned ended = atomic_load(&calls->ended);
+
+        if (atomic_load(&calls->inside) > 0 && ended == before) {
+            return false;
+        }
+        before = ended;
+    }
+    return true;
+}
+
+/* Ends the workers. False when one is stuck in a job, or in a handler's
+ * close_worker. Workers that are merely slow to end are waited for: there may be
+ * many, and few processors. */
+static bool end_workers(struct server *server)
+{
+    struct hcs_pool *pool = server->service.pool;
+    struct hcs_handler_calls *calls = &server->calls;
+    unsigned busy_before = hcs_pool_busy(pool);
+    unsigned ended_before = atomic_load(&calls->ended);
+
+    while (!hcs_pool_stop(pool, STUCK_JOB_MS)) {
+        unsigned busy = hcs_pool_busy(pool);
+        unsigned ended = atomic_load(&calls->ended);
+        bool inside = busy > 0 || atomic_load(&calls->inside) > 0;
+
+        if (inside && busy == busy_before && ended == ended_before) {
+            return false;
+        }
+        busy_before = busy;
+        ended_before = ended;
+    }
+    return true;
+}
+
 /* Waits for jobs that still run though nobody waits for them: in a drain as
  * long as it may take, or until a second signal. False when a worker is stuck
  * in a handler. */
@@ -1227,7 +1273,7 @@ static bool stop_pool(struct server *server)
         uint64_t left_ms = server->phase_end_ms - now_ms;
 
         if (hcs_pool_stop(server->service.pool,
-                left_ms < STUCK_WAIT_MS ? (unsigned)left_ms : STUCK_WAIT_MS)) {
+                left_ms < STUCK_JOB_MS ? (unsigned)left_ms : STUCK_JOB_MS)) {
             return true;
         }
         now_ms = hcs_clock_ms();
@@ -1237,14 +1283,13 @@ static bool stop_pool(struct server *server)
             server->tick_ms = now_ms + TICK_MS;
         }
     }
-    return hcs_pool_stop(server->service.pool, STUCK_WAIT_MS);
+    return end_workers(server);
 }
 
-/* False when a thread is stuck in a handler. One that is still opening has no
- * job to lose. */
+/* False when a thread is stuck in a handler. */
 static bool stop_handling(struct server *server)
 {
-    return await_opening(server, STUCK_WAIT_MS) &&
+    return stop_opening(server) &&
            (server->service.pool == NULL || stop_pool(server));
 }
 

@@ -43,8 +43,9 @@ void hcs_router_destroy(struct hcs_router *router);
  * not reserved. 0, or -EINVAL where the path is taken, or -ENOMEM. */
 int hcs_router_add(struct hcs_router *router, struct hcs_mount *mount);
 
-/* Opens the mounts, in the order they were added. 0, or -EINVAL: hcs_router_fault
- * is the one that could not be opened, and the others are closed. */
+/* Opens the mounts, in the order they were added. 0; or -EINVAL: hcs_router_fault
+ * is the one that could not be opened; or -ECANCELED: called off. Where it is not
+ * 0, no mount is open. */
 int hcs_router_open(struct hcs_router *router);
 
 /* No job may run any more. */

@@ -42,23 +42,14 @@ static struct hcs_conn *conn_of_timer(struct hcs_timer *timer)
                                        offsetof(struct hcs_conn, timer));
 }
 
-/* How each state is counted. CLOSED is not. */
-static const unsigned char gauges[] = {
-    [HCS_CONN_IDLE] = HCS_GAUGE_IDLE,
-    [HCS_CONN_READING] = HCS_GAUGE_READING,
-    [HCS_CONN_WORKING] = HCS_GAUGE_QUEUED,
-    [HCS_CONN_WRITING] = HCS_GAUGE_WRITING,
-    [HCS_CONN_LINGERING] = HCS_GAUGE_LINGERING,
-};
-
 void hcs_conn_enter(struct hcs_conn *c, enum hcs_conn_state next)
 {
     struct hcs_counter *states = c->shard->counts.states;
 
     assert(may_follow[c->state] & 1u << next);
-    hcs_counter_add(&states[gauges[c->state]], UINT64_MAX);
+    hcs_counter_add(&states[c->state], UINT64_MAX);
     if (next != HCS_CONN_CLOSED) {
-        hcs_counter_add(&states[gauges[next]], 1);
+        hcs_counter_add(&states[next], 1);
     }
     c->state = (unsigned char)next;
     c->timed = false;
@@ -841,7 +832,7 @@ static struct hcs_conn *make(struct hcs_shard *shard, int fd)
         hcs_slab_free(shard->conns, c);
         return NULL;
     }
-    hcs_counter_add(&shard->counts.states[HCS_GAUGE_IDLE], 1);
+    hcs_counter_add(&shard->counts.states[HCS_CONN_IDLE], 1);
     return c;
 }
 

@@ -37,9 +37,6 @@ static enum hcs_reason check_job(const struct hcs_shard *shard,
     struct hcs_span type = head->content_type;
     struct hcs_span encoding = head->content_encoding;
 
-    if (!hcs_service_is_open(shard->service)) {
-        return HCS_REASON_STARTING;
-    }
     if (!has_body(head)) {
         return HCS_REASON_NONE;
     }

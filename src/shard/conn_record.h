@@ -16,22 +16,13 @@
 
 #include "http/response.h"
 #include "job/request.h"
+#include "observe/counts.h"
 #include "shard/conn.h"
 
 enum {
     HCS_CONN_READ_BUDGET = 4 * HCS_SHARD_IN, /* bytes a connection may read a
                                                 turn */
     HCS_CONN_COPY_MAX = 16 * 1024, /* larger bodies are sent where they lie */
-};
-
-enum hcs_conn_state {
-    HCS_CONN_IDLE,    /* no request */
-    HCS_CONN_READING, /* the request is incomplete; the loop owns all of it */
-    HCS_CONN_WORKING, /* queue or worker borrow the request, which is pinned */
-    HCS_CONN_WRITING, /* the client does not take its reply as fast as it came */
-    HCS_CONN_LINGERING, /* reply sent, our side shut; input is thrown away */
-    HCS_CONN_CLOSED,    /* freed after this turn; a request that a worker still
-                       has was detached and outlives us */
 };
 
 /* What the client has not taken yet: bytes, then a body where it lies. */

@@ -2,6 +2,7 @@
 
 #include "base/text.h"
 #include "http/problem.h"
+#include "observe/metrics.h"
 
 #include <arpa/inet.h>
 #include <assert.h>
@@ -343,11 +344,11 @@ static void answer_metrics(struct hcs_conn *c, const struct hcs_asked *asked,
     const char *bytes, const struct hcs_head *head, bool more)
 {
     struct hcs_service *service = c->shard->service;
-    struct hcs_snapshot snapshot;
+    struct hcs_metrics metrics;
     struct hcs_metrics_loop loops[service->shard_count];
     struct hcs_metrics_handler handlers[hcs_router_jobs(service->router) + 1];
-    size_t figure_count = hcs_service_custom_metrics(service);
-    struct hcs_metrics_custom figures[figure_count + 1];
+    size_t custom_count = hcs_service_custom_metrics(service);
+    struct hcs_custom_metric custom[custom_count + 1];
     enum hcs_metrics_format format =
         hcs_metrics_choose(bytes + head->accept.offset, head->accept.length,
             bytes + head->query.offset, head->query.length);
@@ -361,9 +362,8 @@ static void answer_metrics(struct hcs_conn *c, const struct hcs_asked *asked,
     struct hcs_asked copy = *asked;
 
     hcs_service_snapshot(
-        service, &snapshot, loops, handlers, figures, figure_count);
-    page.length =
-        hcs_metrics_write(&snapshot.metrics, format, small, sizeof(small));
+        service, &metrics, loops, handlers, custom, custom_count);
+    page.length = hcs_metrics_write(&metrics, format, small, sizeof(small));
     reply.body_length = page.length;
     /* Needs no memory, so that it is seen what took it all. */
     if (asked->head_only || page.length <= sizeof(small)) {
@@ -378,7 +378,7 @@ static void answer_metrics(struct hcs_conn *c, const struct hcs_asked *asked,
         return;
     }
     page.bytes = page.block;
-    hcs_metrics_write(&snapshot.metrics, format, page.block, page.length);
+    hcs_metrics_write(&metrics, format, page.block, page.length);
     hcs_conn_compose(c, &reply, asked, HCS_REASON_NONE, NULL, &page, more);
 }
 

@@ -13,7 +13,7 @@
 #include "base/log.h"
 #include "guard/budget.h"
 #include "job/router.h"
-#include "observe/metrics.h"
+#include "observe/counts.h"
 #include "shard/limits.h"
 #include "sync/pool.h"
 
@@ -58,31 +58,23 @@ struct hcs_service {
     alignas(64) _Atomic unsigned connections; /* of all loops */
 };
 
-/* Whether jobs are taken yet. */
+/* Whether all handlers and workers are open. Jobs are taken before: they wait in
+ * the queue. */
 static inline bool hcs_service_is_open(const struct hcs_service *service)
 {
     /* [service.is_open] acquire: the handlers are as main left them. */
     return atomic_load_explicit(&service->is_open, memory_order_acquire);
 }
 
-/* Fills in everything but what the caller lends: loops, handlers and the
- * splits' counts point into storage. The storage is filled too. */
-struct hcs_snapshot {
-    struct hcs_metrics metrics;
-    const char *words[64]; /* of the reasons */
-    uint64_t rejected[64];
-    uint64_t closed[64];
-    uint64_t refused[64];
-};
-
-/* loops: room for shard_count; handlers: for the router's jobs; figures: for so
- * many, as hcs_service_custom_metrics said. */
+/* Reads all metrics. The caller lends room for what metrics points at: loops
+ * for shard_count, handlers for the jobs of the router, and custom for as many
+ * as hcs_service_custom_metrics said. */
 void hcs_service_snapshot(const struct hcs_service *service,
-    struct hcs_snapshot *out, struct hcs_metrics_loop *loops,
-    struct hcs_metrics_handler *handlers, struct hcs_metrics_custom *figures,
-    size_t figure_count);
+    struct hcs_metrics *metrics, struct hcs_metrics_loop *loops,
+    struct hcs_metrics_handler *handlers, struct hcs_custom_metric *custom,
+    size_t custom_count);
 
-/* Of all handlers' own. 0 while they are being opened. */
+/* How many metrics the handlers made. 0 while handlers are being opened. */
 size_t hcs_service_custom_metrics(const struct hcs_service *service);
 
 /* Sums over the loops. */

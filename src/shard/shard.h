@@ -11,11 +11,11 @@
 #define HCS_SHARD_SHARD_H
 
 #include "base/clock.h"
-#include "base/counter.h"
 #include "base/random.h"
 #include "base/slab.h"
 #include "event/loop.h"
 #include "http/head.h"
+#include "observe/counts.h"
 #include "shard/service.h"
 #include "sync/mailbox.h"
 
@@ -31,29 +31,6 @@ enum {
 };
 
 struct hcs_conn;
-
-struct hcs_route_counts {
-    struct hcs_counter ok, error, timeout, cancelled;
-};
-
-struct hcs_shard_counts {           /* written by the loop */
-    struct hcs_counter connections; /* open now, but for refused ones */
-    struct hcs_counter accepted;
-    struct hcs_counter requests;
-    struct hcs_counter completed;
-    struct hcs_counter errors;
-    struct hcs_counter cancelled;
-    struct hcs_counter late;
-    struct hcs_counter stuck; /* workers in jobs whose deadline has passed */
-    struct hcs_counter received_bytes;
-    struct hcs_counter sent_bytes;
-    struct hcs_counter own_fds; /* open beside those of connections */
-    struct hcs_counter states[HCS_GAUGE_COUNT]; /* QUEUED: queued or running */
-    struct hcs_counter rejected[HCS_REASON_COUNT];
-    struct hcs_counter closed[HCS_REASON_COUNT];
-    struct hcs_counter refused[HCS_REASON_COUNT];
-    struct hcs_route_counts *routes; /* one for each job's route */
-};
 
 enum hcs_command {
     HCS_COMMAND_RUN,
@@ -78,7 +55,7 @@ struct hcs_conn_list {
 
 struct hcs_shard {
     struct hcs_mailbox mailbox; /* first, for its alignment */
-    struct hcs_shard_counts counts;
+    struct hcs_counts counts;
     struct hcs_service *service;
     unsigned index;
     struct hcs_loop loop;

@@ -668,7 +668,7 @@ static enum effect do_step(struct world *world, const struct step *step)
 /* --- Nothing waits for ever. */
 
 static uint64_t state_count(
-    const struct world *world, enum hcs_gauge_state state)
+    const struct world *world, enum hcs_conn_state state)
 {
     return hcs_counter_get(&world->shard->counts.states[state]);
 }
@@ -684,12 +684,12 @@ static void check_settled(struct world *world)
 {
     const struct hcs_shard *shard = world->shard;
 
-    fuzz_check(state_count(world, HCS_GAUGE_QUEUED) == 0,
+    fuzz_check(state_count(world, HCS_CONN_WORKING) == 0,
         "the result of a job is lost: %llu wait",
-        (unsigned long long)state_count(world, HCS_GAUGE_QUEUED));
-    fuzz_check(state_count(world, HCS_GAUGE_WRITING) == 0,
+        (unsigned long long)state_count(world, HCS_CONN_WORKING));
+    fuzz_check(state_count(world, HCS_CONN_WRITING) == 0,
         "there is room, and %llu wait for it",
-        (unsigned long long)state_count(world, HCS_GAUGE_WRITING));
+        (unsigned long long)state_count(world, HCS_CONN_WRITING));
     fuzz_check(hcs_pool_depth(&world->pool) == 0, "places of no job");
     fuzz_check(hcs_slab_used(shard->conns) == open_in(shard),
         "%zu records of %zu connections", hcs_slab_used(shard->conns),
@@ -901,7 +901,7 @@ static void check_equal(uint64_t a, uint64_t b, const char *what)
 static void check_counters(const struct world *world)
 {
     const struct hcs_shard *shard = world->shard;
-    const struct hcs_shard_counts *counts = &shard->counts;
+    const struct hcs_counts *counts = &shard->counts;
     uint64_t ended = 0;
     uint64_t received = 0;
     uint64_t sent = 0;
@@ -916,7 +916,7 @@ static void check_counters(const struct world *world)
         received += fake_client(i)->in_read;
         sent += fake_client(i)->out_length;
     }
-    for (size_t i = 0; i < HCS_GAUGE_COUNT; i++) {
+    for (size_t i = 0; i < HCS_CONN_OPEN_STATES; i++) {
         check_equal(hcs_counter_get(&counts->states[i]), 0, "a gauge");
     }
     check_equal(hcs_counter_get(&counts->requests),

@@ -300,6 +300,16 @@ bool __wrap_hcs_pool_stop(struct hcs_pool *pool, unsigned wait_ms)
     return __real_hcs_pool_stop(pool, wait_ms);
 }
 
+/* Where it did not, it holds a worker. */
+unsigned __real_hcs_pool_busy(const struct hcs_pool *pool);
+unsigned __wrap_hcs_pool_busy(const struct hcs_pool *pool);
+unsigned __wrap_hcs_pool_busy(const struct hcs_pool *pool)
+{
+    return faulty == POOL_STOP || faulty == POOL_STOP_SIGNAL
+               ? 1
+               : __real_hcs_pool_busy(pool);
+}
+
 /* By which a daemon ends that leaves a handler behind. Here as any other end,
  * so that whatever has to be written at exit is. */
 _Noreturn void __wrap__exit(int status);
