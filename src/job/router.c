@@ -9,8 +9,6 @@
 
 enum { PATH_MAX_DECODED = 1024 };
 
-static const char PROBLEMS[] = "/problems/";
-
 /* A table of lists. Few paths, all different in length or in the three bytes
  * looked at: so nearly always a list of one. */
 enum { BUCKETS = 512 };
@@ -19,7 +17,7 @@ struct hcs_router {
     struct hcs_route *buckets[BUCKETS];
     struct hcs_route **jobs; /* as they were added */
     size_t job_count;
-    struct hcs_route problem;
+    struct hcs_route *prefixes; /* of pages whose path ends in "/" */
 };
 
 static size_t bucket(const char *path, size_t length)
@@ -31,53 +29,51 @@ static size_t bucket(const char *path, size_t length)
     return (length + middle * 5 + last * 17 + first * 31) % BUCKETS;
 }
 
-static struct hcs_route *insert(
-    struct hcs_router *router, enum hcs_resource resource, const char *path)
+static struct hcs_route **list_of(
+    struct hcs_router *router, const char *path, size_t length, bool is_page)
+{
+    return is_page && path[length - 1] == '/'
+               ? &router->prefixes
+               : &router->buckets[bucket(path, length)];
+}
+
+static struct hcs_route *insert(struct hcs_router *router,
+    const struct hcs_page *page, const char *path, unsigned methods)
 {
     size_t length = strlen(path);
     struct hcs_route *route = calloc(1, sizeof(*route));
     char *copy = strdup(path);
+    struct hcs_route **list;
 
     if (route == NULL || copy == NULL) {
         free(route);
         free(copy);
         return NULL;
     }
-    route->resource = resource;
+    list = list_of(router, path, length, page != NULL);
+    route->page = page;
     route->path = copy;
     route->path_length = length;
-    route->next = router->buckets[bucket(path, length)];
-    router->buckets[bucket(path, length)] = route;
+    route->methods = methods;
+    route->next = *list;
+    *list = route;
     return route;
 }
 
 struct hcs_router *hcs_router_create(void)
 {
-    static const struct {
-        const char *path;
-        enum hcs_resource resource;
-    } own[] = {
-        {"/health", HCS_RESOURCE_HEALTH},
-        {"/livez", HCS_RESOURCE_LIVE},
-        {"/healthz", HCS_RESOURCE_LIVE},
-        {"/readyz", HCS_RESOURCE_READY},
-        {"/metrics", HCS_RESOURCE_METRICS},
-    };
-    struct hcs_router *router = calloc(1, sizeof(*router));
+    return calloc(1, sizeof(struct hcs_router));
+}
 
-    if (router == NULL) {
-        return NULL;
+static void free_list(struct hcs_route *route)
+{
+    while (route != NULL) {
+        struct hcs_route *next = route->next;
+
+        free((char *)(uintptr_t)route->path);
+        free(route);
+        route = next;
     }
-    router->problem.resource = HCS_RESOURCE_PROBLEM;
-    router->problem.path = PROBLEMS;
-    router->problem.path_length = sizeof(PROBLEMS) - 1;
-    for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++) {
-        if (insert(router, own[i].resource, own[i].path) == NULL) {
-            hcs_router_destroy(router);
-            return NULL;
-        }
-    }
-    return router;
 }
 
 void hcs_router_destroy(struct hcs_router *router)
@@ -89,14 +85,9 @@ void hcs_router_destroy(struct hcs_router *router)
         hcs_mount_destroy(router->jobs[i]->mount);
     }
     for (size_t i = 0; i < BUCKETS; i++) {
-        while (router->buckets[i] != NULL) {
-            struct hcs_route *route = router->buckets[i];
-
-            router->buckets[i] = route->next;
-            free((char *)(uintptr_t)route->path);
-            free(route);
-        }
+        free_list(router->buckets[i]);
     }
+    free_list(router->prefixes);
     free(router->jobs);
     free(router);
 }
@@ -119,7 +110,7 @@ int hcs_router_add(struct hcs_router *router, struct hcs_mount *mount)
     if (jobs != NULL) {
         router->jobs = jobs;
     }
-    route = jobs == NULL ? NULL : insert(router, HCS_RESOURCE_JOB, path);
+    route = jobs == NULL ? NULL : insert(router, NULL, path, HCS_METHODS_JOB);
     if (route == NULL) {
         hcs_mount_destroy(mount);
         return -ENOMEM;
@@ -128,6 +119,12 @@ int hcs_router_add(struct hcs_router *router, struct hcs_mount *mount)
     route->index = (unsigned)router->job_count;
     jobs[router->job_count++] = route;
     return 0;
+}
+
+int hcs_router_add_page(struct hcs_router *router, const struct hcs_page *page,
+    const char *path, unsigned methods)
+{
+    return insert(router, page, path, methods) != NULL ? 0 : -ENOMEM;
 }
 
 int hcs_router_open(struct hcs_router *router)
@@ -204,9 +201,11 @@ static const struct hcs_route *find_decoded(
             return route;
         }
     }
-    if (length >= sizeof(PROBLEMS) - 1 &&
-        memcmp(path, PROBLEMS, sizeof(PROBLEMS) - 1) == 0) {
-        return &router->problem;
+    for (route = router->prefixes; route != NULL; route = route->next) {
+        if (length >= route->path_length &&
+            memcmp(path, route->path, route->path_length) == 0) {
+            return route;
+        }
     }
     return NULL;
 }

@@ -8,26 +8,20 @@
 #ifndef HCS_JOB_ROUTER_H
 #define HCS_JOB_ROUTER_H
 
+#include "http/method.h"
 #include "job/mount.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 
-enum hcs_resource {
-    HCS_RESOURCE_NONE, /* 404 */
-    HCS_RESOURCE_JOB,
-    HCS_RESOURCE_HEALTH, /* /health */
-    HCS_RESOURCE_LIVE,   /* /livez, /healthz */
-    HCS_RESOURCE_READY,  /* /readyz */
-    HCS_RESOURCE_METRICS,
-    HCS_RESOURCE_PROBLEM, /* /problems/NAME */
-};
+struct hcs_page; /* whoever serves pages defines it */
 
 struct hcs_route {
-    enum hcs_resource resource;
-    const char *path; /* decoded */
+    const struct hcs_page *page; /* NULL: the route is a job's */
+    const char *path;            /* decoded */
     size_t path_length;
-    unsigned index; /* of a job's route, in the order they were added */
+    unsigned methods; /* a set: http/method.h */
+    unsigned index;   /* of a job's route, in the order they were added */
     struct hcs_mount *mount;
     struct hcs_route *next; /* the router's */
 };
@@ -39,9 +33,14 @@ struct hcs_router *hcs_router_create(void);
 /* NULL is allowed. */
 void hcs_router_destroy(struct hcs_router *router);
 
-/* Takes the mount, which NULL stands for a lack of memory; its path is exact and
- * not reserved. 0, or -EINVAL where the path is taken, or -ENOMEM. */
+/* Takes the mount; NULL gives -ENOMEM. Its path is exact. 0, or -EINVAL where
+ * the path is taken, or -ENOMEM. */
 int hcs_router_add(struct hcs_router *router, struct hcs_mount *mount);
+
+/* A path that ends in "/" stands for all paths that begin with it. 0, or
+ * -ENOMEM. */
+int hcs_router_add_page(struct hcs_router *router, const struct hcs_page *page,
+    const char *path, unsigned methods);
 
 /* Opens the mounts, in the order they were added. 0; or -EINVAL: hcs_router_fault
  * is the one that could not be opened; or -ECANCELED: called off. Where it is not
