@@ -35,7 +35,9 @@ GROUPS = (
     ("queue, wake-ups, results", (
         "src/sync/", "src/shard/run.c", "src/shard/shard.h",
         "src/guard/gate.c")),
-    ("job: JSON", ("src/base/json",)),
+    ("job: JSON", (
+        "src/base/json.c", "src/base/json_escape.c", "src/base/json_members.c",
+        "src/base/json_scan.h")),
     ("job: worker and handler", (
         "src/job/job.c", "src/handlers/", "src/base/arena.c")),
     ("reply", (

@@ -19,6 +19,7 @@ Rules:
   names     what a source offers to others is called hcs_... or HCS_...
   sizes     no file above 800 lines, no function above 80
   paths     a path that a text of the project names exists
+  lists     a place in a source that a list of tests/ names exists
   bytes     text is UTF-8, without characters that nobody can see
 
 Exit status: 0 when all holds, 1 with complaints, 2 when used wrongly.
@@ -422,18 +423,33 @@ class Tree:
                     line = text.count("\n", 0, found.start()) + 1
                     self.complain(f"{path}:{line}: there is no {name}")
 
-    def check_functions_named(self):
-        """Entries FILE FUNCTION of the lists that name places in sources."""
+    def check_lists(self):
+        """Entries FILE FUNCTION of the lists that name places in sources; in
+        the list of uncovered lines also the text behind FUNCTION."""
         for path in ("tests/coverage-exceptions.txt",
                      "tests/model/operations.txt"):
             lines = self.texts.get(path, "").splitlines()
             for number, line in enumerate(lines, 1):
-                found = re.match(r"src/(\S+\.[ch]) (\w+)\b", line)
+                found = re.match(r"src/(\S+\.[ch]) (\w+)\b(?:: (.+))?", line)
                 source = found and self.by_name.get(found.group(1))
-                if source and found.group(2) not in [
-                        one.name for one in source.definitions]:
+                if not source:
+                    continue
+                bodies = [self.lines_of(source, one)
+                          for one in source.definitions
+                          if one.name == found.group(2)]
+                if not bodies:
                     self.complain(f"{path}:{number}: {source.path} has no "
                                   f"{found.group(2)}")
+                elif found.group(3) not in (None, "*") and not any(
+                        " ".join(found.group(3).split()) in body
+                        for body in bodies):
+                    self.complain(f"{path}:{number}: {found.group(2)} has no "
+                                  f"line {found.group(3)}")
+
+    def lines_of(self, source, one):
+        lines = self.texts[source.path].splitlines()
+        return [" ".join(line.split())
+                for line in lines[one.line - 1:one.line - 1 + one.lines]]
 
 
 def list_files(root):
@@ -534,7 +550,7 @@ def main(arguments):
         tree.check_names()
         tree.check_pure()
         tree.check_paths()
-        tree.check_functions_named()
+        tree.check_lists()
         tree.check_bytes()
 
     for complaint in tree.complaints:
