@@ -135,7 +135,7 @@ static void say_wrong(const struct hcs_config *config, const char *path,
 /* The mount of one entry. 0, or -EINVAL or -ENOMEM with one line in error. */
 static int add_mount(struct hcs_router *router, const struct hcs_host *host,
     struct hcs_spawner *spawner, const struct hcs_config *config,
-    const struct hcs_config_route *route, char *error, size_t error_size)
+    const struct hcs_routes_entry *route, char *error, size_t error_size)
 {
     const struct hcs_handler *handler = NULL;
     char why[ERROR_LENGTH] = "a second handler on one path";
@@ -169,9 +169,9 @@ static int make_router(struct hcs_router **out, const struct hcs_host *host,
         hcs_router_destroy(router);
         return -ENOMEM;
     }
-    for (size_t i = 0; rc == 0 && i < config->route_count; i++) {
-        rc = add_mount(router, host, spawner, config, &config->routes[i], error,
-            error_size);
+    for (size_t i = 0; rc == 0 && i < config->routes.count; i++) {
+        rc = add_mount(router, host, spawner, config,
+            &config->routes.entries[i], error, error_size);
     }
     if (rc != 0) {
         hcs_router_destroy(router);
@@ -189,9 +189,9 @@ static void say_fault(const struct hcs_router *router,
     const char *path = hcs_mount_path(fault);
     const char *kind = "";
 
-    for (size_t i = 0; i < config->route_count; i++) {
-        if (strcmp(config->routes[i].path, path) == 0) {
-            kind = config->routes[i].kind;
+    for (size_t i = 0; i < config->routes.count; i++) {
+        if (strcmp(config->routes.entries[i].path, path) == 0) {
+            kind = config->routes.entries[i].kind;
         }
     }
     say_wrong(config, path, kind, hcs_mount_error(fault), error, error_size);
@@ -1114,8 +1114,9 @@ static int start_spawner(struct server *server)
     bool needed = false;
     int rc = 0;
 
-    for (size_t i = 0; i < config->route_count; i++) {
-        needed = needed || strcmp(config->routes[i].kind, hcs_exec.name) == 0;
+    for (size_t i = 0; i < config->routes.count; i++) {
+        needed = needed ||
+                 strcmp(config->routes.entries[i].kind, hcs_exec.name) == 0;
     }
     if (needed) {
         rc = hcs_spawner_start(&server->spawner);

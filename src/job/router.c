@@ -1,23 +1,27 @@
 #include "job/router.h"
 
+#include "base/uri.h"
+
 #include <assert.h>
+#include <bsd/stdlib.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { PATH_MAX_DECODED = 1024 };
 
-/* A table of lists. Few paths, all different in length or in the three bytes
- * looked at: so nearly always a list of one. */
+/* Of a hash table. The paths are few, and differ in length or in one of the three
+ * bytes that bucket() looks at, so that nearly every list has one route. */
 enum { BUCKETS = 512 };
 
+SLIST_HEAD(hcs_route_list, hcs_route);
+
 struct hcs_router {
-    struct hcs_route *buckets[BUCKETS];
+    struct hcs_route_list buckets[BUCKETS];
     struct hcs_route **jobs; /* as they were added */
     size_t job_count;
-    struct hcs_route *prefixes; /* of pages whose path ends in "/" */
+    struct hcs_route_list prefixes; /* of pages whose path ends in "/" */
 };
 
 static size_t bucket(const char *path, size_t length)
@@ -29,7 +33,7 @@ static size_t bucket(const char *path, size_t length)
     return (length + middle * 5 + last * 17 + first * 31) % BUCKETS;
 }
 
-static struct hcs_route **list_of(
+static struct hcs_route_list *list_of(
     struct hcs_router *router, const char *path, size_t length, bool is_page)
 {
     return is_page && path[length - 1] == '/'
@@ -43,7 +47,7 @@ static struct hcs_route *insert(struct hcs_router *router,
     size_t length = strlen(path);
     struct hcs_route *route = calloc(1, sizeof(*route));
     char *copy = strdup(path);
-    struct hcs_route **list;
+    struct hcs_route_list *list;
 
     if (route == NULL || copy == NULL) {
         free(route);
@@ -55,8 +59,7 @@ static struct hcs_route *insert(struct hcs_router *router,
     route->path = copy;
     route->path_length = length;
     route->methods = methods;
-    route->next = *list;
-    *list = route;
+    SLIST_INSERT_HEAD(list, route, next);
     return route;
 }
 
@@ -65,14 +68,14 @@ struct hcs_router *hcs_router_create(void)
     return calloc(1, sizeof(struct hcs_router));
 }
 
-static void free_list(struct hcs_route *route)
+static void free_list(struct hcs_route_list *list)
 {
-    while (route != NULL) {
-        struct hcs_route *next = route->next;
+    struct hcs_route *route;
 
+    while ((route = SLIST_FIRST(list)) != NULL) {
+        SLIST_REMOVE_HEAD(list, next);
         free((char *)(uintptr_t)route->path);
         free(route);
-        route = next;
     }
 }
 
@@ -85,9 +88,9 @@ void hcs_router_destroy(struct hcs_router *router)
         hcs_mount_destroy(router->jobs[i]->mount);
     }
     for (size_t i = 0; i < BUCKETS; i++) {
-        free_list(router->buckets[i]);
+        free_list(&router->buckets[i]);
     }
-    free_list(router->prefixes);
+    free_list(&router->prefixes);
     free(router->jobs);
     free(router);
 }
@@ -106,7 +109,7 @@ int hcs_router_add(struct hcs_router *router, struct hcs_mount *mount)
         hcs_mount_destroy(mount);
         return -EINVAL;
     }
-    jobs = realloc(router->jobs, (router->job_count + 1) * sizeof(*jobs));
+    jobs = reallocarray(router->jobs, router->job_count + 1, sizeof(*jobs));
     if (jobs != NULL) {
         router->jobs = jobs;
     }
@@ -157,35 +160,6 @@ struct hcs_mount *hcs_router_fault(const struct hcs_router *router)
     return NULL;
 }
 
-static int hex(char c)
-{
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-    c = (char)(c | 0x20);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-bool hcs_router_decode(
-    const char *from, size_t length, char *to, size_t room, size_t *used)
-{
-    *used = 0;
-    for (size_t i = 0; i < length; i++) {
-        char c = from[i];
-
-        if (c == '%' && i + 2 < length && hex(from[i + 1]) >= 0 &&
-            hex(from[i + 2]) >= 0) {
-            c = (char)(hex(from[i + 1]) * 16 + hex(from[i + 2]));
-            i += 2;
-        }
-        if (*used == room) {
-            return false;
-        }
-        to[(*used)++] = c;
-    }
-    return true;
-}
-
 static const struct hcs_route *find_decoded(
     const struct hcs_router *router, const char *path, size_t length)
 {
@@ -194,14 +168,15 @@ static const struct hcs_route *find_decoded(
     if (length == 0) {
         return NULL;
     }
-    for (route = router->buckets[bucket(path, length)]; route != NULL;
-         route = route->next) {
+    SLIST_FOREACH(route, &router->buckets[bucket(path, length)], next)
+    {
         if (route->path_length == length &&
             memcmp(route->path, path, length) == 0) {
             return route;
         }
     }
-    for (route = router->prefixes; route != NULL; route = route->next) {
+    SLIST_FOREACH(route, &router->prefixes, next)
+    {
         if (length >= route->path_length &&
             memcmp(path, route->path, route->path_length) == 0) {
             return route;
@@ -219,8 +194,8 @@ const struct hcs_route *hcs_router_find(
     if (memchr(path, '%', length) == NULL) {
         return find_decoded(router, path, length);
     }
-    if (!hcs_router_decode(path, length, decoded, sizeof(decoded), &used)) {
-        return NULL; /* longer than any path here */
+    if (!hcs_uri_decode(path, length, decoded, sizeof(decoded), &used)) {
+        return NULL; /* longer than the path of any route */
     }
     return find_decoded(router, decoded, used);
 }

@@ -1,5 +1,6 @@
 #include "shard/pages.h"
 
+#include "base/uri.h"
 #include "http/problem.h"
 #include "observe/metrics.h"
 #include "shard/snapshot.h"
@@ -163,7 +164,7 @@ static size_t write_problem(
     char path[HCS_PROBLEM_MAX];
     size_t length;
 
-    if (!hcs_router_decode(request->bytes + request->head->path.offset,
+    if (!hcs_uri_decode(request->bytes + request->head->path.offset,
             request->head->path.length, path, sizeof(path), &length)) {
         return 0;
     }

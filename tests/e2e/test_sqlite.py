@@ -275,6 +275,20 @@ class Refusals(SqliteTest):
 
 
 class Pool(SqliteTest):
+    def test_its_threads_have_names(self):
+        daemon = self.serve("&pool=2")
+        self.eventually(lambda: {"hcsd-sqlite-1", "hcsd-sqlite-2"} <= self.thread_names(daemon),
+                        "the names of two threads")
+
+    @staticmethod
+    def thread_names(daemon):
+        folder = "/proc/%d/task" % daemon.pid
+        names = set()
+        for thread in os.listdir(folder):
+            with open(os.path.join(folder, thread, "comm")) as comm:
+                names.add(comm.read().strip())
+        return names
+
     def test_its_size_has_nothing_to_do_with_workers(self):
         daemon = self.serve("&pool=3", WORKERS=1)
         clients = self.occupy_pool(daemon, 3)
@@ -484,7 +498,7 @@ class Start(SqliteTest):
                 ("/db=sqlite:%s?statements=%s&schema=/nowhere.sql" % (self.file, self.statements),
                  "/nowhere.sql: No such file or directory"),
                 ("/db=sqlite::memory:?statements=%s&schema=%s" % (self.statements, self.schema),
-                 ":memory: is no file, and each connection of the pool would have another "
+                 ":memory: is not a file: each connection of the pool would have its own "
                  "database")]:
             self.assertEqual(self.refused(handlers).split("sqlite: ", 1)[1], error)
 

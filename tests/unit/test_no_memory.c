@@ -82,6 +82,20 @@ void *__wrap_realloc(void *block, size_t bytes)
     return moved;
 }
 
+void *__real_reallocarray(void *block, size_t members, size_t bytes);
+void *__wrap_reallocarray(void *block, size_t members, size_t bytes);
+void *__wrap_reallocarray(void *block, size_t members, size_t bytes)
+{
+    void *moved;
+
+    if (fails()) {
+        return NULL;
+    }
+    moved = __real_reallocarray(block, members, bytes);
+    alive += moved != NULL && block == NULL;
+    return moved;
+}
+
 void *__real_aligned_alloc(size_t alignment, size_t bytes);
 void *__wrap_aligned_alloc(size_t alignment, size_t bytes);
 void *__wrap_aligned_alloc(size_t alignment, size_t bytes)

@@ -1,5 +1,5 @@
 /* Which resource a path names, and the life of the handlers behind it. */
-/* wrap: calloc strdup realloc */
+/* wrap: calloc strdup reallocarray */
 #include "job/router.h"
 
 #include <errno.h>
@@ -26,8 +26,8 @@ void *__real_calloc(size_t count, size_t bytes);
 void *__wrap_calloc(size_t count, size_t bytes);
 char *__real_strdup(const char *text);
 char *__wrap_strdup(const char *text);
-void *__real_realloc(void *block, size_t bytes);
-void *__wrap_realloc(void *block, size_t bytes);
+void *__real_reallocarray(void *block, size_t count, size_t bytes);
+void *__wrap_reallocarray(void *block, size_t count, size_t bytes);
 
 void *__wrap_calloc(size_t count, size_t bytes)
 {
@@ -39,9 +39,9 @@ char *__wrap_strdup(const char *text)
     return fails() ? NULL : __real_strdup(text);
 }
 
-void *__wrap_realloc(void *block, size_t bytes)
+void *__wrap_reallocarray(void *block, size_t count, size_t bytes)
 {
-    return fails() ? NULL : __real_realloc(block, bytes);
+    return fails() ? NULL : __real_reallocarray(block, count, bytes);
 }
 
 /* --- A handler that counts. */
