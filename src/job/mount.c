@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "base/units.h"
+#include "job/handler.h"
 #include "job/router.h"
 #include "observe/counts.h"
 
@@ -32,6 +33,7 @@ struct hcs_metric {
 };
 
 struct hcs_mount_inside {
+    struct hcs_handler handler; /* as this daemon knows it */
     char *path;
     char *argument;
     bool argument_asked;
@@ -504,7 +506,8 @@ struct hcs_mount *hcs_mount_create(const struct hcs_host *host,
         free(inside);
         return NULL;
     }
-    mount->handler = handler;
+    hcs_handler_copy(&inside->handler, sizeof(inside->handler), handler);
+    mount->handler = &inside->handler;
     mount->self = context;
     mount->host = host;
     mount->job_timeout_ms = host->job_timeout_ms;

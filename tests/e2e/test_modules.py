@@ -310,7 +310,8 @@ class Refused(TestCase):
 
     def test_modules(self):
         for option, words in (
-                ("-DOLD", ("built for version 1 of the handler ABI", "this hcsd has 2")),
+                ("-DOLD", ("built for version 2 of the handler ABI", "this hcsd has 3")),
+                ("-DSIZELESS", ("wrong size; set .size = sizeof(struct hcs_handler)",)),
                 ("-DLOST", ("no symbol hcs_module",)),
                 ("-DNAMELESS", ("lacks a name or run",)),
                 ("-DIDLE", ("lacks a name or run",)),
