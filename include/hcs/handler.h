@@ -18,8 +18,9 @@
  *       .run = run,
  *   };
  *
- * Owns:    a job lends everything that it gives until run returns, or, if it was
- *          deferred, until it is completed. A mount lends until close returns.
+ * Owns:    a job lends everything that it gives until run returns, or, if it
+ *          was deferred, until it is completed. A mount lends until close
+ *          returns.
  * Threads: many workers call run at once, with the same self. The functions of
  *          a job are for the thread that runs it or has resumed it. Those of a
  *          mount are for any thread.
@@ -102,8 +103,8 @@ struct hcs_handler {
     void (*close)(void *self);
 };
 
-/* The symbol that a module defines. It is declared here so that hcsd finds it in
- * modules in C++, where a const object is local to its file unless it was
+/* The symbol that a module defines. It is declared here so that hcsd finds it
+ * in modules in C++, where a const object is local to its file unless it was
  * declared before, and in modules built with -fvisibility=hidden. */
 extern __attribute__((visibility("default")))
 const struct hcs_handler hcs_module;
@@ -112,10 +113,10 @@ const struct hcs_handler hcs_module;
  *
  * HANDLERS="/score=module:./score.so?threshold=0.5" mounts the handler of
  * score.so at /score. Its settings stand behind the "?". The functions that
- * read a setting return false if its value is not allowed. They have then called
- * hcs_mount_fail, so open only has to return -1. If a setting is not given,
- * *value is not changed: put the default there before. A setting that open does
- * not read stops the start. */
+ * read a setting return false if its value is not allowed. They have then
+ * called hcs_mount_fail, so open only has to return -1. If a setting is not
+ * given, *value is not changed: put the default there before. A setting that
+ * open does not read stops the start. */
 
 const char *hcs_mount_path(const struct hcs_mount *mount);
 unsigned hcs_mount_workers(const struct hcs_mount *mount);
@@ -143,8 +144,8 @@ bool hcs_mount_duration(struct hcs_mount *mount, const char *name,
 bool hcs_mount_size(struct hcs_mount *mount, const char *name,
     uint64_t min_bytes, uint64_t max_bytes, uint64_t *value_bytes);
 
-/* For a setting that may be given more than once: the next value, or NULL behind
- * the last one. *cursor is 0 before the first call. */
+/* For a setting that may be given more than once: the next value, or NULL
+ * behind the last one. *cursor is 0 before the first call. */
 const char *hcs_mount_next(
     struct hcs_mount *mount, const char *name, size_t *cursor);
 
@@ -155,8 +156,8 @@ __attribute__((format(printf, 2, 3))) void hcs_mount_fail(
 
 enum hcs_level { HCS_ERROR, HCS_WARN, HCS_INFO, HCS_DEBUG };
 
-/* Writes a line to the daemon's log, with the path. If there are too many lines,
- * some are dropped and counted. Any thread. */
+/* Writes a line to the daemon's log, with the path. If there are too many
+ * lines, some are dropped and counted. Any thread. */
 __attribute__((format(printf, 3, 4))) void hcs_mount_log(
     struct hcs_mount *mount, enum hcs_level level, const char *format, ...);
 
@@ -190,9 +191,9 @@ bool hcs_job_member(const struct hcs_job *job, const char *name,
     const char **value, size_t *length);
 
 /* The body as a tree, built on the first call. The tree belongs to the job: do
- * not delete it, do not keep it. NULL in three cases: there is no body; there is
- * no memory (the client gets 503 whatever run returns); cJSON cannot hold the
- * body (the client gets 422, unless run returns HCS_OK). */
+ * not delete it, do not keep it. NULL in three cases: there is no body; there
+ * is no memory (the client gets 503 whatever run returns); cJSON cannot hold
+ * the body (the client gets 422, unless run returns HCS_OK). */
 struct cJSON *hcs_job_json(struct hcs_job *job);
 
 /* "GET" or "POST". */
@@ -259,19 +260,20 @@ bool hcs_job_set_status(struct hcs_job *job, unsigned status);
 /* text must stay valid for ever: use a literal. */
 void hcs_job_set_content_type(struct hcs_job *job, const char *text);
 
-/* Says what is wrong. The problem document of every outcome but HCS_OK shows the
- * first 200 bytes. detail is copied. The body that was written so far is
+/* Says what is wrong. The problem document of every outcome but HCS_OK shows
+ * the first 200 bytes. detail is copied. The body that was written so far is
  * dropped. */
 void hcs_job_set_detail(struct hcs_job *job, const char *detail);
 
 /* --- Answering later.
  *
  * In run, hcs_job_defer gives a token, and run returns HCS_PENDING. With the
- * token, any thread resumes the job, writes the answer and completes the job. It
- * may do so before run has returned. Until then the job is like one that runs:
- * its client may leave, its deadline may pass, the daemon may end. After that
- * the token is dead. If no thread resumes the job, hcsd answers it with 504 at
- * its deadline (JOB_TIMEOUT); without a deadline, with 503 when the daemon ends.
+ * token, any thread resumes the job, writes the answer and completes the job.
+ * It may do so before run has returned. Until then the job is like one that
+ * runs: its client may leave, its deadline may pass, the daemon may end. After
+ * that the token is dead. If no thread resumes the job, hcsd answers it with
+ * 504 at its deadline (JOB_TIMEOUT); without a deadline, with 503 when the
+ * daemon ends.
  *
  * A token is a number that may be kept for ever. After its job was resumed, or
  * if nobody waits for the job any more, the token is dead. It never means
@@ -287,14 +289,15 @@ struct hcs_token {
  * but may not write. */
 bool hcs_job_defer(struct hcs_job *job, struct hcs_token *token);
 
-/* The job, for the caller alone. NULL if the token is dead. What the job lent in
- * run is valid again, with two exceptions, which were freed when run returned:
- * the tree (hcs_job_json builds a new one) and the memory of hcs_job_alloc. */
+/* The job, for the caller alone. NULL if the token is dead. What the job lent
+ * in run is valid again, with two exceptions, which were freed when run
+ * returned: the tree (hcs_job_json builds a new one) and the memory of
+ * hcs_job_alloc. */
 struct hcs_job *hcs_mount_resume(
     struct hcs_mount *mount, struct hcs_token token);
 
-/* Sends the answer of a job that was resumed. The job is gone afterwards. outcome
- * is not HCS_PENDING. */
+/* Sends the answer of a job that was resumed. The job is gone afterwards.
+ * outcome is not HCS_PENDING. */
 void hcs_job_complete(struct hcs_job *job, enum hcs_outcome outcome);
 
 /* Whether the token is alive. If it is not, the work can be left out. */

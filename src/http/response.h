@@ -1,5 +1,5 @@
 /*
- * response - the bytes of a reply's status line and fields.
+ * response - the status line and the fields of a reply, as bytes.
  *
  * Owns:    nothing.
  * Threads: any; no state.
@@ -13,17 +13,17 @@
 #include <stdint.h>
 
 enum {
-    HCS_RESPONSE_FIELDS_MAX = 4096, /* of those a handler adds */
+    HCS_RESPONSE_FIELDS_MAX = 4096, /* bytes of fields that a handler adds */
     HCS_RESPONSE_HEAD_MAX =
-        768 + HCS_RESPONSE_FIELDS_MAX, /* of what hcs_response_head writes */
+        768 + HCS_RESPONSE_FIELDS_MAX, /* bytes that hcs_response_head writes */
     HCS_REQUEST_ID_MAX = 128,
     HCS_CONTENT_TYPE_MAX = 128,
 };
 
 enum hcs_reply_connection {
-    HCS_REPLY_KEEP,      /* HTTP/1.1: nothing needs to be said */
-    HCS_REPLY_KEEP_SAID, /* HTTP/1.0: only if it is said */
-    HCS_REPLY_CLOSE,     /* the last one on this connection */
+    HCS_REPLY_KEEP,      /* HTTP/1.1: stays open without a Connection field */
+    HCS_REPLY_KEEP_SAID, /* HTTP/1.0: stays open with Connection: keep-alive */
+    HCS_REPLY_CLOSE,     /* the last reply on this connection */
 };
 
 struct hcs_reply {
@@ -31,7 +31,7 @@ struct hcs_reply {
     enum hcs_reply_connection connection;
     const char *content_type; /* cut at HCS_CONTENT_TYPE_MAX */
     size_t body_length;       /* also for HEAD, whose body is not sent */
-    const char *fields;       /* more of them, each with its CRLF */
+    const char *fields;       /* further fields, each with its CRLF */
     size_t fields_length;     /* at most HCS_RESPONSE_FIELDS_MAX */
     const char *request_id;   /* at most HCS_REQUEST_ID_MAX */
     size_t request_id_length;
@@ -39,17 +39,18 @@ struct hcs_reply {
     bool accept_json;       /* Accept: application/json, with 415 */
     bool no_store;          /* Cache-Control: no-store */
     unsigned retry_after_s; /* 0: no Retry-After field */
-    bool timed;             /* Server-Timing, from the two below */
+    bool timed;             /* Server-Timing: queue_ns and run_ns */
     uint64_t queue_ns;
     uint64_t run_ns;
 };
 
-/* Writes the head, its empty line included, to out, which has room for
- * HCS_RESPONSE_HEAD_MAX bytes. date: 29 bytes. Returns its length. */
+/* Writes status line, fields and the empty line to out, which has room for
+ * HCS_RESPONSE_HEAD_MAX bytes. date has 29 bytes. Returns the length. */
 size_t hcs_response_head(
     char *out, const struct hcs_reply *reply, const char *date);
 
-/* "OK"; "" for a status that is not registered, or that is never sent. */
+/* "OK" for 200. "" for a status that is not registered, or that is never
+ * sent. */
 const char *hcs_status_text(unsigned status);
 
 #endif

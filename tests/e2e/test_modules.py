@@ -182,7 +182,7 @@ class Page(TestCase):
 
     def test_quick_start(self):
         script, reply = self.blocks("Quick start", "sh", "json")
-        self.assertLess(len(script.splitlines()), 30)
+        self.assertLessEqual(len(script.splitlines()), 30)
         self.assertEqual(os.listdir(self.folder), [])
         result = self.run_script(script, reply)
         self.assertEqual(result.stdout.strip(), reply.strip())
