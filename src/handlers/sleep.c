@@ -64,6 +64,7 @@ static enum hcs_outcome run(void *self, struct hcs_job *job)
 
 const struct hcs_handler hcs_sleep = {
     .abi = HCS_HANDLER_ABI,
+    .size = sizeof(struct hcs_handler),
     .name = "sleep",
     .open = open_sleep,
     .run = run,

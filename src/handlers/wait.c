@@ -314,6 +314,7 @@ static void close_wait(void *self)
 
 const struct hcs_handler hcs_wait = {
     .abi = HCS_HANDLER_ABI,
+    .size = sizeof(struct hcs_handler),
     .flags = HCS_HANDLER_BRIEF,
     .name = "wait",
     .open = open_wait,

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/units.h"
 #include "base/uri.h"
+#include "job/handler.h"
 #include "observe/counts.h"
 
 #include <assert.h>
@@ -34,6 +35,7 @@ struct hcs_metric {
 };
 
 struct hcs_mount_inside {
+    struct hcs_handler handler; /* as this daemon knows it */
     char *path;
     char *argument;
     bool argument_asked;
@@ -506,7 +508,8 @@ struct hcs_mount *hcs_mount_create(const struct hcs_host *host,
         free(inside);
         return NULL;
     }
-    mount->handler = handler;
+    hcs_handler_copy(&inside->handler, sizeof(inside->handler), handler);
+    mount->handler = &inside->handler;
     mount->self = context;
     mount->host = host;
     mount->job_timeout_ms = host->job_timeout_ms;
