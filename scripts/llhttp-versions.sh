@@ -116,7 +116,7 @@ compile() {
 run_tests() {
     mode=$1
     objects=
-    for name in head syntax; do
+    for name in head head_scan method octets syntax target; do
         compile -c -o "$work/$name.o" "$root/src/http/$name.c" || return 1
         objects="$objects $work/$name.o"
     done

@@ -1,7 +1,7 @@
 #include "app/routes.h"
 
 #include "base/uri.h"
-#include "job/router.h"
+#include "shard/pages.h"
 
 #include <bsd/stdlib.h>
 #include <ctype.h>
@@ -39,7 +39,7 @@ static const char *take_path(char *path)
     if (path[strspn(path, PATH_CHARACTERS)] != '\0') {
         return "the path may hold letters, digits and -._~!$&'()*+,;=:@/ only";
     }
-    if (hcs_router_is_reserved(path)) {
+    if (hcs_pages_reserve(path)) {
         return "the path is one of the daemon's own";
     }
     return NULL;

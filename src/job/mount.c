@@ -3,7 +3,7 @@
 #include "base/log.h"
 #include "base/units.h"
 #include "base/uri.h"
-#include "observe/metrics.h"
+#include "observe/counts.h"
 
 #include <assert.h>
 #include <bsd/sys/queue.h>
@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ASKED_MAX = 64, FIGURES_MAX = 64, MESSAGE_MAX = 2048 };
+enum { ASKED_MAX = 64, METRICS_MAX = 64, MESSAGE_MAX = 2048 };
 
 struct setting {
     STAILQ_ENTRY(setting) next;
@@ -41,9 +41,9 @@ struct hcs_mount_inside {
     STAILQ_HEAD(, setting) settings; /* in the order they were given */
     const char *asked[ASKED_MAX];    /* names, for the message */
     unsigned asked_count;
-    struct hcs_metric *figures;
-    struct hcs_metric **last_figure;
-    size_t figure_count;
+    struct hcs_metric *metrics;
+    struct hcs_metric **last_metric;
+    size_t metric_count;
     pthread_mutex_t lock; /* of the error */
     char error[HCS_MOUNT_ERROR];
 };
@@ -357,10 +357,10 @@ void hcs_mount_log(
     hcs_log_write(mount->host->log, levels[level], message, &route, 1);
 }
 
-/* --- Figures. */
+/* --- Metrics. */
 
 /* As Prometheus has them; the daemon puts more before it. */
-static bool is_figure_name(const char *name, enum hcs_metric_kind kind)
+static bool is_metric_name(const char *name, enum hcs_metric_kind kind)
 {
     static const char TOTAL[] = "_total";
     size_t length = strlen(name);
@@ -368,13 +368,13 @@ static bool is_figure_name(const char *name, enum hcs_metric_kind kind)
                  strcmp(name + length - (sizeof(TOTAL) - 1), TOTAL) == 0;
 
     return length > (total ? sizeof(TOTAL) - 1 : 0) &&
-           length <= HCS_METRICS_CUSTOM_NAME &&
+           length <= HCS_CUSTOM_METRIC_NAME &&
            strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_") == length &&
            total == (kind == HCS_COUNTER);
 }
 
 /* One line that needs no escaping in any format. */
-static bool is_figure_help(const char *help)
+static bool is_metric_help(const char *help)
 {
     for (; *help != '\0'; help++) {
         if (*help < 0x20 || *help > 0x7e || *help == '\\' || *help == '"') {
@@ -388,85 +388,87 @@ struct hcs_metric *hcs_mount_metric(struct hcs_mount *mount,
     enum hcs_metric_kind kind, const char *name, const char *help)
 {
     struct hcs_mount_inside *inside = mount->inside;
-    struct hcs_metric *figure;
+    struct hcs_metric *metric;
 
     if (inside->is_open) {
-        return NULL; /* pages count on what there is */
+        return NULL; /* pages rely on a fixed number of metrics */
     }
-    if (!is_figure_name(name, kind)) {
+    if (!is_metric_name(name, kind)) {
         hcs_mount_fail(mount,
-            "figure %s: must be at most 100 lower-case letters, digits and _, "
+            "metric %s: must be at most 100 lower-case letters, digits and _, "
             "and end in _total if, and only if, it is a counter",
             name);
         return NULL;
     }
-    if (!is_figure_help(help)) {
+    if (!is_metric_help(help)) {
         hcs_mount_fail(mount,
-            "figure %s: its help must be one line of ASCII, without \\ and \"",
+            "metric %s: its help must be one line of ASCII, without \\ and \"",
             name);
         return NULL;
     }
-    for (figure = inside->figures; figure != NULL; figure = figure->next) {
-        if (strcmp(figure->name, name) == 0) {
-            hcs_mount_fail(mount, "figure %s: made twice", name);
+    for (metric = inside->metrics; metric != NULL; metric = metric->next) {
+        if (strcmp(metric->name, name) == 0) {
+            hcs_mount_fail(mount, "metric %s: made twice", name);
             return NULL;
         }
     }
-    if (inside->figure_count == FIGURES_MAX) {
+    if (inside->metric_count == METRICS_MAX) {
         hcs_mount_fail(mount,
-            "figure %s: one more than the %d that a handler "
+            "metric %s: one more than the %d that a handler "
             "may have",
-            name, (int)FIGURES_MAX);
+            name, (int)METRICS_MAX);
         return NULL;
     }
-    figure = malloc(sizeof(*figure));
-    if (figure == NULL) {
+    metric = malloc(sizeof(*metric));
+    if (metric == NULL) {
         return NULL;
     }
-    figure->next = NULL;
-    figure->name = name;
-    figure->help = help;
-    figure->kind = kind;
-    atomic_init(&figure->value, 0);
-    *inside->last_figure = figure;
-    inside->last_figure = &figure->next;
-    inside->figure_count++;
-    return figure;
+    metric->next = NULL;
+    metric->name = name;
+    metric->help = help;
+    metric->kind = kind;
+    atomic_init(&metric->value, 0);
+    *inside->last_metric = metric;
+    inside->last_metric = &metric->next;
+    inside->metric_count++;
+    return metric;
 }
 
-/* Relaxed: figures for people. */
-void hcs_metric_add(struct hcs_metric *figure, int64_t more)
+/* Relaxed: a metric publishes nothing but itself. */
+void hcs_metric_add(struct hcs_metric *metric, int64_t more)
 {
-    if (figure != NULL) {
-        atomic_fetch_add_explicit(&figure->value, more, memory_order_relaxed);
+    if (metric != NULL) {
+        atomic_fetch_add_explicit(&metric->value, more, memory_order_relaxed);
     }
 }
 
-void hcs_metric_set(struct hcs_metric *figure, int64_t value)
+void hcs_metric_set(struct hcs_metric *metric, int64_t value)
 {
-    if (figure != NULL) {
-        atomic_store_explicit(&figure->value, value, memory_order_relaxed);
+    if (metric != NULL) {
+        atomic_store_explicit(&metric->value, value, memory_order_relaxed);
     }
 }
 
-const struct hcs_metric *hcs_mount_next_metric(const struct hcs_mount *mount,
-    const struct hcs_metric *figure, struct hcs_mount_metric *out)
+size_t hcs_mount_metrics(
+    const struct hcs_mount *mount, struct hcs_custom_metric *out, size_t room)
 {
-    figure = figure == NULL ? mount->inside->figures : figure->next;
-    if (figure != NULL) {
-        *out = (struct hcs_mount_metric){
-            .name = figure->name,
-            .help = figure->help,
-            .kind = figure->kind,
-            .value = atomic_load_explicit(&figure->value, memory_order_relaxed),
+    const struct hcs_metric *metric = mount->inside->metrics;
+    size_t count = 0;
+
+    for (; metric != NULL && count < room; metric = metric->next) {
+        out[count++] = (struct hcs_custom_metric){
+            .name = metric->name,
+            .help = metric->help,
+            .kind = metric->kind,
+            .value = atomic_load_explicit(&metric->value, memory_order_relaxed),
         };
     }
-    return figure;
+    return count;
 }
 
 size_t hcs_mount_metric_count(const struct hcs_mount *mount)
 {
-    return mount->inside->figure_count;
+    return mount->inside->metric_count;
 }
 
 /* --- Life. */
@@ -475,6 +477,21 @@ static bool copy(char **out, const char *text)
 {
     *out = text != NULL ? strdup(text) : NULL;
     return text == NULL || *out != NULL;
+}
+
+/* Reads the settings that every mount has, whatever its handler. */
+static bool read_common(struct hcs_mount *mount)
+{
+    static const uint64_t MS = 1000000;
+    static const uint64_t DAY_MS = 24 * 3600 * UINT64_C(1000);
+    uint64_t ns = mount->job_timeout_ms * MS;
+
+    if (!hcs_mount_duration(mount, "timeout", 0, DAY_MS * MS, &ns)) {
+        return false;
+    }
+    /* Rounded up: 0 would mean off. */
+    mount->job_timeout_ms = (ns + MS - 1) / MS;
+    return true;
 }
 
 struct hcs_mount *hcs_mount_create(const struct hcs_host *host,
@@ -494,7 +511,7 @@ struct hcs_mount *hcs_mount_create(const struct hcs_host *host,
     mount->host = host;
     mount->job_timeout_ms = host->job_timeout_ms;
     mount->inside = inside;
-    inside->last_figure = &inside->figures;
+    inside->last_metric = &inside->metrics;
     STAILQ_INIT(&inside->settings);
     pthread_mutex_init(&inside->lock, NULL);
     if (!copy(&inside->path, path) || !copy(&inside->argument, argument) ||
@@ -502,6 +519,9 @@ struct hcs_mount *hcs_mount_create(const struct hcs_host *host,
         hcs_mount_destroy(mount);
         return NULL;
     }
+    /* Now, not in open: a job may wait before its handler is open, and its loop
+     * reads the timeout then. hcs_mount_open reports a bad value. */
+    (void)read_common(mount);
     return mount;
 }
 
@@ -520,32 +540,17 @@ void hcs_mount_destroy(struct hcs_mount *mount)
         STAILQ_REMOVE_HEAD(&inside->settings, next);
         free(setting);
     }
-    while (inside->figures != NULL) {
-        struct hcs_metric *next = inside->figures->next;
+    while (inside->metrics != NULL) {
+        struct hcs_metric *next = inside->metrics->next;
 
-        free(inside->figures);
-        inside->figures = next;
+        free(inside->metrics);
+        inside->metrics = next;
     }
     pthread_mutex_destroy(&inside->lock);
     free(inside->path);
     free(inside->argument);
     free(inside);
     free(mount);
-}
-
-/* Reads the settings that every mount has, whatever its handler. */
-static bool read_common(struct hcs_mount *mount)
-{
-    static const uint64_t MS = 1000000;
-    static const uint64_t DAY_MS = 24 * 3600 * UINT64_C(1000);
-    uint64_t ns = mount->job_timeout_ms * MS;
-
-    if (!hcs_mount_duration(mount, "timeout", 0, DAY_MS * MS, &ns)) {
-        return false;
-    }
-    /* Rounded up: 0 would mean off. */
-    mount->job_timeout_ms = (ns + MS - 1) / MS;
-    return true;
 }
 
 /* Refuses an argument and settings that the handler did not ask for. */
@@ -574,15 +579,52 @@ static void refuse_leftovers(struct hcs_mount *mount)
     }
 }
 
+/* --- Calls of the handler.
+ *
+ * Relaxed throughout: main only compares the counts, and joins the threads before
+ * it reads what they wrote. */
+
+static bool is_called_off(const struct hcs_mount *mount)
+{
+    const struct hcs_handler_calls *calls = mount->host->calls;
+
+    return calls != NULL &&
+           atomic_load_explicit(&calls->called_off, memory_order_relaxed);
+}
+
+static void begin_call(const struct hcs_mount *mount)
+{
+    struct hcs_handler_calls *calls = mount->host->calls;
+
+    if (calls != NULL) {
+        atomic_fetch_add_explicit(&calls->inside, 1, memory_order_relaxed);
+    }
+}
+
+static void end_call(const struct hcs_mount *mount)
+{
+    struct hcs_handler_calls *calls = mount->host->calls;
+
+    if (calls != NULL) {
+        atomic_fetch_sub_explicit(&calls->inside, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&calls->ended, 1, memory_order_relaxed);
+    }
+}
+
 int hcs_mount_open(struct hcs_mount *mount)
 {
     const struct hcs_handler *handler = mount->handler;
     int rc = 0;
 
     assert(!mount->inside->is_open);
-    if (read_common(mount) && hcs_mount_error(mount) == NULL) {
+    if (is_called_off(mount)) {
+        return -ECANCELED;
+    }
+    if (hcs_mount_error(mount) == NULL) {
         if (handler->open != NULL) {
+            begin_call(mount);
             rc = handler->open(&mount->self, mount);
+            end_call(mount);
         }
         if (rc != 0) {
             hcs_mount_fail(mount, "%s does not open", handler->name);
@@ -599,7 +641,9 @@ void hcs_mount_close(struct hcs_mount *mount)
     if (mount->inside->is_open) {
         mount->inside->is_open = false;
         if (mount->handler->close != NULL) {
+            begin_call(mount);
             mount->handler->close(mount->self);
+            end_call(mount);
         }
     }
 }
@@ -608,10 +652,19 @@ int hcs_mount_open_worker(
     struct hcs_mount *mount, unsigned worker, void **state)
 {
     const struct hcs_handler *handler = mount->handler;
+    int rc;
 
     *state = NULL;
-    if (handler->open_worker == NULL ||
-        handler->open_worker(mount->self, worker, state) == 0) {
+    if (is_called_off(mount)) {
+        return -ECANCELED;
+    }
+    if (handler->open_worker == NULL) {
+        return 0;
+    }
+    begin_call(mount);
+    rc = handler->open_worker(mount->self, worker, state);
+    end_call(mount);
+    if (rc == 0) {
         return 0;
     }
     hcs_mount_fail(
@@ -623,6 +676,8 @@ void hcs_mount_close_worker(struct hcs_mount *mount, void *state)
 {
     if (mount->handler->open_worker != NULL &&
         mount->handler->close_worker != NULL) {
+        begin_call(mount);
         mount->handler->close_worker(mount->self, state);
+        end_call(mount);
     }
 }

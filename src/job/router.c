@@ -11,29 +11,17 @@
 
 enum { PATH_MAX_DECODED = 1024 };
 
-/* The daemon's own pages. */
-static const struct {
-    const char *path;
-    enum hcs_resource resource;
-} OWN[] = {
-    {"/health", HCS_RESOURCE_HEALTH},
-    {"/livez", HCS_RESOURCE_LIVE},
-    {"/healthz", HCS_RESOURCE_LIVE},
-    {"/readyz", HCS_RESOURCE_READY},
-    {"/metrics", HCS_RESOURCE_METRICS},
-};
-
-static const char PROBLEMS[] = "/problems/";
-
 /* Of a hash table. The paths are few, and differ in length or in one of the three
  * bytes that bucket() looks at, so that nearly every list has one route. */
 enum { BUCKETS = 512 };
 
+SLIST_HEAD(routes, hcs_route);
+
 struct hcs_router {
-    SLIST_HEAD(, hcs_route) buckets[BUCKETS];
+    struct routes buckets[BUCKETS];
     struct hcs_route **jobs; /* as they were added */
     size_t job_count;
-    struct hcs_route problem;
+    struct routes prefixes; /* of pages whose path ends in "/" */
 };
 
 static size_t bucket(const char *path, size_t length)
@@ -45,53 +33,50 @@ static size_t bucket(const char *path, size_t length)
     return (length + middle * 5 + last * 17 + first * 31) % BUCKETS;
 }
 
-static struct hcs_route *insert(
-    struct hcs_router *router, enum hcs_resource resource, const char *path)
+static struct routes *list_of(
+    struct hcs_router *router, const char *path, size_t length, bool is_page)
+{
+    return is_page && path[length - 1] == '/'
+               ? &router->prefixes
+               : &router->buckets[bucket(path, length)];
+}
+
+static struct hcs_route *insert(struct hcs_router *router,
+    const struct hcs_page *page, const char *path, unsigned methods)
 {
     size_t length = strlen(path);
     struct hcs_route *route = calloc(1, sizeof(*route));
     char *copy = strdup(path);
+    struct routes *list;
 
     if (route == NULL || copy == NULL) {
         free(route);
         free(copy);
         return NULL;
     }
-    route->resource = resource;
+    list = list_of(router, path, length, page != NULL);
+    route->page = page;
     route->path = copy;
     route->path_length = length;
-    SLIST_INSERT_HEAD(
-        &router->buckets[bucket(path, length)], route, same_bucket);
+    route->methods = methods;
+    SLIST_INSERT_HEAD(list, route, in_list);
     return route;
-}
-
-bool hcs_router_is_reserved(const char *path)
-{
-    for (size_t i = 0; i < sizeof(OWN) / sizeof(OWN[0]); i++) {
-        if (strcmp(path, OWN[i].path) == 0) {
-            return true;
-        }
-    }
-    return strncmp(path, PROBLEMS, sizeof(PROBLEMS) - 1) == 0;
 }
 
 struct hcs_router *hcs_router_create(void)
 {
-    struct hcs_router *router = calloc(1, sizeof(*router));
+    return calloc(1, sizeof(struct hcs_router));
+}
 
-    if (router == NULL) {
-        return NULL;
+static void free_list(struct routes *list)
+{
+    while (!SLIST_EMPTY(list)) {
+        struct hcs_route *route = SLIST_FIRST(list);
+
+        SLIST_REMOVE_HEAD(list, in_list);
+        free((char *)(uintptr_t)route->path);
+        free(route);
     }
-    router->problem.resource = HCS_RESOURCE_PROBLEM;
-    router->problem.path = PROBLEMS;
-    router->problem.path_length = sizeof(PROBLEMS) - 1;
-    for (size_t i = 0; i < sizeof(OWN) / sizeof(OWN[0]); i++) {
-        if (insert(router, OWN[i].resource, OWN[i].path) == NULL) {
-            hcs_router_destroy(router);
-            return NULL;
-        }
-    }
-    return router;
 }
 
 void hcs_router_destroy(struct hcs_router *router)
@@ -103,14 +88,9 @@ void hcs_router_destroy(struct hcs_router *router)
         hcs_mount_destroy(router->jobs[i]->mount);
     }
     for (size_t i = 0; i < BUCKETS; i++) {
-        while (!SLIST_EMPTY(&router->buckets[i])) {
-            struct hcs_route *route = SLIST_FIRST(&router->buckets[i]);
-
-            SLIST_REMOVE_HEAD(&router->buckets[i], same_bucket);
-            free((char *)(uintptr_t)route->path);
-            free(route);
-        }
+        free_list(&router->buckets[i]);
     }
+    free_list(&router->prefixes);
     free(router->jobs);
     free(router);
 }
@@ -133,7 +113,7 @@ int hcs_router_add(struct hcs_router *router, struct hcs_mount *mount)
     if (jobs != NULL) {
         router->jobs = jobs;
     }
-    route = jobs == NULL ? NULL : insert(router, HCS_RESOURCE_JOB, path);
+    route = jobs == NULL ? NULL : insert(router, NULL, path, HCS_METHODS_JOB);
     if (route == NULL) {
         hcs_mount_destroy(mount);
         return -ENOMEM;
@@ -142,6 +122,12 @@ int hcs_router_add(struct hcs_router *router, struct hcs_mount *mount)
     route->index = (unsigned)router->job_count;
     jobs[router->job_count++] = route;
     return 0;
+}
+
+int hcs_router_add_page(struct hcs_router *router, const struct hcs_page *page,
+    const char *path, unsigned methods)
+{
+    return insert(router, page, path, methods) != NULL ? 0 : -ENOMEM;
 }
 
 int hcs_router_open(struct hcs_router *router)
@@ -182,16 +168,19 @@ static const struct hcs_route *find_decoded(
     if (length == 0) {
         return NULL;
     }
-    SLIST_FOREACH(route, &router->buckets[bucket(path, length)], same_bucket)
+    SLIST_FOREACH(route, &router->buckets[bucket(path, length)], in_list)
     {
         if (route->path_length == length &&
             memcmp(route->path, path, length) == 0) {
             return route;
         }
     }
-    if (length >= sizeof(PROBLEMS) - 1 &&
-        memcmp(path, PROBLEMS, sizeof(PROBLEMS) - 1) == 0) {
-        return &router->problem;
+    SLIST_FOREACH(route, &router->prefixes, in_list)
+    {
+        if (length >= route->path_length &&
+            memcmp(path, route->path, route->path_length) == 0) {
+            return route;
+        }
     }
     return NULL;
 }

@@ -8,34 +8,23 @@
 #ifndef HCS_JOB_ROUTER_H
 #define HCS_JOB_ROUTER_H
 
+#include "http/method.h"
 #include "job/mount.h"
 
 #include <bsd/sys/queue.h>
-#include <stdbool.h>
 #include <stddef.h>
 
-enum hcs_resource {
-    HCS_RESOURCE_NONE, /* 404 */
-    HCS_RESOURCE_JOB,
-    HCS_RESOURCE_HEALTH, /* /health */
-    HCS_RESOURCE_LIVE,   /* /livez, /healthz */
-    HCS_RESOURCE_READY,  /* /readyz */
-    HCS_RESOURCE_METRICS,
-    HCS_RESOURCE_PROBLEM, /* /problems/NAME */
-};
+struct hcs_page; /* whoever serves pages defines it */
 
 struct hcs_route {
-    enum hcs_resource resource;
-    const char *path; /* decoded */
+    const struct hcs_page *page; /* NULL: the route is a job's */
+    const char *path;            /* decoded */
     size_t path_length;
-    unsigned index; /* of a job's route, in the order they were added */
+    unsigned methods; /* a set: http/method.h */
+    unsigned index;   /* of a job's route, in the order they were added */
     struct hcs_mount *mount;
-    SLIST_ENTRY(hcs_route) same_bucket; /* of the router's table */
+    SLIST_ENTRY(hcs_route) in_list; /* of the router */
 };
-
-/* Whether a path is one of the daemon's own pages, or below /problems/, where no
- * handler can be. path is decoded. */
-bool hcs_router_is_reserved(const char *path);
 
 struct hcs_router; /* opaque */
 
@@ -44,14 +33,19 @@ struct hcs_router *hcs_router_create(void);
 /* NULL is allowed. */
 void hcs_router_destroy(struct hcs_router *router);
 
-/* Takes the mount, also when it fails. The mount's path is decoded, and matches
- * exactly. 0, or -EINVAL when the path is taken or reserved, or -ENOMEM, also
- * when mount is NULL. */
+/* Takes the mount, also when it fails; NULL gives -ENOMEM. The mount's path is
+ * decoded, and matches exactly. 0, or -EINVAL when the path is taken, or
+ * -ENOMEM. */
 int hcs_router_add(struct hcs_router *router, struct hcs_mount *mount);
 
+/* Adds a page. A path that ends in "/" stands for all paths that begin with it. 0, or
+ * -ENOMEM. */
+int hcs_router_add_page(struct hcs_router *router, const struct hcs_page *page,
+    const char *path, unsigned methods);
+
 /* Opens the mounts, in the order they were added. 0, or -EINVAL: then
- * hcs_router_fault gives the mount that could not be opened, and no mount is
- * open. */
+ * hcs_router_fault gives the mount that could not be opened; or -ECANCELED: called
+ * off. When the result is not 0, no mount is open. */
 int hcs_router_open(struct hcs_router *router);
 
 /* Closes the mounts. No job may run any more. */

@@ -324,8 +324,8 @@ static void check_found(const struct hcs_router *router, const char *path)
     size_t length = strlen(path);
     char *encoded = encode(path);
 
-    fuzz_check(route != NULL && route->resource == HCS_RESOURCE_JOB &&
-                   strcmp(route->path, path) == 0,
+    fuzz_check(
+        route != NULL && route->page == NULL && strcmp(route->path, path) == 0,
         "%s was added and is not found", path);
     fuzz_check(length > 1024 || /* which no decoded path may be */
                    hcs_router_find(router, encoded, strlen(encoded)) == route,

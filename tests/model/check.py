@@ -119,7 +119,7 @@ Result = collections.namedtuple("Result", "verdict why states seconds")
 
 # --- Models and sources.
 
-# Where the protocol is. Of the http files, what the models name is a part.
+# Where the protocol is. Of the files of shard, what the models name is a part.
 SOURCES = [
     "src/sync/deferral.c",
     "src/sync/deferral.h",
@@ -127,9 +127,13 @@ SOURCES = [
     "src/sync/parking.c",
     "src/sync/pool.c",
     "src/sync/queue.c",
+    "src/guard/gate.c",
     "src/shard/shard.c",
+    "src/shard/acceptor.c",
     "src/shard/balance.c",
+    "src/shard/run.c",
     "src/shard/conn.c",
+    "src/shard/conn_state.c",
     "src/job/job.c",
 ]
 TAG = re.compile(r"(?<![\w\])])\[([a-z]+(?:\.[a-z_]+)?)\]")  # and no index

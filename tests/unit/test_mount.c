@@ -1,10 +1,10 @@
-/* A handler's mount: the settings it asks for, what it says, its figures, and
+/* A handler's mount: the settings it asks for, what it says, its metrics_made, and
  * its life. */
 /* wrap: malloc calloc strdup */
 #include "job/mount.h"
 
 #include "base/log.h"
-#include "observe/metrics.h"
+#include "observe/counts.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -715,60 +715,64 @@ static void lines_in_the_log_have_level_and_path(void **state)
     hcs_mount_destroy(mount);
 }
 
-/* --- Figures. */
+/* --- Metrics. */
 
-static struct hcs_metric *figures[3];
+static struct hcs_metric *metrics_made[3];
 
-static bool make_figures(struct hcs_mount *mount)
+static bool make_metrics(struct hcs_mount *mount)
 {
-    figures[0] = hcs_mount_metric(mount, HCS_COUNTER, "jobs_total", "Jobs.");
-    figures[1] = hcs_mount_metric(mount, HCS_GAUGE, "children_2", "Children.");
-    return figures[0] != NULL && figures[1] != NULL;
+    metrics_made[0] =
+        hcs_mount_metric(mount, HCS_COUNTER, "jobs_total", "Jobs.");
+    metrics_made[1] =
+        hcs_mount_metric(mount, HCS_GAUGE, "children_2", "Children.");
+    return metrics_made[0] != NULL && metrics_made[1] != NULL;
 }
 
-static void figures_count(void **state)
+static void metrics_count(void **state)
 {
     struct hcs_mount *mount = create(&ASKING, NULL, NULL);
-    const struct hcs_metric *at = NULL;
-    struct hcs_mount_metric one;
+    struct hcs_custom_metric metrics[3];
 
     (void)state;
     assert_int_equal(hcs_mount_metric_count(mount), 0);
-    assert_null(hcs_mount_next_metric(mount, NULL, &one));
-    ask = make_figures;
+    assert_int_equal(hcs_mount_metrics(mount, metrics, 3), 0);
+    ask = make_metrics;
     assert_int_equal(hcs_mount_open(mount), 0);
     assert_int_equal(hcs_mount_metric_count(mount), 2);
-    hcs_metric_add(figures[0], 1);
-    hcs_metric_add(figures[0], 41);
-    hcs_metric_set(figures[1], 5);
-    hcs_metric_add(figures[1], -8);
+    hcs_metric_add(metrics_made[0], 1);
+    hcs_metric_add(metrics_made[0], 41);
+    hcs_metric_set(metrics_made[1], 5);
+    hcs_metric_add(metrics_made[1], -8);
     hcs_metric_add(NULL, 1);
     hcs_metric_set(NULL, 1);
 
-    at = hcs_mount_next_metric(mount, at, &one);
-    assert_ptr_equal(at, figures[0]);
-    assert_string_equal(one.name, "jobs_total");
-    assert_string_equal(one.help, "Jobs.");
-    assert_int_equal(one.kind, HCS_COUNTER);
-    assert_int_equal(one.value, 42);
-    at = hcs_mount_next_metric(mount, at, &one);
-    assert_ptr_equal(at, figures[1]);
-    assert_int_equal(one.kind, HCS_GAUGE);
-    assert_int_equal(one.value, -3);
-    assert_null(hcs_mount_next_metric(mount, at, &one));
-    /* Pages count on what there is. */
+    assert_int_equal(hcs_mount_metrics(mount, metrics, 3), 2);
+    assert_string_equal(metrics[0].name, "jobs_total");
+    assert_string_equal(metrics[0].help, "Jobs.");
+    assert_int_equal(metrics[0].kind, HCS_COUNTER);
+    assert_int_equal(metrics[0].value, 42);
+    assert_string_equal(metrics[1].name, "children_2");
+    assert_int_equal(metrics[1].kind, HCS_GAUGE);
+    assert_int_equal(metrics[1].value, -3);
+    /* No more than there is room for. */
+    metrics[1].name = NULL;
+    assert_int_equal(hcs_mount_metrics(mount, metrics, 1), 1);
+    assert_string_equal(metrics[0].name, "jobs_total");
+    assert_null(metrics[1].name);
+    /* Pages rely on a fixed number of metrics. */
     assert_null(hcs_mount_metric(mount, HCS_GAUGE, "late", "Late."));
     assert_null(hcs_mount_error(mount));
     hcs_mount_destroy(mount);
 }
 
-static const char *figure_name;
-static const char *figure_help = "What it is.";
-static enum hcs_metric_kind figure_kind;
+static const char *metric_name;
+static const char *metric_help = "What it is.";
+static enum hcs_metric_kind metric_kind;
 
 static bool make_one(struct hcs_mount *mount)
 {
-    figures[2] = hcs_mount_metric(mount, figure_kind, figure_name, figure_help);
+    metrics_made[2] =
+        hcs_mount_metric(mount, metric_kind, metric_name, metric_help);
     return true;
 }
 
@@ -795,16 +799,16 @@ static bool make_many(struct hcs_mount *mount)
     return true;
 }
 
-static void figures_of_a_handler_have_a_limit(void **state)
+static void metrics_of_a_handler_have_a_limit(void **state)
 {
     (void)state;
     refused(make_many, NULL,
-        "figure "
+        "metric "
         "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
         ": one more than the 64 that a handler may have");
 }
 
-static void figure_has_a_name_that_prometheus_takes(void **state)
+static void metric_has_a_name_that_prometheus_takes(void **state)
 {
     static const struct {
         enum hcs_metric_kind kind;
@@ -820,69 +824,69 @@ static void figure_has_a_name_that_prometheus_takes(void **state)
         {HCS_COUNTER, "_total"},
         {HCS_COUNTER, "counter_total_"},
     };
-    char longest[HCS_METRICS_CUSTOM_NAME + 2];
+    char longest[HCS_CUSTOM_METRIC_NAME + 2];
 
     (void)state;
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         char error[160];
 
-        figure_kind = bad[i].kind;
-        figure_name = bad[i].name;
+        metric_kind = bad[i].kind;
+        metric_name = bad[i].name;
         (void)snprintf(error, sizeof(error),
-            "figure %s: must be at most 100 lower-case letters, digits and _, "
+            "metric %s: must be at most 100 lower-case letters, digits and _, "
             "and end in _total if, and only if, it is a counter",
-            figure_name);
+            metric_name);
         refused(make_one, NULL, error);
-        assert_null(figures[2]);
+        assert_null(metrics_made[2]);
     }
-    refused(make_twice, NULL, "figure twin: made twice");
+    refused(make_twice, NULL, "metric twin: made twice");
     memset(longest, 'f', sizeof(longest) - 1);
     longest[sizeof(longest) - 1] = '\0';
-    figure_kind = HCS_GAUGE;
-    figure_name = longest + 1;
+    metric_kind = HCS_GAUGE;
+    metric_name = longest + 1;
     opens(make_one, NULL);
-    figure_name = longest;
+    metric_name = longest;
     ask = make_one;
-    figures[2] = NULL;
+    metrics_made[2] = NULL;
     {
         struct hcs_mount *mount = create(&ASKING, NULL, NULL);
 
         assert_int_equal(hcs_mount_open(mount), -EINVAL);
         hcs_mount_destroy(mount);
     }
-    assert_null(figures[2]);
+    assert_null(metrics_made[2]);
 }
 
 /* Prometheus throws the whole page away for what it cannot read. */
-static void figure_has_a_help_that_prometheus_takes(void **state)
+static void metric_has_a_help_that_prometheus_takes(void **state)
 {
     static const char *const bad[] = {
         "two\nlines", "a\\b", "a \"b\"", "a\tb", "\x7f", "\xc3\xa9"};
 
     (void)state;
-    figure_kind = HCS_GAUGE;
-    figure_name = "helped";
+    metric_kind = HCS_GAUGE;
+    metric_name = "helped";
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        figure_help = bad[i];
+        metric_help = bad[i];
         refused(make_one, NULL,
-            "figure helped: its help must be one line of ASCII, without \\ and "
+            "metric helped: its help must be one line of ASCII, without \\ and "
             "\"");
-        assert_null(figures[2]);
+        assert_null(metrics_made[2]);
     }
-    figure_help = "What it is.";
+    metric_help = "What it is.";
     opens(make_one, NULL);
 }
 
 static bool make_without_memory(struct hcs_mount *mount)
 {
     failing = 0;
-    assert_null(hcs_mount_metric(mount, HCS_GAUGE, "figure", "Figure."));
+    assert_null(hcs_mount_metric(mount, HCS_GAUGE, "metric", "Metric."));
     assert_int_equal(failing, -1);
-    assert_non_null(hcs_mount_metric(mount, HCS_GAUGE, "figure", "Figure."));
+    assert_non_null(hcs_mount_metric(mount, HCS_GAUGE, "metric", "Metric."));
     return true;
 }
 
-static void figure_without_memory_stops_nothing(void **state)
+static void metric_without_memory_stops_nothing(void **state)
 {
     (void)state;
     opens(make_without_memory, NULL);
@@ -1014,11 +1018,11 @@ int main(void)
         cmocka_unit_test_setup(error_is_one_line_with_words, reset),
         cmocka_unit_test_setup(handler_that_fails_and_opens_is_closed, reset),
         cmocka_unit_test_setup(lines_in_the_log_have_level_and_path, reset),
-        cmocka_unit_test_setup(figures_count, reset),
-        cmocka_unit_test_setup(figures_of_a_handler_have_a_limit, reset),
-        cmocka_unit_test_setup(figure_has_a_name_that_prometheus_takes, reset),
-        cmocka_unit_test_setup(figure_has_a_help_that_prometheus_takes, reset),
-        cmocka_unit_test_setup(figure_without_memory_stops_nothing, reset),
+        cmocka_unit_test_setup(metrics_count, reset),
+        cmocka_unit_test_setup(metrics_of_a_handler_have_a_limit, reset),
+        cmocka_unit_test_setup(metric_has_a_name_that_prometheus_takes, reset),
+        cmocka_unit_test_setup(metric_has_a_help_that_prometheus_takes, reset),
+        cmocka_unit_test_setup(metric_without_memory_stops_nothing, reset),
         cmocka_unit_test_setup(context_is_what_open_finds, reset),
         cmocka_unit_test_setup(open_and_close_come_in_pairs, reset),
         cmocka_unit_test_setup(workers_have_states, reset),
