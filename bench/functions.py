@@ -7,9 +7,10 @@ from the debug information (addr2line -i), the innermost inlined function first.
 """
 
 import collections
+import os
 import subprocess
 
-from servers import Failed
+from servers import Failed, TOP
 
 CALLGRIND_OPTIONS = (
     "--dump-instr=yes", "--compress-strings=no", "--compress-pos=no")
@@ -34,7 +35,9 @@ GROUPS = (
     ("queue, wake-ups, results", (
         "src/sync/", "src/shard/run.c", "src/shard/shard.h",
         "src/guard/gate.c")),
-    ("job: JSON", ("src/base/json.c",)),
+    ("job: JSON", (
+        "src/base/json.c", "src/base/json_escape.c", "src/base/json_members.c",
+        "src/base/json_scan.h")),
     ("job: worker and handler", (
         "src/job/job.c", "src/handlers/", "src/base/arena.c")),
     ("reply", (
@@ -45,6 +48,16 @@ GROUPS = (
         "src/base/log.c")),
     ("loop and timers", ("src/event/",)),
 )
+
+
+def check_groups():
+    """A source that moved would be counted among the rest, unseen."""
+    gone = [member for _, members in GROUPS for member in members
+            if member.startswith("src/") and
+            not os.path.exists(os.path.join(TOP, member))]
+    if gone:
+        raise Failed("bench/functions.py names what is gone: " +
+                     ", ".join(gone))
 
 
 def group_of(path):

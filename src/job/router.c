@@ -15,13 +15,13 @@ enum { PATH_MAX_DECODED = 1024 };
  * bytes that bucket() looks at, so that nearly every list has one route. */
 enum { BUCKETS = 512 };
 
-SLIST_HEAD(routes, hcs_route);
+SLIST_HEAD(hcs_route_list, hcs_route);
 
 struct hcs_router {
-    struct routes buckets[BUCKETS];
+    struct hcs_route_list buckets[BUCKETS];
     struct hcs_route **jobs; /* as they were added */
     size_t job_count;
-    struct routes prefixes; /* of pages whose path ends in "/" */
+    struct hcs_route_list prefixes; /* of pages whose path ends in "/" */
 };
 
 static size_t bucket(const char *path, size_t length)
@@ -33,7 +33,7 @@ static size_t bucket(const char *path, size_t length)
     return (length + middle * 5 + last * 17 + first * 31) % BUCKETS;
 }
 
-static struct routes *list_of(
+static struct hcs_route_list *list_of(
     struct hcs_router *router, const char *path, size_t length, bool is_page)
 {
     return is_page && path[length - 1] == '/'
@@ -47,7 +47,7 @@ static struct hcs_route *insert(struct hcs_router *router,
     size_t length = strlen(path);
     struct hcs_route *route = calloc(1, sizeof(*route));
     char *copy = strdup(path);
-    struct routes *list;
+    struct hcs_route_list *list;
 
     if (route == NULL || copy == NULL) {
         free(route);
@@ -59,7 +59,7 @@ static struct hcs_route *insert(struct hcs_router *router,
     route->path = copy;
     route->path_length = length;
     route->methods = methods;
-    SLIST_INSERT_HEAD(list, route, in_list);
+    SLIST_INSERT_HEAD(list, route, next);
     return route;
 }
 
@@ -68,12 +68,12 @@ struct hcs_router *hcs_router_create(void)
     return calloc(1, sizeof(struct hcs_router));
 }
 
-static void free_list(struct routes *list)
+static void free_list(struct hcs_route_list *list)
 {
-    while (!SLIST_EMPTY(list)) {
-        struct hcs_route *route = SLIST_FIRST(list);
+    struct hcs_route *route;
 
-        SLIST_REMOVE_HEAD(list, in_list);
+    while ((route = SLIST_FIRST(list)) != NULL) {
+        SLIST_REMOVE_HEAD(list, next);
         free((char *)(uintptr_t)route->path);
         free(route);
     }
@@ -168,14 +168,14 @@ static const struct hcs_route *find_decoded(
     if (length == 0) {
         return NULL;
     }
-    SLIST_FOREACH(route, &router->buckets[bucket(path, length)], in_list)
+    SLIST_FOREACH(route, &router->buckets[bucket(path, length)], next)
     {
         if (route->path_length == length &&
             memcmp(route->path, path, length) == 0) {
             return route;
         }
     }
-    SLIST_FOREACH(route, &router->prefixes, in_list)
+    SLIST_FOREACH(route, &router->prefixes, next)
     {
         if (length >= route->path_length &&
             memcmp(path, route->path, route->path_length) == 0) {

@@ -12,6 +12,7 @@
 #include "job/mount.h"
 
 #include <bsd/sys/queue.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 struct hcs_page; /* whoever serves pages defines it */
@@ -23,7 +24,7 @@ struct hcs_route {
     unsigned methods; /* a set: http/method.h */
     unsigned index;   /* of a job's route, in the order they were added */
     struct hcs_mount *mount;
-    SLIST_ENTRY(hcs_route) in_list; /* of the router */
+    SLIST_ENTRY(hcs_route) next; /* the router's */
 };
 
 struct hcs_router; /* opaque */
@@ -33,19 +34,19 @@ struct hcs_router *hcs_router_create(void);
 /* NULL is allowed. */
 void hcs_router_destroy(struct hcs_router *router);
 
-/* Takes the mount, also when it fails; NULL gives -ENOMEM. The mount's path is
- * decoded, and matches exactly. 0, or -EINVAL when the path is taken, or
- * -ENOMEM. */
+/* Takes the mount, also when it fails. The mount's path is decoded, and matches
+ * exactly. 0, or -EINVAL when the path is taken, or -ENOMEM, also when mount is
+ * NULL. */
 int hcs_router_add(struct hcs_router *router, struct hcs_mount *mount);
 
-/* Adds a page. A path that ends in "/" stands for all paths that begin with it. 0, or
+/* A path that ends in "/" stands for all paths that begin with it. 0, or
  * -ENOMEM. */
 int hcs_router_add_page(struct hcs_router *router, const struct hcs_page *page,
     const char *path, unsigned methods);
 
-/* Opens the mounts, in the order they were added. 0, or -EINVAL: then
- * hcs_router_fault gives the mount that could not be opened; or -ECANCELED: called
- * off. When the result is not 0, no mount is open. */
+/* Opens the mounts, in the order they were added. 0; or -EINVAL: then
+ * hcs_router_fault gives the mount that could not be opened; or -ECANCELED:
+ * called off. Where it is not 0, no mount is open. */
 int hcs_router_open(struct hcs_router *router);
 
 /* Closes the mounts. No job may run any more. */

@@ -48,7 +48,6 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -189,7 +188,6 @@ int __real_getpwnam_r(const char *name, struct passwd *user, char *room,
     size_t size, struct passwd **found);
 int __real_getpwuid_r(uid_t id, struct passwd *user, char *room, size_t size,
     struct passwd **found);
-ssize_t __real_getrandom(void *bytes, size_t length, unsigned flags);
 int __real_getrlimit(int what, struct rlimit *limit);
 int __real_getsockname(int fd, struct sockaddr *at, socklen_t *length);
 int __real_getsockopt(
@@ -1513,18 +1511,6 @@ long __wrap_syscall(long number, ...)
     assert(number == SYS_futex || number == SYS_close_range ||
            number == SYS_capget);
     return __real_syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
-}
-
-ssize_t __wrap_getrandom(void *bytes, size_t length, unsigned flags)
-{
-    static const int effects[] = {EAGAIN, ENOSYS, SHORT, END};
-    int effect = meet("getrandom", effects, __builtin_return_address(0));
-
-    if (effect != END && effect != SHORT) {
-        errno = effect;
-        return -1;
-    }
-    return __real_getrandom(bytes, effect == SHORT ? 1 : length, flags);
 }
 
 int __wrap_getrlimit(int what, struct rlimit *limit)
