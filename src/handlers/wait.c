@@ -60,10 +60,16 @@ static uint64_t now_ns(void)
 
 /* --- The queue. Under the lock. */
 
+static struct block *last_block(struct wait *wait)
+{
+    /* The macro uses a statement as an expression (GNU C). */
+    return __extension__ STAILQ_LAST(&wait->blocks, block, link);
+}
+
 /* Makes room for one more entry. False when there is no memory. */
 static bool make_room(struct wait *wait)
 {
-    struct block *block = STAILQ_LAST(&wait->blocks, block, link);
+    struct block *block = last_block(wait);
 
     if (block != NULL && block->end < BLOCK_ENTRIES) {
         return true;
@@ -160,7 +166,7 @@ static void clean(struct wait *wait)
 
 static void add(struct wait *wait, const struct entry *entry)
 {
-    struct block *block = STAILQ_LAST(&wait->blocks, block, link);
+    struct block *block = last_block(wait);
 
     block->entries[block->end++] = *entry;
     wait->count++;
