@@ -65,8 +65,8 @@ struct hcs_handler {
     const char *name; /* for people: in log lines, metrics and errors */
 
     /* Once at the start for each path, before any other call. It may take its
-     * time: meanwhile the daemon is alive but not ready, and answers 503 to
-     * jobs. NULL: nothing to open. */
+     * time: the daemon is alive meanwhile but not ready, and jobs wait in the
+     * queue. NULL: nothing to open. */
     int (*open)(void **self, struct hcs_mount *mount);
 
     /* Once on each worker's own thread, 0 to hcs_mount_workers - 1, before its

@@ -3,7 +3,7 @@
  * hcs/handler.h.
  *
  * Owns:    copies of its texts, the handler's self once it is open, and the
- *          figures that it made.
+ *          metrics that it made.
  * Threads: create, open, close and destroy by one at a time, and not while jobs
  *          run; open_worker and close_worker by each worker; what stands in
  *          hcs/handler.h as it says there.
@@ -15,18 +15,31 @@
 
 #include "hcs/handler.h"
 
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct hcs_budget;
+struct hcs_custom_metric;
 struct hcs_deferrals;
 struct hcs_log;
+
+/* The calls of handlers' open, open_worker, close and close_worker, counted so
+ * that main can tell a slow thread from one that is stuck in a handler. Any
+ * thread. */
+struct hcs_handler_calls {
+    _Atomic bool called_off; /* no further open or open_worker begins */
+    _Atomic unsigned inside; /* calls that have not returned yet */
+    _Atomic unsigned ended;  /* calls that have returned */
+};
 
 /* What the daemon lends to all mounts until they are destroyed. */
 struct hcs_host {
     struct hcs_log *log;
     struct hcs_budget *budget;
     struct hcs_deferrals *deferrals;
+    struct hcs_handler_calls *calls; /* NULL: nobody looks at them */
     unsigned workers;
     bool checks;             /* nothing is served: settings are checked */
     uint64_t job_timeout_ms; /* 0: off; the default of a mount's own */
@@ -36,7 +49,7 @@ struct hcs_mount {
     const struct hcs_handler *handler;
     void *self;
     const struct hcs_host *host;
-    uint64_t job_timeout_ms;         /* 0: off */
+    uint64_t job_timeout_ms;         /* 0: off; constant once it is created */
     struct hcs_mount_inside *inside; /* mount.c's */
 };
 
@@ -53,11 +66,11 @@ struct hcs_mount *hcs_mount_create(const struct hcs_host *host,
 /* Closes it if it is open. NULL is allowed. */
 void hcs_mount_destroy(struct hcs_mount *mount);
 
-/* 0, or -EINVAL: hcs_mount_error says why. */
+/* 0; or -EINVAL: hcs_mount_error says why; or -ECANCELED: called off. */
 int hcs_mount_open(struct hcs_mount *mount);
 void hcs_mount_close(struct hcs_mount *mount);
 
-/* Of an open mount. 0, or -EINVAL likewise. */
+/* Of an open mount. 0, -EINVAL or -ECANCELED likewise. */
 int hcs_mount_open_worker(
     struct hcs_mount *mount, unsigned worker, void **state);
 void hcs_mount_close_worker(struct hcs_mount *mount, void *state);
@@ -65,15 +78,10 @@ void hcs_mount_close_worker(struct hcs_mount *mount, void *state);
 /* What hcs_mount_fail said first, or NULL. */
 const char *hcs_mount_error(struct hcs_mount *mount);
 
-/* A figure, for a page; start with NULL. NULL behind the last. */
-struct hcs_mount_metric {
-    const char *name;
-    const char *help;
-    enum hcs_metric_kind kind;
-    int64_t value;
-};
-const struct hcs_metric *hcs_mount_next_metric(const struct hcs_mount *mount,
-    const struct hcs_metric *figure, struct hcs_mount_metric *out);
+/* The metrics that the handler made: writes at most room of them, and returns
+ * how many it wrote. The names and helps are lent until destroy. */
+size_t hcs_mount_metrics(
+    const struct hcs_mount *mount, struct hcs_custom_metric *out, size_t room);
 size_t hcs_mount_metric_count(const struct hcs_mount *mount);
 
 #endif

@@ -219,6 +219,7 @@ int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
 int __real_pthread_setname_np(pthread_t thread, const char *name);
 ssize_t __real_read(int fd, void *bytes, size_t length);
 void *__real_realloc(void *block, size_t bytes);
+void *__real_reallocarray(void *block, size_t count, size_t bytes);
 ssize_t __real_recv(int fd, void *bytes, size_t length, int flags);
 ssize_t __real_recvmsg(int fd, struct msghdr *message, int flags);
 int __real_sched_getaffinity(pid_t pid, size_t bytes, cpu_set_t *mask);
@@ -236,7 +237,6 @@ int __real_socket(int domain, int type, int protocol);
 int __real_socketpair(int domain, int type, int protocol, int ends[2]);
 int __real_stat(const char *path, struct stat *out);
 char *__real_strdup(const char *text);
-char *__real_strndup(const char *text, size_t length);
 long __real_syscall(
     long number, long a, long b, long c, long d, long e, long f);
 long __real_sysconf(int name);
@@ -580,6 +580,20 @@ void *__wrap_realloc(void *block, size_t bytes)
     return moved;
 }
 
+void *__wrap_reallocarray(void *block, size_t count, size_t bytes)
+{
+    const void *caller = __builtin_return_address(0);
+    void *moved;
+
+    if (fails("reallocarray", NO_MEMORY, caller)) {
+        return NULL;
+    }
+    (void)drop(block); /* as in realloc */
+    moved = __real_reallocarray(block, count, bytes);
+    keep(moved != NULL ? moved : block, "reallocarray", caller);
+    return moved;
+}
+
 char *__wrap_strdup(const char *text)
 {
     const void *caller = __builtin_return_address(0);
@@ -588,18 +602,6 @@ char *__wrap_strdup(const char *text)
     if (!fails("strdup", NO_MEMORY, caller)) {
         copy = __real_strdup(text);
         keep(copy, "strdup", caller);
-    }
-    return copy;
-}
-
-char *__wrap_strndup(const char *text, size_t length)
-{
-    const void *caller = __builtin_return_address(0);
-    char *copy = NULL;
-
-    if (!fails("strndup", NO_MEMORY, caller)) {
-        copy = __real_strndup(text, length);
-        keep(copy, "strndup", caller);
     }
     return copy;
 }

@@ -131,8 +131,10 @@ MODELLED = [
     "src/sync/pool.c",
     "src/sync/queue.c",
     "src/shard/shard.c",
-    "src/shard/balance.c",
+    "src/shard/acceptor.c",
+    "src/shard/run.c",
     "src/shard/conn.c",
+    "src/shard/conn_state.c",
     "src/job/job.c",
 ]
 
@@ -142,11 +144,12 @@ UNMODELLED = {
     "src/app/": "samples and flags of the main thread, which nobody waits for",
     "src/base/counter.h": "counts, which publish nothing else",
     "src/base/log.c": "a count of dropped lines",
+    "src/guard/gate.c": "counts, which publish nothing else",
     "src/guard/budget.c": "sums of bytes, which publish nothing else",
     "src/handlers/": "stop flags that are seq_cst or under a lock, and counts",
     "src/job/mount.c": "metrics of handlers, which publish nothing else",
-    "src/shard/conn_reply.c": "looks at the draining flag: an older one is answered as before",
-    "src/shard/service.c": "samples for a page, of no one instant",
+    "src/shard/pages.c": "looks at the draining flag: an older one is answered as before",
+    "src/shard/snapshot.c": "samples for a page, of no one instant",
     "src/shard/service.h": "is_open: one release store and its acquire",
 }
 ATOMIC = re.compile(r"\batomic_(?!init)([a-z_]+?)(?:_explicit)?\(")

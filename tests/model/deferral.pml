@@ -3,8 +3,8 @@
  *
  * Mirrors:  src/sync/deferral.c, but for its list of free slots (slots.pml);
  *           run_task in src/sync/pool.c; run_handler, hcs_mount_resume and
- *           hcs_job_complete in src/job/job.c; drop_request and
- *           hcs_conn_result in src/shard/conn.c.
+ *           hcs_job_complete in src/job/job.c; drop_request in
+ *           src/shard/conn_state.c and hcs_conn_result in src/shard/conn.c.
  * Claims:   a task comes home once, or is the loop's at once, never both, and
  *           nobody has it afterwards; a dead token claims nothing, and one that
  *           is alive is not refused; what is in the task is seen whole by all
