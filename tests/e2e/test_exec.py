@@ -1,5 +1,5 @@
 """Programs that people bring: exec, with children of every kind."""
-# ctest: timeout=300
+# ctest: timeout=300 builds=release,asan,tsan slow
 
 import json
 import os
@@ -625,7 +625,7 @@ class Surroundings(ExecTest):
 class Starts(ExecTest):
     def refused(self, handlers, *parts):
         daemon = Daemon(HANDLERS=handlers, WORKERS=2)
-        self.addCleanup(daemon.log.close)
+        self.addCleanup(daemon.close_log)
         self.assertEqual(daemon.wait(), EX_CONFIG, daemon.output())
         said = [line for line in daemon.output().splitlines() if not line.startswith("{")]
         self.assertEqual(len(said), 1, daemon.output())
@@ -717,8 +717,8 @@ class Ends(ExecTest):
         self.eventually(lambda: daemon.get("/readyz").status == 200, "all of them")
         begin = time.monotonic()
         self.assertEqual(daemon.stop(), 0)
-        # A second for all; a tenth more for each, one by one, would be more.
-        self.assertLess(time.monotonic() - begin, count * 0.1)
+        # A second for all; one after the other they would take one each.
+        self.assertLess(time.monotonic() - begin, count / 2)
 
     def test_drain_waits_for_the_child(self):
         daemon = self.start_player()

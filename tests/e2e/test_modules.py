@@ -1,4 +1,4 @@
-# ctest: timeout=240
+# ctest: timeout=240 builds=release,asan slow
 """Modules, as their authors meet them: what docs/handlers.md says is done as it stands
 there, with hcsd installed and moved; and what the daemon does with modules that are
 slow, wrong, or ask for all that the header offers (modules/*.c)."""

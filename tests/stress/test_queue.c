@@ -1,3 +1,4 @@
+/* ctest: cores=2 slow */
 #include "sync/queue.h"
 
 #include "sync/mailbox.h"

@@ -1,3 +1,4 @@
+/* ctest: builds=release,asan,tsan */
 /* exec with real programs, mounts and spawner, against jobs that are played
  * here, and calls that fail when a test says so. */
 /* wrap: clock_getcpuclockid */

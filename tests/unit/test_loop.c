@@ -1,3 +1,4 @@
+/* ctest: builds=release,asan,tsan */
 #include "event/loop.h"
 
 #include <errno.h>

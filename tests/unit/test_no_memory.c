@@ -1,3 +1,4 @@
+/* ctest: builds=release,asan,tsan */
 /*
  * What is made at the start, made again and again: each time the next
  * allocation of it fails, until there is none left to fail. Each time it must

@@ -1,3 +1,4 @@
+/* ctest: builds=release,asan,tsan */
 /*
  * The daemon in a child process, in which one call of its start or its end
  * fails. What it says and how it ends is looked at from outside, as a service

@@ -1,3 +1,4 @@
+/* ctest: builds=release,asan,tsan */
 /* The pool of connections, with a driver and a daemon made up for it: what
  * becomes of jobs when connections fail, and of everything when calls do. */
 #include "handlers/sql/pool.h"
