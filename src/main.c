@@ -1,4 +1,5 @@
 #include "app/config.h"
+#include "app/mounts.h"
 #include "app/server.h"
 #include "app/systemd.h"
 
@@ -68,7 +69,7 @@ static int with_config(enum action action)
     int rc = hcs_config_load(&config, environ, error, sizeof(error));
 
     if (rc == 0 && action != SERVE) {
-        rc = hcs_server_check(&config, error, sizeof(error));
+        rc = hcs_mounts_check(&config, error, sizeof(error));
     }
     if (rc == 0 && action == SERVE) {
         rc = hcs_inherited_read(&inherited, error, sizeof(error));

@@ -2,6 +2,7 @@
 
 #include "handlers/builtin.h"
 #include "handlers/exec/exec.h"
+#include "handlers/exec/spawner.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -10,13 +11,78 @@
 #include <string.h>
 #include <unistd.h>
 
-static const struct hcs_handler *const BUILTIN[] = {
-    &hcs_echo,
-    &hcs_sleep,
-    &hcs_spin,
-    &hcs_wait,
-    &hcs_exec,
+/* --- Built-in kinds. */
+
+/* exec: a process that is forked before there are threads starts its programs. */
+static int start_spawner(void **made)
+{
+    struct hcs_spawner *spawner = NULL;
+    int rc = hcs_spawner_start(&spawner);
+
+    *made = spawner;
+    return rc;
+}
+
+static void stop_spawner(void *made)
+{
+    hcs_spawner_stop(made);
+}
+
+static const struct {
+    const struct hcs_handler *handler;
+    const char *needs;           /* what prepare makes, for people */
+    int (*prepare)(void **made); /* NULL: needs nothing; 0, or -errno */
+    void (*finish)(void *made);
+} BUILTIN[HCS_KINDS_BUILTIN] = {
+    {&hcs_echo, NULL, NULL, NULL},
+    {&hcs_sleep, NULL, NULL, NULL},
+    {&hcs_spin, NULL, NULL, NULL},
+    {&hcs_wait, NULL, NULL, NULL},
+    {&hcs_exec, "the spawner", start_spawner, stop_spawner},
 };
+
+int hcs_kinds_prepare(
+    struct hcs_kinds *kinds, const char *kind, char *error, size_t error_size)
+{
+    int rc;
+
+    for (size_t i = 0; i < HCS_KINDS_BUILTIN; i++) {
+        if (BUILTIN[i].prepare == NULL || kinds->made[i] != NULL ||
+            strcmp(BUILTIN[i].handler->name, kind) != 0) {
+            continue;
+        }
+        rc = BUILTIN[i].prepare(&kinds->made[i]);
+        if (rc != 0) {
+            (void)snprintf(error, error_size, "cannot start %s for %s: %s",
+                BUILTIN[i].needs, kind, strerror(-rc));
+            return rc;
+        }
+    }
+    return 0;
+}
+
+void hcs_kinds_finish(struct hcs_kinds *kinds)
+{
+    for (size_t i = 0; i < HCS_KINDS_BUILTIN; i++) {
+        if (kinds->made[i] != NULL) {
+            BUILTIN[i].finish(kinds->made[i]);
+            kinds->made[i] = NULL;
+        }
+    }
+}
+
+void *hcs_kinds_context(
+    const struct hcs_kinds *kinds, const struct hcs_handler *handler)
+{
+    for (size_t i = 0; i < HCS_KINDS_BUILTIN; i++) {
+        if (BUILTIN[i].handler == handler) {
+            return kinds->made[i];
+        }
+    }
+    return NULL;
+}
+
+/* --- All kinds. */
 
 enum { SHOWN_MAX = 300 }; /* bytes of a file's name in a message */
 
@@ -33,9 +99,9 @@ bool hcs_kinds_is_module(const char *kind)
 
 static const struct hcs_handler *find_builtin(const char *kind)
 {
-    for (size_t i = 0; i < sizeof(BUILTIN) / sizeof(BUILTIN[0]); i++) {
-        if (strcmp(BUILTIN[i]->name, kind) == 0) {
-            return BUILTIN[i];
+    for (size_t i = 0; i < HCS_KINDS_BUILTIN; i++) {
+        if (strcmp(BUILTIN[i].handler->name, kind) == 0) {
+            return BUILTIN[i].handler;
         }
     }
     return NULL;
@@ -144,10 +210,9 @@ static int refuse_kind(char *error, size_t error_size)
         "no such handler, built in or as a module; built in "
         "are:");
 
-    for (size_t i = 0;
-         i < sizeof(BUILTIN) / sizeof(BUILTIN[0]) && used < error_size; i++) {
+    for (size_t i = 0; i < HCS_KINDS_BUILTIN && used < error_size; i++) {
         used += (size_t)snprintf(
-            error + used, error_size - used, " %s", BUILTIN[i]->name);
+            error + used, error_size - used, " %s", BUILTIN[i].handler->name);
     }
     if (used < error_size) {
         (void)snprintf(error + used, error_size - used, " module");

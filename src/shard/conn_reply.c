@@ -402,8 +402,7 @@ static void answer_health(
     static const char draining[] = "{\"status\":\"draining\"}";
     static const char starting[] = "{\"status\":\"starting\"}";
 
-    if (atomic_load_explicit(
-            &c->shard->service->draining, memory_order_relaxed)) {
+    if (hcs_service_is_draining(c->shard->service)) {
         answer_text(c, asked, draining, sizeof(draining) - 1, more);
     } else if (!hcs_service_is_open(c->shard->service)) {
         answer_text(c, asked, starting, sizeof(starting) - 1, more);
@@ -416,7 +415,7 @@ static enum hcs_reason why_not_ready(const struct hcs_service *service)
 {
     size_t capacity = hcs_pool_capacity(service->pool);
 
-    if (atomic_load_explicit(&service->draining, memory_order_relaxed)) {
+    if (hcs_service_is_draining(service)) {
         return HCS_REASON_DRAINING;
     }
     if (!hcs_service_is_open(service)) {

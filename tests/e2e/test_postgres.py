@@ -551,8 +551,11 @@ class Start(PostgresTest):
         self.eventually(lambda: "waiting for the database: " in daemon.output(), "the log")
         self.assertEqual(daemon.get("/livez").status, 200)
         self.assertEqual(daemon.get("/readyz").status, 503)
-        self.assertEqual(self.ask(daemon, "items").status, 503)
+        early = self.client(daemon)
+        early.send(harness.post_bytes(json.dumps({"statement": "items"}), "/db"))
+        self.eventually(lambda: daemon.metrics()["queue_depth"] == 1, "a queued job")
         server.start()
+        self.assertEqual(early.read_reply().status, 200)
         self.eventually(lambda: daemon.get("/readyz").status == 200, "readiness")
         self.assertEqual(self.rows(daemon, "items"), [])
 
