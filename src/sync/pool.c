@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stdalign.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -172,6 +173,16 @@ static struct hcs_task *next_task(struct worker *worker)
     return task;
 }
 
+/* A name has 15 bytes at most: pthread_setname_np(3). */
+static void set_name(unsigned index)
+{
+    char name[16];
+
+    (void)snprintf(name, sizeof(name),
+        index < 1000 ? "hcsd-worker-%u" : "hcsd-work-%u", index % 100000);
+    (void)pthread_setname_np(pthread_self(), name);
+}
+
 /* Waits until all workers are open, or one is not. True when tasks are to be
  * run: none is while another worker may still fail the start. */
 static bool await_verdict(struct hcs_pool *pool, bool is_open)
@@ -196,6 +207,7 @@ static void *worker_main(void *arg)
     struct hcs_pool *pool = worker->pool;
     struct hcs_task *task;
 
+    set_name(worker->index);
     worker->state = pool->work.open(pool->work.context, worker->index);
     if (await_verdict(pool, worker->state != NULL)) {
         while ((task = next_task(worker)) != NULL) {
