@@ -19,7 +19,7 @@ bool hcs_listeners_init(
         .fds = malloc(count * sizeof(*listeners->fds)),
         .loops = loops,
         .inherited = inherited,
-        .door = HCS_DOOR_OWN,
+        .origin = HCS_LISTENER_OWN,
     };
     if (listeners->fds == NULL) {
         return false;
@@ -208,10 +208,10 @@ static int adopt(struct hcs_listeners *listeners, struct hcs_log *log)
     }
     if (listeners->loops == 1 ||
         (alike && listeners->inherited % listeners->loops == 0)) {
-        listeners->door = HCS_DOOR_HANDED;
+        listeners->origin = HCS_LISTENER_INHERITED;
         return 0;
     }
-    listeners->door = HCS_DOOR_SHARED;
+    listeners->origin = HCS_LISTENER_SHARED;
     return copy_for_each_loop(listeners);
 }
 
@@ -227,7 +227,7 @@ int hcs_listeners_open(struct hcs_listeners *listeners,
 void hcs_listeners_drop_new(
     const struct hcs_listeners *listeners, struct hcs_log *log)
 {
-    if (listeners->door != HCS_DOOR_OWN) {
+    if (listeners->origin != HCS_LISTENER_OWN) {
         return;
     }
     for (unsigned i = 0; i < listeners->count; i++) {

@@ -14,7 +14,7 @@
 #include "app/config.h"
 #include "base/log.h"
 #include "event/listener.h"
-#include "shard/shard.h"
+#include "shard/run.h"
 
 #include <stdbool.h>
 
@@ -23,7 +23,7 @@ struct hcs_listeners {
     unsigned count;
     unsigned loops;
     unsigned inherited; /* from a service manager; 0: opened here */
-    enum hcs_shard_door door;
+    enum hcs_listener_origin origin;
     struct hcs_address address; /* of the first */
 };
 

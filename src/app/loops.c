@@ -52,8 +52,8 @@ int hcs_loops_make(struct hcs_loops *loops, struct hcs_service *service,
 
     loops->listeners = listeners;
     for (unsigned i = 0; i < loops->count; i++) {
-        loops->shards[i] = hcs_shard_create(
-            service, i, hcs_listeners_of(listeners, i), each, listeners->door);
+        loops->shards[i] = hcs_shard_create(service, i,
+            hcs_listeners_of(listeners, i), each, listeners->origin);
         if (loops->shards[i] == NULL) {
             return hcs_fail(EX_OSERR, "no memory or descriptor for loop %u", i);
         }
@@ -75,15 +75,15 @@ void hcs_loops_destroy(struct hcs_loops *loops)
 static int enter_private_table(
     const struct hcs_loops *loops, const struct hcs_shard *shard)
 {
-    int keep[1 + loops->kept_count + shard->entrance_count + loops->count];
+    int keep[1 + loops->kept_count + shard->listener_count + loops->count];
     size_t count = 0;
 
     keep[count++] = loops->ended_fd;
     for (size_t i = 0; i < loops->kept_count; i++) {
         keep[count++] = loops->kept[i];
     }
-    for (unsigned i = 0; i < shard->entrance_count; i++) {
-        keep[count++] = shard->entrances[i].fd;
+    for (unsigned i = 0; i < shard->listener_count; i++) {
+        keep[count++] = shard->listeners[i].fd;
     }
     /* Every loop's doorbell: a loop that finds another loop's dead entry in the
      * queue rings there, and a client must not get that number. */

@@ -10,8 +10,8 @@
 #define HCS_APP_LOOPS_H
 
 #include "app/listeners.h"
+#include "shard/run.h"
 #include "shard/service.h"
-#include "shard/shard.h"
 
 #include <pthread.h>
 #include <stdbool.h>

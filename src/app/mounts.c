@@ -1,5 +1,7 @@
 #include "app/mounts.h"
 
+#include "shard/pages.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -20,7 +22,7 @@ static void say_wrong(const struct hcs_config *config, const char *path,
 /* 0, or -EINVAL or -ENOMEM with one line in error. */
 static int add_mount(struct hcs_router *router, const struct hcs_host *host,
     const struct hcs_kinds *kinds, const struct hcs_config *config,
-    const struct hcs_config_route *route, char *error, size_t error_size)
+    const struct hcs_routes_entry *route, char *error, size_t error_size)
 {
     const struct hcs_handler *handler = NULL;
     char why[ERROR_LENGTH] = "a second handler on one path";
@@ -48,13 +50,14 @@ int hcs_mounts_make(struct hcs_router **out, const struct hcs_host *host,
     struct hcs_router *router = hcs_router_create();
     int rc = 0;
 
-    if (router == NULL) {
+    if (router == NULL || hcs_pages_add_to(router) != 0) {
         (void)snprintf(error, error_size, "out of memory");
+        hcs_router_destroy(router);
         return -ENOMEM;
     }
-    for (size_t i = 0; rc == 0 && i < config->route_count; i++) {
-        rc = add_mount(
-            router, host, kinds, config, &config->routes[i], error, error_size);
+    for (size_t i = 0; rc == 0 && i < config->routes.count; i++) {
+        rc = add_mount(router, host, kinds, config, &config->routes.entries[i],
+            error, error_size);
     }
     if (rc != 0) {
         hcs_router_destroy(router);
@@ -71,9 +74,9 @@ void hcs_mounts_say_fault(const struct hcs_router *router,
     const char *path = hcs_mount_path(fault);
     const char *kind = "";
 
-    for (size_t i = 0; i < config->route_count; i++) {
-        if (strcmp(config->routes[i].path, path) == 0) {
-            kind = config->routes[i].kind;
+    for (size_t i = 0; i < config->routes.count; i++) {
+        if (strcmp(config->routes.entries[i].path, path) == 0) {
+            kind = config->routes.entries[i].kind;
         }
     }
     say_wrong(config, path, kind, hcs_mount_error(fault), error, error_size);

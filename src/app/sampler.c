@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "guard/budget.h"
+#include "shard/snapshot.h"
 
 #include <fcntl.h>
 #include <malloc.h>
@@ -168,8 +169,8 @@ static void sample_rates(struct hcs_sampler *sampler)
     atomic_store_explicit(&pulse->requests_10s_milli,
         (sampler->requests[now] - sampler->requests[then]) * 1000 / span,
         memory_order_relaxed);
-    atomic_store_explicit(&pulse->jobs_per_second,
-        sampler->jobs[now] - sampler->jobs[before], memory_order_relaxed);
+    hcs_gate_set_drain_rate(
+        &sampler->service->gate, sampler->jobs[now] - sampler->jobs[before]);
 }
 
 void hcs_sampler_tick(struct hcs_sampler *sampler)

@@ -12,7 +12,6 @@
 #include "base/log.h"
 #include "guard/budget.h"
 #include "job/job.h"
-#include "shard/shard.h"
 #include "sync/deferral.h"
 
 #include <errno.h>
@@ -77,8 +76,7 @@ static void enter(
 
 static unsigned connections(const struct server *server)
 {
-    return atomic_load_explicit(
-        &server->service.connections, memory_order_relaxed);
+    return hcs_gate_connections(&server->service.gate);
 }
 
 /* --- Once a second. */
@@ -213,7 +211,7 @@ static void say_ready(struct server *server)
 /* The opening has ended. 0; or an exit status with what went wrong said. */
 static int conclude_opening(struct server *server)
 {
-    const struct hcs_router *router = server->service.router;
+    const struct hcs_router *router = hcs_service_router(&server->service);
     char error[ERROR_LENGTH];
     int rc = server->opening.rc;
 
@@ -332,7 +330,6 @@ static int block_signals(void)
 static struct hcs_limits limits_of(const struct hcs_config *config)
 {
     return (struct hcs_limits){
-        .max_connections = config->max_connections,
         .read_timeout_ms = config->read_timeout_ms,
         .min_upload_rate = config->min_upload_rate,
         .write_timeout_ms = config->write_timeout_ms,
@@ -354,9 +351,9 @@ static int prepare_kinds(struct server *server)
     const struct hcs_config *config = server->config;
     char error[ERROR_LENGTH];
 
-    for (size_t i = 0; i < config->route_count; i++) {
-        if (hcs_kinds_prepare(&server->kinds, config->routes[i].kind, error,
-                sizeof(error)) != 0) {
+    for (size_t i = 0; i < config->routes.count; i++) {
+        if (hcs_kinds_prepare(&server->kinds, config->routes.entries[i].kind,
+                error, sizeof(error)) != 0) {
             return hcs_fail(EX_OSERR, "%s", error);
         }
     }
@@ -425,8 +422,8 @@ static int make_mounts(struct server *server)
         .workers = config->workers,
         .job_timeout_ms = config->job_timeout_ms,
     };
-    rc = hcs_mounts_make(&service->router, &server->host, &server->kinds,
-        config, error, sizeof(error));
+    rc = hcs_mounts_make(&service->sites[HCS_SITE_MAIN].router, &server->host,
+        &server->kinds, config, error, sizeof(error));
     return rc == 0
                ? 0
                : hcs_fail(rc == -ENOMEM ? EX_OSERR : EX_CONFIG, "%s", error);
@@ -437,13 +434,17 @@ static int make_pool(struct server *server)
     const struct hcs_config *config = server->config;
     struct hcs_service *service = &server->service;
     struct hcs_pool_work work = HCS_JOB_WORK;
+    struct hcs_pool *pool;
 
-    server->jobs = (struct hcs_job_context){&server->budget, service->router};
+    server->jobs =
+        (struct hcs_job_context){&server->budget, hcs_service_router(service)};
     work.context = &server->jobs;
-    service->pool = hcs_pool_create(config->workers, config->queue_size, &work);
-    return service->pool != NULL
-               ? 0
-               : hcs_fail(EX_OSERR, "no memory for the queue");
+    pool = hcs_pool_create(config->workers, config->queue_size, &work);
+    if (pool == NULL) {
+        return hcs_fail(EX_OSERR, "no memory for the queue");
+    }
+    hcs_service_set_pool(service, pool);
+    return 0;
 }
 
 static int start_loops(struct server *server)
@@ -466,8 +467,8 @@ static int start_loops(struct server *server)
 static int start_opening(struct server *server)
 {
     struct hcs_service *service = &server->service;
-    int rc =
-        hcs_opening_start(&server->opening, service->router, service->pool);
+    int rc = hcs_opening_start(
+        &server->opening, hcs_service_router(service), service->pool);
 
     if (rc != 0) {
         return hcs_fail(EX_OSERR, "cannot start a thread: %s", strerror(-rc));
@@ -602,6 +603,7 @@ static bool stop_workers(struct server *server)
 static bool finish(struct server *server)
 {
     struct hcs_service *service = &server->service;
+    struct hcs_router *router = hcs_service_router(service);
     bool ended;
 
     hcs_loops_join(&server->loops);
@@ -609,12 +611,12 @@ static bool finish(struct server *server)
             (!server->opening.started || stop_workers(server));
     if (ended) {
         /* First the handlers: their threads may still send results home. */
-        if (service->router != NULL) {
-            hcs_router_close(service->router);
+        if (router != NULL) {
+            hcs_router_close(router);
         }
         hcs_loops_destroy(&server->loops);
         hcs_pool_destroy(service->pool);
-        hcs_router_destroy(service->router);
+        hcs_router_destroy(router);
         hcs_deferrals_destroy(service->deferrals);
     }
     close_listeners(server);
@@ -668,6 +670,7 @@ static void set_up_service(struct server *server, const char *version)
 
     pthread_mutex_init(&service->accept_lock, NULL);
     service->limits = limits_of(config);
+    hcs_gate_init(&service->gate, config->max_connections);
     service->budget = &server->budget;
     service->shard_count = config->loops;
     service->version = version;

@@ -1,3 +1,4 @@
+/* ctest: builds=release,asan,tsan */
 /*
  * The daemon in a child process, in which one call of its start or its end
  * fails. What it says and how it ends is looked at from outside, as a service
@@ -12,7 +13,7 @@
 #include "base/fdtable.h"
 #include "event/listener.h"
 #include "job/router.h"
-#include "shard/shard.h"
+#include "shard/run.h"
 #include "sync/pool.h"
 
 #include <setjmp.h>
@@ -226,17 +227,17 @@ struct hcs_pool *__wrap_hcs_pool_create(
 
 struct hcs_shard *__real_hcs_shard_create(struct hcs_service *service,
     unsigned index, const int *listeners, unsigned count,
-    enum hcs_shard_door door);
+    enum hcs_listener_origin origin);
 struct hcs_shard *__wrap_hcs_shard_create(struct hcs_service *service,
     unsigned index, const int *listeners, unsigned count,
-    enum hcs_shard_door door);
+    enum hcs_listener_origin origin);
 struct hcs_shard *__wrap_hcs_shard_create(struct hcs_service *service,
     unsigned index, const int *listeners, unsigned count,
-    enum hcs_shard_door door)
+    enum hcs_listener_origin origin)
 {
     return fails(SHARD) ? NULL
                         : __real_hcs_shard_create(
-                              service, index, listeners, count, door);
+                              service, index, listeners, count, origin);
 }
 
 int __real_hcs_shard_open(struct hcs_shard *shard);
