@@ -88,8 +88,8 @@ enum { SHOWN_MAX = 300 }; /* bytes of a file's name in a message */
 
 static const char SYMBOL[] = "hcs_module";
 
-/* Relative to the executable's folder: of a build tree, and of an
- * installation. */
+/* Folders of modules, relative to the executable's folder: in a build tree, and
+ * in an installation. */
 static const char *const FOLDERS[] = {"modules", HCS_MODULE_DIR};
 
 bool hcs_kinds_is_module(const char *kind)
@@ -121,7 +121,7 @@ static int refuse(
 static int check_handler(const struct hcs_handler *handler, const char *file,
     char *error, size_t error_size)
 {
-    /* First, since nothing else is known to be where it is looked for. */
+    /* First: in another version the other members may be elsewhere. */
     if (handler->abi != HCS_HANDLER_ABI) {
         (void)snprintf(error, error_size,
             "%s: built for version %u of the handler ABI; this hcsd has %u: "
@@ -136,8 +136,7 @@ static int check_handler(const struct hcs_handler *handler, const char *file,
     return 0;
 }
 
-/* name: as it was asked for, with a slash, so that it is not looked for along
- * LD_LIBRARY_PATH. */
+/* name: has a slash, so that dlopen(3) does not search LD_LIBRARY_PATH. */
 static int load(const char *name, const struct hcs_handler **handler,
     char *error, size_t error_size)
 {
