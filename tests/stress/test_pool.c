@@ -184,6 +184,13 @@ static bool submit(struct loop *loop, struct job *job)
     return true;
 }
 
+/* Also on a busy machine, where the time may be over before the first job. */
+static bool has_done_all(const struct loop *loop)
+{
+    return loop->ran > 0 && (!loop->cancels || loop->cancelled > 0 ||
+                                hcs_pool_capacity(loop->pool) < 3);
+}
+
 /* A turn: take what came home, submit a few, wake once, and sleep until the
  * doorbell rings while anything is out. Every loop waits for all it has out
  * now and then, so that nothing that is slept on is woken by chance. */
@@ -199,7 +206,7 @@ static void *turn_round(void *argument)
     CHECK(epoll_ctl(epoll, EPOLL_CTL_ADD, loop->box.fd, &event) == 0);
     storm_join();
     for (;;) {
-        bool over = storm_now_ms() >= loop->end_ms;
+        bool over = storm_now_ms() >= loop->end_ms && has_done_all(loop);
         bool submitted = false;
 
         receive(loop);
@@ -270,9 +277,8 @@ static void run_loops(unsigned workers, size_t queue_size, bool cancels)
     }
     for (unsigned i = 0; i < LOOPS; i++) {
         pthread_join(loops[i].thread, NULL);
-        CHECK(loops[i].ran > 0);
+        CHECK(has_done_all(&loops[i]));
         CHECK(loops[i].ran + loops[i].cancelled == loops[i].submitted);
-        CHECK(!cancels || queue_size < 3 || loops[i].cancelled > 0);
         ran += loops[i].ran;
     }
     stop_pool(pool, &counts);
@@ -313,7 +319,7 @@ static void as_many_blocking_jobs_run_at_once_as_there_are_workers(void **state)
     storm_begin("blocking jobs");
     pool = start_pool(WORKERS, TASKS, &counts);
     loop_init(&loop, 0, pool, false);
-    while (storm_now_ms() < loop.end_ms) {
+    while (rounds == 0 || storm_now_ms() < loop.end_ms) {
         _Atomic unsigned gate = 0;
         unsigned blocking = 0;
 

@@ -154,6 +154,13 @@ static bool cancel(struct pusher *pusher, struct item *item)
     return true;
 }
 
+/* Also on a busy machine, where the time may be over before the first push. */
+static bool has_done_all(const struct pusher *pusher)
+{
+    return pusher->pushed > 0 &&
+           (!pusher->rig->cancels || pusher->cancelled > 0);
+}
+
 static void *push_and_cancel(void *argument)
 {
     struct pusher *pusher = argument;
@@ -161,7 +168,7 @@ static void *push_and_cancel(void *argument)
     uint64_t state = 1234567u + pusher->index;
 
     storm_join();
-    while (storm_now_ms() < rig->end_ms) {
+    while (storm_now_ms() < rig->end_ms || !has_done_all(pusher)) {
         for (unsigned k = 0; k < 64; k++) {
             uint64_t random = storm_random(&state);
             struct item *item = &pusher->items[random % pusher->count];
