@@ -10,7 +10,9 @@
 #include "handlers/exec/exec.h"
 #include "handlers/exec/spawner.h"
 #include "job/job.h"
-#include "shard/shard.h"
+#include "shard/pages.h"
+#include "shard/run.h"
+#include "shard/snapshot.h"
 #include "sync/deferral.h"
 
 #include <errno.h>
@@ -74,7 +76,7 @@ struct server {
     struct hcs_notify notify;
     struct hcs_address address;
     unsigned inherited; /* listeners, from descriptor 3 on; 0: opens its own */
-    enum hcs_shard_door door;
+    enum hcs_listener_origin origin;
     int *listeners; /* main's copies, loop by loop; -1 when closed */
     unsigned listener_count;
     struct hcs_shard **shards;
@@ -133,7 +135,7 @@ static void say_wrong(const struct hcs_config *config, const char *path,
 /* The mount of one entry. 0, or -EINVAL or -ENOMEM with one line in error. */
 static int add_mount(struct hcs_router *router, const struct hcs_host *host,
     struct hcs_spawner *spawner, const struct hcs_config *config,
-    const struct hcs_config_route *route, char *error, size_t error_size)
+    const struct hcs_routes_entry *route, char *error, size_t error_size)
 {
     const struct hcs_handler *handler = NULL;
     char why[ERROR_LENGTH] = "a second handler on one path";
@@ -162,13 +164,14 @@ static int make_router(struct hcs_router **out, const struct hcs_host *host,
     struct hcs_router *router = hcs_router_create();
     int rc = 0;
 
-    if (router == NULL) {
+    if (router == NULL || hcs_pages_add_to(router) != 0) {
         (void)snprintf(error, error_size, "out of memory");
+        hcs_router_destroy(router);
         return -ENOMEM;
     }
-    for (size_t i = 0; rc == 0 && i < config->route_count; i++) {
-        rc = add_mount(router, host, spawner, config, &config->routes[i], error,
-            error_size);
+    for (size_t i = 0; rc == 0 && i < config->routes.count; i++) {
+        rc = add_mount(router, host, spawner, config,
+            &config->routes.entries[i], error, error_size);
     }
     if (rc != 0) {
         hcs_router_destroy(router);
@@ -186,9 +189,9 @@ static void say_fault(const struct hcs_router *router,
     const char *path = hcs_mount_path(fault);
     const char *kind = "";
 
-    for (size_t i = 0; i < config->route_count; i++) {
-        if (strcmp(config->routes[i].path, path) == 0) {
-            kind = config->routes[i].kind;
+    for (size_t i = 0; i < config->routes.count; i++) {
+        if (strcmp(config->routes.entries[i].path, path) == 0) {
+            kind = config->routes.entries[i].kind;
         }
     }
     say_wrong(config, path, kind, hcs_mount_error(fault), error, error_size);
@@ -245,7 +248,7 @@ static int enter_private_table(
     const struct server *server, const struct hcs_shard *shard)
 {
     unsigned loops = server->service.shard_count;
-    int keep[3 + shard->entrance_count + loops];
+    int keep[3 + shard->listener_count + loops];
     size_t count = 0;
 
     keep[count++] = hcs_log_fd(server->log);
@@ -253,8 +256,8 @@ static int enter_private_table(
     if (server->statm >= 0) {
         keep[count++] = server->statm;
     }
-    for (unsigned i = 0; i < shard->entrance_count; i++) {
-        keep[count++] = shard->entrances[i].fd;
+    for (unsigned i = 0; i < shard->listener_count; i++) {
+        keep[count++] = shard->listeners[i].fd;
     }
     /* Every doorbell: who finds another loop's dead entry in the queue rings
      * there, and under its number must not stand a client. */
@@ -415,7 +418,7 @@ static void call_off_loops(struct server *server)
 static void *opening_main(void *argument)
 {
     struct server *server = argument;
-    int rc = hcs_router_open(server->service.router);
+    int rc = hcs_router_open(hcs_service_router(&server->service));
 
     if (rc == 0) {
         rc = hcs_pool_start(server->service.pool);
@@ -472,8 +475,9 @@ static int conclude_opening(struct server *server)
             &server->service.is_open, true, memory_order_release);
         return 0;
     }
-    if (hcs_router_fault(server->service.router) != NULL) {
-        say_fault(server->service.router, config, error, sizeof(error));
+    if (hcs_router_fault(hcs_service_router(&server->service)) != NULL) {
+        say_fault(
+            hcs_service_router(&server->service), config, error, sizeof(error));
         return fail(EX_CONFIG, "%s", error);
     }
     return fail(EX_OSERR, "WORKERS=%u: cannot start: %s", config->workers,
@@ -598,9 +602,8 @@ static void look_at_rates(struct server *server)
         (server->past_requests[now] - server->past_requests[then]) * 1000 /
             span,
         memory_order_relaxed);
-    atomic_store_explicit(&pulse->jobs_per_second,
-        server->past_jobs[now] - server->past_jobs[before],
-        memory_order_relaxed);
+    hcs_gate_set_drain_rate(&server->service.gate,
+        server->past_jobs[now] - server->past_jobs[before]);
 }
 
 static void tell_drain(struct server *server)
@@ -608,8 +611,7 @@ static void tell_drain(struct server *server)
     char status[80];
 
     snprintf(status, sizeof(status), "Draining: %u connections left",
-        atomic_load_explicit(
-            &server->service.connections, memory_order_relaxed));
+        hcs_gate_connections(&server->service.gate));
     hcs_notify_status(&server->notify, status);
     hcs_notify_extend_timeout(&server->notify, EXTEND_MS * 1000ULL);
 }
@@ -649,7 +651,7 @@ static void close_listeners(struct server *server)
  * comes from now on waits there for our successor. */
 static void drop_new_connections(struct server *server)
 {
-    if (server->door != HCS_DOOR_OWN) {
+    if (server->origin != HCS_LISTENER_OWN) {
         return;
     }
     for (unsigned i = 0; i < server->listener_count; i++) {
@@ -689,8 +691,7 @@ static void stop_requested(struct server *server, uint64_t now_ms)
             &server->service.draining, true, memory_order_relaxed);
         hcs_log_print(server->log, HCS_LOG_INFO,
             "stopping: %u connections, %zu jobs waiting",
-            atomic_load_explicit(
-                &server->service.connections, memory_order_relaxed),
+            hcs_gate_connections(&server->service.gate),
             hcs_pool_depth(server->service.pool));
         hcs_notify_stopping(&server->notify, "Draining");
         hcs_notify_extend_timeout(&server->notify, EXTEND_MS * 1000ULL);
@@ -849,7 +850,6 @@ static void copy_limits(
     struct hcs_limits *limits, const struct hcs_config *config)
 {
     *limits = (struct hcs_limits){
-        .max_connections = config->max_connections,
         .read_timeout_ms = config->read_timeout_ms,
         .min_upload_rate = config->min_upload_rate,
         .write_timeout_ms = config->write_timeout_ms,
@@ -1015,10 +1015,10 @@ static int adopt_listeners(struct server *server)
         return rc;
     }
     if (loops == 1 || (alike && server->inherited % loops == 0)) {
-        server->door = HCS_DOOR_HANDED;
+        server->origin = HCS_LISTENER_INHERITED;
         return 0;
     }
-    server->door = HCS_DOOR_SHARED;
+    server->origin = HCS_LISTENER_SHARED;
     return share_listeners(server);
 }
 
@@ -1034,7 +1034,7 @@ static int make_shards(struct server *server)
 
     for (unsigned i = 0; i < server->service.shard_count; i++) {
         server->shards[i] = hcs_shard_create(&server->service, i,
-            &server->listeners[i * each], each, server->door);
+            &server->listeners[i * each], each, server->origin);
         if (server->shards[i] == NULL) {
             return fail(EX_OSERR, "no memory or descriptor for loop %u", i);
         }
@@ -1114,8 +1114,9 @@ static int start_spawner(struct server *server)
     bool needed = false;
     int rc = 0;
 
-    for (size_t i = 0; i < config->route_count; i++) {
-        needed = needed || strcmp(config->routes[i].kind, hcs_exec.name) == 0;
+    for (size_t i = 0; i < config->routes.count; i++) {
+        needed = needed ||
+                 strcmp(config->routes.entries[i].kind, hcs_exec.name) == 0;
     }
     if (needed) {
         rc = hcs_spawner_start(&server->spawner);
@@ -1130,6 +1131,7 @@ static int begin(struct server *server, const char *notify_socket)
 {
     const struct hcs_config *config = server->config;
     struct hcs_service *service = &server->service;
+    struct hcs_pool *pool;
     char error[ERROR_LENGTH];
     int rc;
 
@@ -1171,8 +1173,8 @@ static int begin(struct server *server, const char *notify_socket)
         .workers = config->workers,
         .job_timeout_ms = config->job_timeout_ms,
     };
-    rc = make_router(&service->router, &server->host, server->spawner, config,
-        error, sizeof(error));
+    rc = make_router(&service->sites[HCS_SITE_MAIN].router, &server->host,
+        server->spawner, config, error, sizeof(error));
     if (rc != 0) {
         return fail(rc == -ENOMEM ? EX_OSERR : EX_CONFIG, "%s", error);
     }
@@ -1180,8 +1182,9 @@ static int begin(struct server *server, const char *notify_socket)
     if (rc != 0) {
         return rc;
     }
-    server->jobs = (struct hcs_job_context){&server->budget, service->router};
-    service->pool = hcs_pool_create(config->workers, config->queue_size,
+    server->jobs =
+        (struct hcs_job_context){&server->budget, hcs_service_router(service)};
+    pool = hcs_pool_create(config->workers, config->queue_size,
         &(struct hcs_pool_work){
             .context = &server->jobs,
             .open = HCS_JOB_WORK.open,
@@ -1189,9 +1192,10 @@ static int begin(struct server *server, const char *notify_socket)
             .returned = HCS_JOB_WORK.returned,
             .close = HCS_JOB_WORK.close,
         });
-    if (service->pool == NULL) {
+    if (pool == NULL) {
         return fail(EX_OSERR, "no memory for the queue");
     }
+    hcs_service_set_pool(service, pool);
     rc = make_shards(server);
     if (rc != 0) {
         return rc;
@@ -1304,14 +1308,14 @@ static bool finish(struct server *server)
     stuck = !stop_handling(server);
     if (!stuck) {
         /* First the handlers: their threads may still send results home. */
-        if (service->router != NULL) {
-            hcs_router_close(service->router);
+        if (hcs_service_router(service) != NULL) {
+            hcs_router_close(hcs_service_router(service));
         }
         for (unsigned i = 0; i < service->shard_count; i++) {
             hcs_shard_destroy(server->shards[i]);
         }
         hcs_pool_destroy(service->pool);
-        hcs_router_destroy(service->router);
+        hcs_router_destroy(hcs_service_router(service));
         hcs_deferrals_destroy(service->deferrals);
     }
     close_listeners(server);
@@ -1377,6 +1381,7 @@ int hcs_server_run(const struct hcs_config *config, const char *version,
     pthread_mutex_init(&server.service.accept_lock, NULL);
     pthread_cond_init(&server.changed, NULL);
     copy_limits(&server.service.limits, config);
+    hcs_gate_init(&server.service.gate, config->max_connections);
     server.service.budget = &server.budget;
     server.service.shard_count = loops;
     server.service.version = version;

@@ -1,797 +1,13 @@
 #include "http/head.h"
 
+#include "http/octets.h"
 #include "http/syntax.h"
+#include "http/target.h"
 
-#include <arpa/inet.h>
 #include <assert.h>
 #include <string.h>
 
-#ifdef __SSE2__
-#include <emmintrin.h>
-#endif
-
-enum {
-    /* "GET / HTTP/1.1\r\n": no request line that passes is shorter, so behind
-     * it one may always look VECTOR bytes back. */
-    REQUEST_LINE_MIN = 16,
-    VECTOR = 16,
-    /* More than any method has; a longer token is refused without waiting for
-     * its end (RFC 9112, 3). */
-    METHOD_MAX = 32,
-    VERSION_LINE = sizeof "HTTP/1.1\r\n" - 1,
-    /* From so far before the end of an unfinished request line on it is checked
-     * again: there a "%" may have lacked its digits, or the version an octet. */
-    UNFINISHED = VERSION_LINE + 2,
-    PORT_MAX = 65535,
-    REQUEST_ID_MAX = 128,
-};
-
-/* What an octet may be part of. */
-enum {
-    TOKEN = 1,   /* a token (RFC 9110, 5.6.2) */
-    TARGET = 2,  /* path and query (RFC 3986, 3.3 and 3.4); "%" apart */
-    NAME = 4,    /* a reg-name (RFC 3986, 3.2.2); "%" apart, and without the
-                    comma, which would make a list */
-    ID = 8,      /* X-Request-ID */
-    HEX = 16,    /* hexadecimal digits */
-    DIGIT = 32,  /* decimal digits */
-    BRACKET = 64 /* around an IPv6 address */
-};
-
-#define LETTER (TOKEN | TARGET | NAME | ID)
-#define SUB_DELIM (TARGET | NAME)
-
-static const uint8_t classes[256] = {
-    ['!'] = SUB_DELIM | TOKEN,
-    ['#'] = TOKEN,
-    ['$'] = SUB_DELIM | TOKEN,
-    ['%'] = TOKEN,
-    ['&'] = SUB_DELIM | TOKEN,
-    ['\''] = SUB_DELIM | TOKEN,
-    ['('] = SUB_DELIM,
-    [')'] = SUB_DELIM,
-    ['*'] = SUB_DELIM | TOKEN,
-    ['+'] = SUB_DELIM | TOKEN | ID,
-    [','] = TARGET,
-    ['-'] = LETTER,
-    ['.'] = LETTER,
-    ['/'] = TARGET | ID,
-    ['0'] = LETTER | HEX | DIGIT,
-    ['1'] = LETTER | HEX | DIGIT,
-    ['2'] = LETTER | HEX | DIGIT,
-    ['3'] = LETTER | HEX | DIGIT,
-    ['4'] = LETTER | HEX | DIGIT,
-    ['5'] = LETTER | HEX | DIGIT,
-    ['6'] = LETTER | HEX | DIGIT,
-    ['7'] = LETTER | HEX | DIGIT,
-    ['8'] = LETTER | HEX | DIGIT,
-    ['9'] = LETTER | HEX | DIGIT,
-    [':'] = TARGET | ID,
-    [';'] = SUB_DELIM,
-    ['='] = SUB_DELIM | ID,
-    ['?'] = TARGET,
-    ['@'] = TARGET | ID,
-    ['A'] = LETTER | HEX,
-    ['B'] = LETTER | HEX,
-    ['C'] = LETTER | HEX,
-    ['D'] = LETTER | HEX,
-    ['E'] = LETTER | HEX,
-    ['F'] = LETTER | HEX,
-    ['G'] = LETTER,
-    ['H'] = LETTER,
-    ['I'] = LETTER,
-    ['J'] = LETTER,
-    ['K'] = LETTER,
-    ['L'] = LETTER,
-    ['M'] = LETTER,
-    ['N'] = LETTER,
-    ['O'] = LETTER,
-    ['P'] = LETTER,
-    ['Q'] = LETTER,
-    ['R'] = LETTER,
-    ['S'] = LETTER,
-    ['T'] = LETTER,
-    ['U'] = LETTER,
-    ['V'] = LETTER,
-    ['W'] = LETTER,
-    ['X'] = LETTER,
-    ['Y'] = LETTER,
-    ['Z'] = LETTER,
-    ['['] = BRACKET,
-    [']'] = BRACKET,
-    ['^'] = TOKEN,
-    ['_'] = LETTER,
-    ['`'] = TOKEN,
-    ['a'] = LETTER | HEX,
-    ['b'] = LETTER | HEX,
-    ['c'] = LETTER | HEX,
-    ['d'] = LETTER | HEX,
-    ['e'] = LETTER | HEX,
-    ['f'] = LETTER | HEX,
-    ['g'] = LETTER,
-    ['h'] = LETTER,
-    ['i'] = LETTER,
-    ['j'] = LETTER,
-    ['k'] = LETTER,
-    ['l'] = LETTER,
-    ['m'] = LETTER,
-    ['n'] = LETTER,
-    ['o'] = LETTER,
-    ['p'] = LETTER,
-    ['q'] = LETTER,
-    ['r'] = LETTER,
-    ['s'] = LETTER,
-    ['t'] = LETTER,
-    ['u'] = LETTER,
-    ['v'] = LETTER,
-    ['w'] = LETTER,
-    ['x'] = LETTER,
-    ['y'] = LETTER,
-    ['z'] = LETTER,
-    ['|'] = TOKEN,
-    ['~'] = LETTER,
-};
-
-static inline bool is(char c, unsigned wanted)
-{
-    return (classes[(unsigned char)c] & wanted) != 0;
-}
-
-static inline bool is_blank(char c)
-{
-    return c == ' ' || c == '\t';
-}
-
-/* Lower case, for octets that are no controls: "@[\]^_`" change too, so what
- * it is compared with must not hold "`{|}~". */
-static inline char fold(char c)
-{
-    return (char)(c | 0x20);
-}
-
-/* Lower case, for names that come from elsewhere. */
-static inline char lower_case(char c)
-{
-    return c >= 'A' && c <= 'Z' ? fold(c) : c;
-}
-
-/* The compiler makes one load of each, and a constant of a literal. */
-static inline uint16_t load16(const char *p)
-{
-    uint16_t word;
-
-    memcpy(&word, p, sizeof word);
-    return word;
-}
-
-static inline uint32_t load32(const char *p)
-{
-    uint32_t word;
-
-    memcpy(&word, p, sizeof word);
-    return word;
-}
-
-static inline uint64_t load64(const char *p)
-{
-    uint64_t word;
-
-    memcpy(&word, p, sizeof word);
-    return word;
-}
-
-static inline bool at_crlf(const char *p)
-{
-    return load16(p) == load16("\r\n");
-}
-
-/* The first byte of [p, end) that is not of that class. */
-static inline const char *skip(const char *p, const char *end, unsigned wanted)
-{
-    while (end - p >= 4) {
-        if (!is(p[0], wanted)) {
-            return p;
-        }
-        if (!is(p[1], wanted)) {
-            return p + 1;
-        }
-        if (!is(p[2], wanted)) {
-            return p + 2;
-        }
-        if (!is(p[3], wanted)) {
-            return p + 3;
-        }
-        p += 4;
-    }
-    while (p < end && is(*p, wanted)) {
-        p++;
-    }
-    return p;
-}
-
-/* The same, where "%" and two hexadecimal digits may stand in between. */
-static inline const char *skip_encoded(
-    const char *p, const char *end, unsigned wanted)
-{
-    for (;;) {
-        p = skip(p, end, wanted);
-        if (end - p < 3 || *p != '%' || !is(p[1], HEX) || !is(p[2], HEX)) {
-            return p;
-        }
-        p += 3;
-    }
-}
-
-static const char *skip_blank(const char *p, const char *end)
-{
-    while (p < end && is_blank(*p)) {
-        p++;
-    }
-    return p;
-}
-
-static const char *trim_end(const char *start, const char *end)
-{
-    while (end > start && is_blank(end[-1])) {
-        end--;
-    }
-    return end;
-}
-
-/* Three searches through [p, end), many bytes at once where the processor can:
- * name_end and target_end stop at the first byte that is not of the usual kind
- * for a field name or a target, or before it; what a stop means, the table
- * says. find_control finds the first control byte, HTAB apart: all else may
- * stand in a field value (RFC 9110, 5.5). It reads from end - VECTOR on. */
-#ifdef __SSE2__
-static inline __m128i load_vector(const char *p)
-{
-    return _mm_loadu_si128((const __m128i *)(const void *)p);
-}
-
-static inline __m128i equal(__m128i bytes, char c)
-{
-    return _mm_cmpeq_epi8(bytes, _mm_set1_epi8(c));
-}
-
-static inline __m128i between(__m128i bytes, char first, char last)
-{
-    __m128i above = _mm_sub_epi8(bytes, _mm_set1_epi8(first));
-
-    return _mm_cmpeq_epi8(
-        _mm_min_epu8(above, _mm_set1_epi8((char)(last - first))), above);
-}
-
-static inline __m128i letters(__m128i bytes)
-{
-    return between(_mm_or_si128(bytes, _mm_set1_epi8(0x20)), 'a', 'z');
-}
-
-static inline unsigned mask_of(__m128i bytes)
-{
-    return (unsigned)_mm_movemask_epi8(bytes);
-}
-
-/* Behind the leading bytes of p that are in the mask; 16, if all are. */
-static inline const char *behind(const char *p, unsigned mask)
-{
-    return p + __builtin_ctz(~mask);
-}
-
-static inline const char *name_end(const char *p, const char *end)
-{
-    if (end - p >= VECTOR) {
-        __m128i bytes = load_vector(p);
-
-        p = behind(
-            p, mask_of(_mm_or_si128(letters(bytes),
-                   _mm_or_si128(between(bytes, '0', '9'), equal(bytes, '-')))));
-    }
-    return p;
-}
-
-static inline const char *target_end(const char *p, const char *end)
-{
-    while (end - p >= VECTOR) {
-        __m128i bytes = load_vector(p);
-        unsigned mask = mask_of(
-            _mm_or_si128(_mm_or_si128(letters(bytes), between(bytes, '&', ';')),
-                _mm_or_si128(equal(bytes, '?'),
-                    _mm_or_si128(equal(bytes, '='), equal(bytes, '_')))));
-
-        if (mask != 0xffff) {
-            return behind(p, mask);
-        }
-        p += VECTOR;
-    }
-    return p;
-}
-
-static inline unsigned control_mask(const char *p)
-{
-    __m128i bytes = load_vector(p);
-
-    return mask_of(_mm_or_si128(
-        _mm_andnot_si128(equal(bytes, '\t'), between(bytes, 0, 0x1f)),
-        equal(bytes, 0x7f)));
-}
-
-static inline const char *find_control(const char *p, const char *end)
-{
-    unsigned mask;
-
-    while (end - p >= VECTOR) {
-        mask = control_mask(p);
-        if (mask != 0) {
-            return p + __builtin_ctz(mask);
-        }
-        p += VECTOR;
-    }
-    /* The last VECTOR bytes, without those that lie before p. */
-    mask = control_mask(end - VECTOR) >> (VECTOR - (end - p));
-    return mask != 0 ? p + __builtin_ctz(mask) : end;
-}
-#else
-static inline const char *name_end(const char *p, const char *end)
-{
-    (void)end;
-    return p;
-}
-
-static inline const char *target_end(const char *p, const char *end)
-{
-    (void)end;
-    return p;
-}
-
-/* Without vectors, eight bytes at once in a plain register. No sum in here
- * carries from byte to byte, so the highest bit of each byte is exact. */
-static inline bool has_control(uint64_t bytes)
-{
-    const uint64_t each = 0x0101010101010101U;
-    const uint64_t low = 0x7f * each;
-    uint64_t below = ~((bytes & low) + 0x60 * each);
-    uint64_t tab = ~(((bytes ^ '\t' * each) & low) + low);
-    uint64_t del = ~(((bytes ^ 0x7f * each) & low) + low);
-
-    return (((below & ~tab) | del) & ~bytes & ~low) != 0;
-}
-
-static inline const char *find_control(const char *p, const char *end)
-{
-    while (end - p >= 8 && !has_control(load64(p))) {
-        p += 8;
-    }
-    while (p < end && (unsigned char)*p != 0x7f &&
-           ((unsigned char)*p >= 0x20 || *p == '\t')) {
-        p++;
-    }
-    return p;
-}
-#endif
-
-/* ---- request line ---- */
-
-/* The method, if it is one that is served here, and its length; of eight
- * readable bytes. */
-static inline enum hcs_method served_method(const char *p, unsigned *length)
-{
-    uint32_t word = load32(p);
-
-    if (word == load32("GET ")) {
-        *length = 3;
-        return HCS_GET;
-    }
-    if (word == load32("POST") && p[4] == ' ') {
-        *length = 4;
-        return HCS_POST;
-    }
-    if (word == load32("HEAD") && p[4] == ' ') {
-        *length = 4;
-        return HCS_HEAD;
-    }
-    if (load64(p) == load64("OPTIONS ")) {
-        *length = 7;
-        return HCS_OPTIONS;
-    }
-    return HCS_METHOD_OTHER;
-}
-
-/* Methods that exist, but not here. A list of our own, so that the answer does
- * not depend on the parser's version. */
-static bool known_method(const char *method, size_t length)
-{
-    static const char *const names[] = {"ACL", "BIND", "CHECKOUT", "CONNECT",
-        "COPY", "DELETE", "LINK", "LOCK", "M-SEARCH", "MERGE", "MKACTIVITY",
-        "MKCALENDAR", "MKCOL", "MOVE", "NOTIFY", "PATCH", "PROPFIND",
-        "PROPPATCH", "PURGE", "PUT", "REBIND", "REPORT", "SEARCH", "SOURCE",
-        "SUBSCRIBE", "TRACE", "UNBIND", "UNLINK", "UNLOCK", "UNSUBSCRIBE"};
-
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        if (strlen(names[i]) == length &&
-            memcmp(names[i], method, length) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool valid_ipv6(const char *address, size_t length)
-{
-    char text[INET6_ADDRSTRLEN];
-    struct in6_addr parsed;
-
-    if (length >= sizeof text) {
-        return false;
-    }
-    memcpy(text, address, length);
-    text[length] = '\0';
-    return inet_pton(AF_INET6, text, &parsed) == 1;
-}
-
-/* uri-host [ ":" port ] (RFC 9110, 7.2), the host not empty (RFC 9110, 4.2.1)
- * and the port one that exists, if it is there. User information is refused
- * (RFC 9110, 4.2.4), and so are the IPvFuture addresses that nobody uses. */
-static bool valid_authority(const char *p, const char *end, bool needs_port)
-{
-    const char *host = p;
-    unsigned port = 0;
-
-    if (p < end && *p == '[') {
-        p = memchr(p, ']', (size_t)(end - p));
-        if (p == NULL || !valid_ipv6(host + 1, (size_t)(p - host - 1))) {
-            return false;
-        }
-        p++;
-    } else {
-        p = skip_encoded(p, end, NAME);
-        if (p == host) {
-            return false;
-        }
-    }
-    if (p == end) {
-        return !needs_port;
-    }
-    if (*p != ':') {
-        return false;
-    }
-    for (p++; p < end; p++) {
-        if (!is(*p, DIGIT)) {
-            return false;
-        }
-        port = port * 10 + (unsigned)(*p - '0');
-        if (port > PORT_MAX) {
-            return false;
-        }
-    }
-    return !needs_port || port != 0; /* RFC 9110, 9.3.6 */
-}
-
-static struct hcs_span span_of(
-    const char *base, const char *start, const char *end)
-{
-    return (struct hcs_span){
-        .offset = (uint32_t)(start - base),
-        .length = (uint32_t)(end - start),
-    };
-}
-
-static inline void split_query(
-    const char *base, const char *path, const char *end, struct hcs_head *head)
-{
-    const char *mark = memchr(path, '?', (size_t)(end - path));
-
-    if (mark != NULL) {
-        head->query = span_of(base, mark + 1, end);
-        end = mark;
-    }
-    head->path = span_of(base, path, end);
-}
-
-static bool split_absolute(const char *base, const char *target,
-    const char *end, struct hcs_head *head)
-{
-    static const char scheme[] = "https://";
-    const char *p = target;
-    const char *authority;
-
-    for (size_t i = 0; i < sizeof scheme - 1; i++) {
-        if (scheme[i] == 's' && p < end && *p == ':') {
-            continue; /* http */
-        }
-        if (p == end || fold(*p) != scheme[i]) {
-            return false;
-        }
-        p++;
-    }
-    authority = p;
-    while (p < end && *p != '/' && *p != '?') {
-        p++;
-    }
-    if (!valid_authority(authority, p, false) ||
-        skip_encoded(p, end, TARGET) != end) { /* a bracket */
-        return false;
-    }
-    head->secure = authority - target == sizeof scheme - 1;
-    head->host = span_of(base, authority, p);
-    if (p < end && *p == '/') {
-        split_query(base, p, end, head);
-    } else if (p == end && head->method == HCS_OPTIONS) {
-        head->asterisk = true; /* RFC 9112, 3.2.4 */
-    } else {
-        /* An empty path is "/": there is one in front of the authority. */
-        split_query(base, p, end, head);
-        head->path = span_of(base, authority - 1, authority);
-    }
-    return true;
-}
-
-/* Splits a target, whose octets were checked, by the form that goes with the
- * method (RFC 9112, 3.2). False: it has none of these forms. */
-static inline bool split_target(const char *base, bool connect,
-    const char *target, const char *end, struct hcs_head *head)
-{
-    if (connect) {
-        head->host = span_of(base, target, end);
-        return valid_authority(target, end, true);
-    }
-    if (*target == '/') {
-        split_query(base, target, end, head);
-        return true;
-    }
-    if (*target == '*' && end - target == 1) {
-        head->asterisk = true;
-        return head->method == HCS_OPTIONS;
-    }
-    return split_absolute(base, target, end, head);
-}
-
-static inline bool is_connect(const char *method, size_t length)
-{
-    return length == 7 && memcmp(method, "CONNECT", 7) == 0;
-}
-
-/* At p something else had to stand: MORE, if that is only the end of what is
- * here. Since a line is read from left to right and each wrong byte has its
- * reason, the verdict does not depend on how the line was cut on its way. early
- * is for a line that ends, with CRLF, where it may not. */
-static enum hcs_scan refuse(const char *p, const char *end,
-    enum hcs_reason wrong, enum hcs_reason early, enum hcs_reason *reason)
-{
-    if (p == end || (*p == '\r' && end - p < 2)) {
-        return HCS_SCAN_MORE;
-    }
-    if (*p == '\n' || (*p == '\r' && p[1] != '\n')) {
-        *reason = HCS_REASON_BAD_LINE_END;
-    } else {
-        *reason = *p == '\r' ? early : wrong;
-    }
-    return HCS_SCAN_BAD;
-}
-
-static enum hcs_scan refuse_line(
-    const char *p, const char *end, enum hcs_reason *reason)
-{
-    return refuse(p, end, HCS_REASON_BAD_REQUEST_LINE,
-        HCS_REASON_BAD_REQUEST_LINE, reason);
-}
-
-/* HTTP-version CRLF (RFC 9112, 2.3), octet by octet. */
-static enum hcs_scan check_version(
-    const char *version, const char *end, enum hcs_reason *reason)
-{
-    static const char shape[] = "HTTP/d.d\r\n";
-
-    for (size_t i = 0; i < VERSION_LINE; i++) {
-        const char *p = version + i;
-
-        if (p == end || !(shape[i] == 'd' ? is(*p, DIGIT) : *p == shape[i])) {
-            /* Behind a CR there is only one thing to wait for. */
-            return refuse_line(shape[i] == '\n' ? p - 1 : p, end, reason);
-        }
-    }
-    return HCS_SCAN_DONE;
-}
-
-/* A request line of whatever length from its start on; DONE: *next is behind
- * it. Syntax comes first, from left to right, then what it means: in a version
- * that is not ours the method means nothing. Of a line that grows, checked bytes
- * were found right before. */
-static inline enum hcs_scan check_request_line(const char *line, size_t checked,
-    const char *end, const char **next, enum hcs_reason *reason)
-{
-    const char *p, *target, *start, *space;
-    enum hcs_method method = HCS_METHOD_OTHER;
-    unsigned method_length = 0;
-
-    if (end - line >= REQUEST_LINE_MIN) {
-        method = served_method(line, &method_length);
-    }
-    if (method == HCS_METHOD_OTHER) {
-        p = skip(line, end, TOKEN);
-        if (p - line > METHOD_MAX) {
-            *reason = HCS_REASON_NOT_IMPLEMENTED;
-            return HCS_SCAN_BAD;
-        }
-        if (p == end || *p != ' ' || p == line) {
-            return refuse_line(p, end, reason);
-        }
-        method_length = (unsigned)(p - line);
-    }
-
-    target = line + method_length + 1;
-    start = target;
-    if (checked > method_length + 1 + UNFINISHED) {
-        start = line + checked - UNFINISHED;
-    }
-    p = target_end(start, end);
-    if (p == end || *p != ' ' || *target != '/') {
-        bool origin = target < end && *target == '/';
-
-        p = skip_encoded(start, end, origin ? TARGET : TARGET | BRACKET);
-        if (p == target && p < end && *p == ' ') {
-            *reason = HCS_REASON_BAD_REQUEST_LINE; /* two spaces */
-            return HCS_SCAN_BAD;
-        }
-        if (p == end || *p != ' ') {
-            if (p < end && *p == '%') { /* one of its digits is wrong */
-                p += end - p >= 2 && is(p[1], HEX) ? 2 : 1;
-            }
-            return refuse(p, end, HCS_REASON_BAD_TARGET,
-                HCS_REASON_BAD_REQUEST_LINE, reason);
-        }
-    }
-    space = p++;
-
-    if (end - p < VERSION_LINE || load64(p) != load64("HTTP/1.1") ||
-        !at_crlf(p + 8)) {
-        enum hcs_scan result = check_version(p, end, reason);
-
-        if (result != HCS_SCAN_DONE) {
-            return result;
-        }
-        if (p[5] != '1') {
-            *reason = HCS_REASON_BAD_VERSION;
-            return HCS_SCAN_BAD;
-        }
-    }
-    *next = p + VERSION_LINE;
-
-    if (method == HCS_METHOD_OTHER && !known_method(line, method_length)) {
-        *reason = HCS_REASON_NOT_IMPLEMENTED;
-        return HCS_SCAN_BAD;
-    }
-    if (method == HCS_METHOD_OTHER || *target != '/') {
-        struct hcs_head head = {.method = method};
-
-        if (!split_target(
-                line, is_connect(line, method_length), target, space, &head)) {
-            *reason = HCS_REASON_BAD_TARGET;
-            return HCS_SCAN_BAD;
-        }
-    }
-    return HCS_SCAN_DONE;
-}
-
-/* ---- header section ---- */
-
-/* A field's value, from any byte of it on; DONE: *next is behind its line. */
-static inline enum hcs_scan check_value(
-    const char *p, const char *end, const char **next, enum hcs_reason *reason)
-{
-    p = find_control(p, end);
-    if (end - p < 2 || !at_crlf(p)) {
-        return refuse(
-            p, end, HCS_REASON_BAD_FIELD, HCS_REASON_BAD_FIELD, reason);
-    }
-    *next = p + 2;
-    return HCS_SCAN_DONE;
-}
-
-/* A field line (RFC 9112, 5) of whatever length, of which checked bytes of its
- * name were found right before; DONE: *next is behind it. With the name whole,
- * *names grew by its length; then MORE leaves *in_value true. */
-static inline enum hcs_scan check_field_line(const char *line, size_t checked,
-    const char *end, const char **next, uint32_t *names, bool *in_value,
-    enum hcs_reason *reason)
-{
-    const char *p = name_end(line + checked, end);
-    enum hcs_scan result;
-
-    if (p == end || *p != ':') {
-        p = skip(p, end, TOKEN);
-    }
-    if (p == end || *p != ':' || p == line) {
-        return refuse(
-            p, end, HCS_REASON_BAD_FIELD, HCS_REASON_BAD_FIELD, reason);
-    }
-    *names += (uint32_t)(p - line);
-    result = check_value(p + 1, end, next, reason);
-    if (result == HCS_SCAN_MORE) {
-        *in_value = true;
-    }
-    return result;
-}
-
-static enum hcs_scan check_lines(struct hcs_head_scan *scan, const char *bytes,
-    const char *end, size_t *head_length, enum hcs_reason *reason)
-{
-    const char *line = bytes + scan->line;
-    size_t checked = scan->seek - scan->line; /* of a line that grows */
-    unsigned lines = scan->lines;
-    uint32_t names = scan->names;
-    enum hcs_scan result = HCS_SCAN_DONE;
-
-    if (lines == 0) {
-        result = check_request_line(line, checked, end, &line, reason);
-        lines = result == HCS_SCAN_DONE;
-        checked = 0;
-    } else if (scan->in_value) {
-        result = check_value(line + checked, end, &line, reason);
-        scan->in_value = result == HCS_SCAN_MORE;
-        lines += result == HCS_SCAN_DONE;
-        checked = 0;
-    }
-    while (result == HCS_SCAN_DONE) {
-        if (end - line >= 2 && at_crlf(line)) {
-            *head_length = (size_t)(line - bytes) + 2;
-            break;
-        }
-        if (lines > HCS_HEAD_FIELDS_MAX && line < end && *line != '\r') {
-            *reason = HCS_REASON_HEADER_TOO_LARGE;
-            return HCS_SCAN_BAD;
-        }
-        result = check_field_line(
-            line, checked, end, &line, &names, &scan->in_value, reason);
-        lines += result == HCS_SCAN_DONE;
-        checked = 0;
-    }
-    scan->line = (uint32_t)(line - bytes);
-    scan->names = names;
-    scan->lines = (uint16_t)lines;
-    return result;
-}
-
-enum hcs_scan hcs_head_scan(struct hcs_head_scan *scan, const char *bytes,
-    size_t length, size_t max_bytes, size_t *head_length,
-    enum hcs_reason *reason)
-{
-    size_t limit = length < max_bytes ? length : max_bytes;
-    const char *end = bytes + limit;
-
-    assert(max_bytes <= UINT32_MAX && scan->seek <= length);
-
-    if (scan->seek <= limit) { /* else the limit was lowered meanwhile */
-        enum hcs_scan result =
-            check_lines(scan, bytes, end, head_length, reason);
-
-        if (result != HCS_SCAN_MORE) {
-            return result;
-        }
-    }
-    if (limit == max_bytes) {
-        *reason = scan->lines == 0 ? HCS_REASON_TARGET_TOO_LONG
-                                   : HCS_REASON_HEADER_TOO_LARGE;
-        return HCS_SCAN_BAD;
-    }
-    scan->seek = (uint32_t)limit;
-    if (limit > 0 && end[-1] == '\r') {
-        scan->seek--; /* what it is, only the next byte tells */
-    }
-    return HCS_SCAN_MORE;
-}
-
-size_t hcs_head_skip_empty(const char *bytes, size_t length)
-{
-    size_t i = 0;
-
-    while (length - i >= 2 && at_crlf(bytes + i)) {
-        i += 2;
-    }
-    return i;
-}
-
-/* ---- meaning ---- */
+enum { REQUEST_ID_MAX = 128 };
 
 /* The fields that mean something here. */
 enum field {
@@ -821,12 +37,13 @@ _Static_assert(
  * becomes one of these. */
 static inline bool same8(const char *p, const char *lower)
 {
-    return (load64(p) | 0x2020202020202020U) == load64(lower);
+    return (hcs_octets_load64(p) | 0x2020202020202020U) ==
+           hcs_octets_load64(lower);
 }
 
 static inline bool same4(const char *p, const char *lower)
 {
-    return (load32(p) | 0x20202020U) == load32(lower);
+    return (hcs_octets_load32(p) | 0x20202020U) == hcs_octets_load32(lower);
 }
 
 /* Longer names as two words, which overlap where they must. */
@@ -865,7 +82,7 @@ static inline enum field field_of(const char *name, size_t length)
                    : OTHER;
     case 17:
         return same8(name, "transfer") && same8(name + 8, "-encodin") &&
-                       fold(name[16]) == 'g'
+                       hcs_octet_fold(name[16]) == 'g'
                    ? TRANSFER_ENCODING
                    : OTHER;
     default:
@@ -882,7 +99,7 @@ static bool same_word(const char *p, const char *end, const char *lower)
         return false;
     }
     for (size_t i = 0; i < length; i++) {
-        if (fold(p[i]) != lower[i]) {
+        if (hcs_octet_fold(p[i]) != lower[i]) {
             return false;
         }
     }
@@ -903,8 +120,8 @@ static bool next_element(
     if (comma == NULL) {
         comma = end;
     }
-    *element = skip_blank(*p, comma);
-    *past = trim_end(*element, comma);
+    *element = hcs_octets_skip_blank(*p, comma);
+    *past = hcs_octets_trim_end(*element, comma);
     *p = comma + 1;
     return true;
 }
@@ -919,7 +136,7 @@ static void take_connection(
             reading->close = true;
         } else if (same_word(option, past, "keep-alive")) {
             reading->keep = true;
-        } else if (skip(option, past, TOKEN) != past) {
+        } else if (hcs_octets_skip(option, past, HCS_OCTET_TOKEN) != past) {
             reading->bad_connection = true;
         }
     }
@@ -992,7 +209,7 @@ static inline void take_field(struct hcs_head_reading *reading,
         }
     }
     reading->seen |= bit;
-    *known = span_of(reading->base, value, end);
+    *known = hcs_span_of(reading->base, value, end);
 }
 
 /* No HTAB stands beside the value: other servers take it for a part of it, and
@@ -1020,7 +237,7 @@ static bool read_length(const char *p, const char *end, uint64_t *length)
     for (; p < end; p++) {
         unsigned digit = (unsigned)(*p - '0');
 
-        if (!is(*p, DIGIT) || sum > (most - digit) / 10) {
+        if (!hcs_octet_is(*p, HCS_OCTET_DIGIT) || sum > (most - digit) / 10) {
             return false;
         }
         sum = sum * 10 + digit;
@@ -1048,7 +265,7 @@ static bool valid_host(struct hcs_parser *parser, struct hcs_span span)
         memcmp(host, parser->host, span.length) == 0) {
         return true;
     }
-    if (!valid_authority(host, host + span.length, false)) {
+    if (!hcs_target_is_authority(host, host + span.length, false)) {
         return false;
     }
     if (span.length <= sizeof parser->host) {
@@ -1119,7 +336,8 @@ static void collect(
         const char *end = reading->base + id.offset + id.length;
 
         if (id.length <= REQUEST_ID_MAX &&
-            skip(reading->base + id.offset, end, ID) == end) {
+            hcs_octets_skip(reading->base + id.offset, end, HCS_OCTET_ID) ==
+                end) {
             head->request_id = id;
         }
     }
@@ -1188,12 +406,12 @@ static inline void take_request_line(
     struct hcs_head_reading *reading = &parser->reading;
     const char *base = reading->base;
 
-    reading->next = end + 1 + VERSION_LINE;
+    reading->next = end + 1 + HCS_HEAD_VERSION_LINE;
     reading->minor = end[8]; /* " HTTP/1.x" */
     head->minor = reading->minor != '0';
-    (void)split_target(base,
+    (void)hcs_target_split(base,
         head->method == HCS_METHOD_OTHER &&
-            is_connect(base, (size_t)(target - base - 1)),
+            hcs_method_is_connect(base, (size_t)(target - base - 1)),
         target, end, head);
 }
 
@@ -1203,7 +421,7 @@ static inline void start_reading(
 {
     struct hcs_head_reading *reading = &parser->reading;
     unsigned method_length = 0;
-    enum hcs_method method = served_method(bytes, &method_length);
+    enum hcs_method method = hcs_method_served(bytes, &method_length);
 
     if (method == HCS_METHOD_OTHER) {
         const char *space = memchr(bytes, ' ', (size_t)(end - bytes));
@@ -1273,7 +491,7 @@ static int on_url(llhttp_t *llhttp, const char *at, size_t length)
         return 0;
     }
     if (at != reading->target || reading->next != reading->end ||
-        length >= (size_t)(reading->end - at) - VERSION_LINE ||
+        length >= (size_t)(reading->end - at) - HCS_HEAD_VERSION_LINE ||
         at[length] != ' ' || llhttp->method != methods[parser->head->method]) {
         return STOP;
     }
@@ -1304,14 +522,14 @@ static int on_header_value(llhttp_t *llhttp, const char *at, size_t length)
         return STOP;
     }
     value = reading->colon + 1;
-    while (is_blank(*value)) {
+    while (hcs_octet_is_blank(*value)) {
         value++;
     }
     /* llhttp counts the blanks behind a value in, and where it puts an empty
      * value means nothing. */
     if ((length != 0 && at != value) ||
         length > (size_t)(reading->end - value) - 2 ||
-        !at_crlf(value + length)) {
+        !hcs_octets_at_crlf(value + length)) {
         return STOP;
     }
     end = value + length;
@@ -1319,8 +537,8 @@ static int on_header_value(llhttp_t *llhttp, const char *at, size_t length)
     reading->next = end + 2;
     reading->fields++;
     if (reading->field != OTHER) {
-        take_field(
-            reading, (enum field)reading->field, value, trim_end(value, end));
+        take_field(reading, (enum field)reading->field, value,
+            hcs_octets_trim_end(value, end));
     }
     return 0;
 }
@@ -1411,9 +629,10 @@ static enum hcs_reason read_alone(struct hcs_parser *parser)
         assert(colon != NULL && value_end != NULL && colon < value_end);
         field = field_of(line, (size_t)(colon - line));
         if (field != OTHER) {
-            const char *value = skip_blank(colon + 1, value_end);
+            const char *value = hcs_octets_skip_blank(colon + 1, value_end);
 
-            take_field(reading, field, value, trim_end(value, value_end));
+            take_field(
+                reading, field, value, hcs_octets_trim_end(value, value_end));
         }
         reading->next = value_end + 2;
     }
@@ -1433,7 +652,7 @@ enum hcs_reason hcs_head_parse(struct hcs_parser *parser,
     llhttp_errno_t error = HPE_USER;
     enum hcs_reason reason;
 
-    assert(head_length >= REQUEST_LINE_MIN + 2);
+    assert(head_length >= HCS_HEAD_REQUEST_LINE_MIN + 2);
     parser->head = head;
     start_reading(parser, bytes, bytes + head_length);
     if (head->method != HCS_METHOD_OTHER) {
@@ -1461,15 +680,16 @@ bool hcs_head_field(const char *bytes, size_t head_length, const char *name,
         size_t i = 0;
 
         while (i < name_length && line[i] != '\r' &&
-               lower_case(line[i]) == lower_case(name[i])) {
+               hcs_octet_lower(line[i]) == hcs_octet_lower(name[i])) {
             i++;
         }
         if (i == name_length && line[i] == ':') {
-            const char *start = skip_blank(line + i + 1, end);
+            const char *start = hcs_octets_skip_blank(line + i + 1, end);
             const char *past = memchr(start, '\r', (size_t)(end - start));
 
             assert(past != NULL);
-            *value = span_of(bytes, start, trim_end(start, past));
+            *value =
+                hcs_span_of(bytes, start, hcs_octets_trim_end(start, past));
             return true;
         }
         line = memchr(line, '\n', (size_t)(end - line));

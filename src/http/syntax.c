@@ -1,26 +1,9 @@
 #include "http/syntax.h"
 
+#include "http/octets.h"
+
 #include <stddef.h>
 #include <string.h>
-
-static bool is_blank(char c)
-{
-    return c == ' ' || c == '\t';
-}
-
-static char lower_case(char c)
-{
-    return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;
-}
-
-/* tchar (RFC 9110, 5.6.2) */
-static bool is_token_byte(char c)
-{
-    char lower = lower_case(c);
-
-    return (lower >= 'a' && lower <= 'z') || (c >= '0' && c <= '9') ||
-           (c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL);
-}
 
 /* What a quoted string may hold behind a backslash: and without one, but for
  * the quote and the backslash (RFC 9110, 5.6.4). */
@@ -31,21 +14,13 @@ static bool is_text(char c)
     return c == '\t' || (byte >= 0x20 && byte != 0x7f);
 }
 
-static const char *skip_blank(const char *p, const char *end)
-{
-    while (p < end && is_blank(*p)) {
-        p++;
-    }
-    return p;
-}
-
 /* Each of the next three gives what is behind the element that starts at p, or
  * NULL where none does. p may be NULL: so they can be put in a row. */
 static const char *skip_token(const char *p, const char *end)
 {
     const char *start = p;
 
-    while (p != NULL && p < end && is_token_byte(*p)) {
+    while (p != NULL && p < end && hcs_octet_is(*p, HCS_OCTET_TOKEN)) {
         p++;
     }
     return p == start ? NULL : p;
@@ -78,11 +53,11 @@ static const char *skip_parameter(const char *p, const char *end, bool spaced)
 {
     p = skip_token(p, end);
     if (p != NULL && spaced) {
-        p = skip_blank(p, end);
+        p = hcs_octets_skip_blank(p, end);
     }
     p = skip_byte(p, end, '=');
     if (p != NULL && spaced) {
-        p = skip_blank(p, end);
+        p = hcs_octets_skip_blank(p, end);
     }
     return p != NULL && p < end && *p == '"' ? skip_quoted(p, end)
                                              : skip_token(p, end);
@@ -96,7 +71,7 @@ static bool is_word(const char *p, const char *end, const char *lower)
         return false;
     }
     for (size_t i = 0; i < length; i++) {
-        if (lower_case(p[i]) != lower[i]) {
+        if (hcs_octet_lower(p[i]) != lower[i]) {
             return false;
         }
     }
@@ -107,11 +82,11 @@ static bool is_word(const char *p, const char *end, const char *lower)
 static const char *skip_coding(const char *p, const char *end)
 {
     for (;;) {
-        p = skip_blank(p, end);
+        p = hcs_octets_skip_blank(p, end);
         if (p == end || *p != ';') {
             return p;
         }
-        p = skip_parameter(skip_blank(p + 1, end), end, true);
+        p = skip_parameter(hcs_octets_skip_blank(p + 1, end), end, true);
         if (p == NULL) {
             return NULL;
         }
@@ -137,7 +112,7 @@ bool hcs_syntax_ends_in_chunked(const char *p, const char *end)
         if (p == NULL || chunked) {
             return false;
         }
-        p = skip_blank(p, end);
+        p = hcs_octets_skip_blank(p, end);
     }
 }
 
@@ -145,7 +120,7 @@ bool hcs_syntax_ends_in_chunked(const char *p, const char *end)
 static bool are_parameters(const char *p, const char *end)
 {
     for (;;) {
-        p = skip_blank(p, end);
+        p = hcs_octets_skip_blank(p, end);
         if (p == end) {
             return true;
         }
@@ -153,7 +128,7 @@ static bool are_parameters(const char *p, const char *end)
         if (p == NULL) {
             return false;
         }
-        p = skip_blank(p, end);
+        p = hcs_octets_skip_blank(p, end);
         if (p < end && *p != ';') {
             p = skip_parameter(p, end, false);
             if (p == NULL) {
@@ -188,7 +163,8 @@ static const char *skip_tag(const char *p, const char *end)
         p += 2;
     }
     p = skip_byte(p, end, '"');
-    while (p != NULL && p < end && *p != '"' && !is_blank(*p) && is_text(*p)) {
+    while (p != NULL && p < end && *p != '"' && !hcs_octet_is_blank(*p) &&
+           is_text(*p)) {
         p++;
     }
     return skip_byte(p, end, '"');
@@ -200,13 +176,13 @@ enum hcs_tags hcs_syntax_tags(const char *p, const char *end)
         return HCS_TAGS_ANY;
     }
     for (;;) {
-        p = skip_blank(p, end);
+        p = hcs_octets_skip_blank(p, end);
         if (p < end && *p != ',') { /* else an empty element */
             p = skip_tag(p, end);
             if (p == NULL) {
                 return HCS_TAGS_BAD;
             }
-            p = skip_blank(p, end);
+            p = hcs_octets_skip_blank(p, end);
         }
         if (p == end) {
             return HCS_TAGS_LIST;
@@ -225,7 +201,7 @@ bool hcs_syntax_is_token(const char *p, const char *end)
 
 bool hcs_syntax_is_field_value(const char *p, const char *end)
 {
-    if (p < end && (is_blank(*p) || is_blank(end[-1]))) {
+    if (p < end && (hcs_octet_is_blank(*p) || hcs_octet_is_blank(end[-1]))) {
         return false;
     }
     while (p < end && is_text(*p)) {

@@ -2,11 +2,13 @@
 
 #include "base/log.h"
 #include "base/units.h"
-#include "job/router.h"
-#include "observe/metrics.h"
+#include "base/uri.h"
+#include "observe/counts.h"
 
 #include <assert.h>
+#include <bsd/sys/queue.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -14,10 +16,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ASKED_MAX = 64, FIGURES_MAX = 64, MESSAGE_MAX = 2048 };
+enum { ASKED_MAX = 64, METRICS_MAX = 64, MESSAGE_MAX = 2048 };
 
 struct setting {
-    struct setting *next;
+    STAILQ_ENTRY(setting) next;
     bool asked;
     const char *value; /* behind the name */
     char name[];
@@ -36,32 +38,21 @@ struct hcs_mount_inside {
     char *argument;
     bool argument_asked;
     bool is_open;
-    struct setting *settings;     /* in the order they were given */
-    const char *asked[ASKED_MAX]; /* names, for people */
+    STAILQ_HEAD(, setting) settings; /* in the order they were given */
+    const char *asked[ASKED_MAX];    /* names, for the message */
     unsigned asked_count;
-    struct hcs_metric *figures;
-    struct hcs_metric **last_figure;
-    size_t figure_count;
+    struct hcs_metric *metrics;
+    struct hcs_metric **last_metric;
+    size_t metric_count;
     pthread_mutex_t lock; /* of the error */
     char error[HCS_MOUNT_ERROR];
 };
 
 /* --- Settings. */
 
-/* What [from, from + length) stands for, ended, in room for one byte more. False
- * when that holds a NUL. */
-static bool decode(const char *from, size_t length, char *to)
-{
-    size_t used;
-
-    (void)hcs_router_decode(from, length, to, length, &used);
-    to[used] = '\0';
-    return memchr(to, '\0', used) == NULL;
-}
-
-/* One name=value. False when there is no memory. */
-static bool add_setting(struct hcs_mount *mount, struct setting ***end,
-    const char *text, size_t length)
+/* Adds one name=value. False when there is no memory. */
+static bool add_setting(
+    struct hcs_mount *mount, const char *text, size_t length)
 {
     const char *equals = memchr(text, '=', length);
     size_t name_length = equals != NULL ? (size_t)(equals - text) : length;
@@ -74,26 +65,24 @@ static bool add_setting(struct hcs_mount *mount, struct setting ***end,
     }
     value = setting->name + name_length + 1;
     *setting = (struct setting){.value = value};
-    if (!decode(text, name_length, setting->name) ||
-        !decode(equals != NULL ? equals + 1 : "", value_length, value)) {
+    if (!hcs_uri_decode_text(text, name_length, setting->name) ||
+        !hcs_uri_decode_text(
+            equals != NULL ? equals + 1 : "", value_length, value)) {
         hcs_mount_fail(mount, "a setting may not hold a NUL");
     } else if (equals == NULL || name_length == 0) {
         hcs_mount_fail(mount, "?%s: settings are name=value, with & between",
             setting->name);
     }
-    **end = setting;
-    *end = &setting->next;
+    STAILQ_INSERT_TAIL(&mount->inside->settings, setting, next);
     return true;
 }
 
 static bool read_settings(struct hcs_mount *mount, const char *text)
 {
-    struct setting **end = &mount->inside->settings;
-
     while (text != NULL && *text != '\0') {
         size_t length = strcspn(text, "&");
 
-        if (length > 0 && !add_setting(mount, &end, text, length)) {
+        if (length > 0 && !add_setting(mount, text, length)) {
             return false;
         }
         text += length;
@@ -120,11 +109,12 @@ const char *hcs_mount_next(
     struct hcs_mount *mount, const char *name, size_t *cursor)
 {
     const char *found = NULL;
+    struct setting *at;
     size_t index = 0;
 
     note_asked(mount, name);
-    for (struct setting *at = mount->inside->settings; at != NULL;
-         at = at->next) {
+    STAILQ_FOREACH(at, &mount->inside->settings, next)
+    {
         if (strcmp(at->name, name) != 0) {
             continue;
         }
@@ -138,7 +128,8 @@ const char *hcs_mount_next(
     return found;
 }
 
-/* The value, or NULL where it is not given. False when it is given twice. */
+/* *value becomes NULL when the setting is not given. False when it is given
+ * twice. */
 static bool look_up(
     struct hcs_mount *mount, const char *name, const char **value)
 {
@@ -168,116 +159,112 @@ bool hcs_mount_text(
     return true;
 }
 
+static void refuse_value(struct hcs_mount *mount, const char *name,
+    const char *text, const char *why, const char *min, const char *max)
+{
+    hcs_mount_fail(
+        mount, "%s=%s: %s; allowed: %s to %s", name, text, why, min, max);
+}
+
 bool hcs_mount_integer(struct hcs_mount *mount, const char *name, int64_t min,
     int64_t max, int64_t *value)
 {
+    char why[HCS_UNITS_WHY];
+    char least[HCS_UNITS_TEXT];
+    char most[HCS_UNITS_TEXT];
     const char *text;
-    char *end;
-    long long number;
 
     if (!look_up(mount, name, &text)) {
         return false;
     }
-    if (text == NULL) {
+    if (text == NULL || hcs_units_read_integer(text, min, max, value, why)) {
         return true;
     }
+    (void)snprintf(least, sizeof(least), "%" PRId64, min);
+    (void)snprintf(most, sizeof(most), "%" PRId64, max);
+    refuse_value(mount, name, text, why, least, most);
+    return false;
+}
+
+/* NULL, or what is wrong with text. */
+static const char *read_number(
+    const char *text, double min, double max, double *value)
+{
+    char *end;
+    double number;
+
     errno = 0;
-    number = strtoll(text, &end, 10);
-    if (end == text || *end != '\0' || errno != 0 || number < min ||
-        number > max || strspn(text, "-0123456789") != strlen(text)) {
-        hcs_mount_fail(mount, "%s=%s: must be a whole number from %lld to %lld",
-            name, text, (long long)min, (long long)max);
-        return false;
+    number = strtod(text, &end);
+    /* strtod(3) also takes blanks, hexadecimal, and words such as inf. */
+    if (end == text || *end != '\0' ||
+        strspn(text, "+-.0123456789eE") != strlen(text)) {
+        return "not a number";
+    }
+    if (number < min) {
+        return "too small";
+    }
+    if (number > max) {
+        return "too large";
+    }
+    if (errno != 0) { /* ERANGE: nearly 0, and not 0 */
+        return "beyond what a double can hold";
     }
     *value = number;
-    return true;
+    return NULL;
 }
 
 bool hcs_mount_number(struct hcs_mount *mount, const char *name, double min,
     double max, double *value)
 {
+    char least[HCS_UNITS_TEXT];
+    char most[HCS_UNITS_TEXT];
     const char *text;
-    char *end;
-    double number;
+    const char *why;
 
     if (!look_up(mount, name, &text)) {
         return false;
     }
-    if (text == NULL) {
-        return true;
+    why = text != NULL ? read_number(text, min, max, value) : NULL;
+    if (why != NULL) {
+        (void)snprintf(least, sizeof(least), "%g", min);
+        (void)snprintf(most, sizeof(most), "%g", max);
+        refuse_value(mount, name, text, why, least, most);
     }
-    errno = 0;
-    number = strtod(text, &end);
-    /* No hexadecimal, no words such as inf, no blanks. */
-    if (end == text || *end != '\0' || errno != 0 ||
-        strspn(text, "+-.0123456789eE") != strlen(text) ||
-        !(number >= min && number <= max)) {
-        hcs_mount_fail(mount, "%s=%s: must be a number from %g to %g", name,
-            text, min, max);
-        return false;
-    }
-    *value = number;
-    return true;
+    return why == NULL;
 }
 
-/* 0 needs no unit, as in the daemon's own settings. */
-static bool read_duration(const char *text, uint64_t *ns)
+static bool read_quantity(struct hcs_mount *mount, const char *name,
+    enum hcs_quantity quantity, uint64_t min, uint64_t max, uint64_t *value)
 {
-    if (strcmp(text, "0") == 0) {
-        *ns = 0;
+    char why[HCS_UNITS_WHY];
+    char least[HCS_UNITS_TEXT];
+    char most[HCS_UNITS_TEXT];
+    const char *text;
+
+    if (!look_up(mount, name, &text)) {
+        return false;
+    }
+    if (text == NULL || hcs_units_read(quantity, text, min, max, value, why)) {
         return true;
     }
-    return hcs_parse_duration(text, ns);
+    hcs_units_print(least, quantity, min);
+    hcs_units_print(most, quantity, max);
+    refuse_value(mount, name, text, why, least, most);
+    return false;
 }
 
 bool hcs_mount_duration(struct hcs_mount *mount, const char *name,
     uint64_t min_ns, uint64_t max_ns, uint64_t *value_ns)
 {
-    char least[HCS_DURATION_TEXT];
-    char most[HCS_DURATION_TEXT];
-    const char *text;
-    uint64_t ns;
-
-    if (!look_up(mount, name, &text)) {
-        return false;
-    }
-    if (text == NULL) {
-        return true;
-    }
-    if (!read_duration(text, &ns) || ns < min_ns || ns > max_ns) {
-        hcs_duration_text(least, min_ns);
-        hcs_duration_text(most, max_ns);
-        hcs_mount_fail(mount,
-            "%s=%s: must be a duration from %s to %s, such as 250ms", name,
-            text, least, most);
-        return false;
-    }
-    *value_ns = ns;
-    return true;
+    return read_quantity(
+        mount, name, HCS_NANOSECONDS, min_ns, max_ns, value_ns);
 }
 
 bool hcs_mount_size(struct hcs_mount *mount, const char *name,
     uint64_t min_bytes, uint64_t max_bytes, uint64_t *value_bytes)
 {
-    const char *text;
-    uint64_t bytes;
-
-    if (!look_up(mount, name, &text)) {
-        return false;
-    }
-    if (text == NULL) {
-        return true;
-    }
-    if (!hcs_parse_size(text, &bytes) || bytes < min_bytes ||
-        bytes > max_bytes) {
-        hcs_mount_fail(mount,
-            "%s=%s: must be a size from %llu to %llu bytes, such as 64KiB",
-            name, text, (unsigned long long)min_bytes,
-            (unsigned long long)max_bytes);
-        return false;
-    }
-    *value_bytes = bytes;
-    return true;
+    return read_quantity(
+        mount, name, HCS_BYTES, min_bytes, max_bytes, value_bytes);
 }
 
 const char *hcs_mount_argument(struct hcs_mount *mount)
@@ -370,10 +357,10 @@ void hcs_mount_log(
     hcs_log_write(mount->host->log, levels[level], message, &route, 1);
 }
 
-/* --- Figures. */
+/* --- Metrics. */
 
 /* As Prometheus has them; the daemon puts more before it. */
-static bool is_figure_name(const char *name, enum hcs_metric_kind kind)
+static bool is_metric_name(const char *name, enum hcs_metric_kind kind)
 {
     static const char TOTAL[] = "_total";
     size_t length = strlen(name);
@@ -381,13 +368,13 @@ static bool is_figure_name(const char *name, enum hcs_metric_kind kind)
                  strcmp(name + length - (sizeof(TOTAL) - 1), TOTAL) == 0;
 
     return length > (total ? sizeof(TOTAL) - 1 : 0) &&
-           length <= HCS_METRICS_CUSTOM_NAME &&
+           length <= HCS_CUSTOM_METRIC_NAME &&
            strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_") == length &&
            total == (kind == HCS_COUNTER);
 }
 
 /* One line that needs no escaping in any format. */
-static bool is_figure_help(const char *help)
+static bool is_metric_help(const char *help)
 {
     for (; *help != '\0'; help++) {
         if (*help < 0x20 || *help > 0x7e || *help == '\\' || *help == '"') {
@@ -401,85 +388,87 @@ struct hcs_metric *hcs_mount_metric(struct hcs_mount *mount,
     enum hcs_metric_kind kind, const char *name, const char *help)
 {
     struct hcs_mount_inside *inside = mount->inside;
-    struct hcs_metric *figure;
+    struct hcs_metric *metric;
 
     if (inside->is_open) {
-        return NULL; /* pages count on what there is */
+        return NULL; /* pages rely on a fixed number of metrics */
     }
-    if (!is_figure_name(name, kind)) {
+    if (!is_metric_name(name, kind)) {
         hcs_mount_fail(mount,
-            "figure %s: must be at most 100 lower-case letters, digits and _, "
+            "metric %s: must be at most 100 lower-case letters, digits and _, "
             "and end in _total if, and only if, it is a counter",
             name);
         return NULL;
     }
-    if (!is_figure_help(help)) {
+    if (!is_metric_help(help)) {
         hcs_mount_fail(mount,
-            "figure %s: its help must be one line of ASCII, without \\ and \"",
+            "metric %s: its help must be one line of ASCII, without \\ and \"",
             name);
         return NULL;
     }
-    for (figure = inside->figures; figure != NULL; figure = figure->next) {
-        if (strcmp(figure->name, name) == 0) {
-            hcs_mount_fail(mount, "figure %s: made twice", name);
+    for (metric = inside->metrics; metric != NULL; metric = metric->next) {
+        if (strcmp(metric->name, name) == 0) {
+            hcs_mount_fail(mount, "metric %s: made twice", name);
             return NULL;
         }
     }
-    if (inside->figure_count == FIGURES_MAX) {
+    if (inside->metric_count == METRICS_MAX) {
         hcs_mount_fail(mount,
-            "figure %s: one more than the %d that a handler "
+            "metric %s: one more than the %d that a handler "
             "may have",
-            name, (int)FIGURES_MAX);
+            name, (int)METRICS_MAX);
         return NULL;
     }
-    figure = malloc(sizeof(*figure));
-    if (figure == NULL) {
+    metric = malloc(sizeof(*metric));
+    if (metric == NULL) {
         return NULL;
     }
-    figure->next = NULL;
-    figure->name = name;
-    figure->help = help;
-    figure->kind = kind;
-    atomic_init(&figure->value, 0);
-    *inside->last_figure = figure;
-    inside->last_figure = &figure->next;
-    inside->figure_count++;
-    return figure;
+    metric->next = NULL;
+    metric->name = name;
+    metric->help = help;
+    metric->kind = kind;
+    atomic_init(&metric->value, 0);
+    *inside->last_metric = metric;
+    inside->last_metric = &metric->next;
+    inside->metric_count++;
+    return metric;
 }
 
-/* Relaxed: figures for people. */
-void hcs_metric_add(struct hcs_metric *figure, int64_t more)
+/* Relaxed: a metric publishes nothing but itself. */
+void hcs_metric_add(struct hcs_metric *metric, int64_t more)
 {
-    if (figure != NULL) {
-        atomic_fetch_add_explicit(&figure->value, more, memory_order_relaxed);
+    if (metric != NULL) {
+        atomic_fetch_add_explicit(&metric->value, more, memory_order_relaxed);
     }
 }
 
-void hcs_metric_set(struct hcs_metric *figure, int64_t value)
+void hcs_metric_set(struct hcs_metric *metric, int64_t value)
 {
-    if (figure != NULL) {
-        atomic_store_explicit(&figure->value, value, memory_order_relaxed);
+    if (metric != NULL) {
+        atomic_store_explicit(&metric->value, value, memory_order_relaxed);
     }
 }
 
-const struct hcs_metric *hcs_mount_next_metric(const struct hcs_mount *mount,
-    const struct hcs_metric *figure, struct hcs_mount_metric *out)
+size_t hcs_mount_metrics(
+    const struct hcs_mount *mount, struct hcs_custom_metric *out, size_t room)
 {
-    figure = figure == NULL ? mount->inside->figures : figure->next;
-    if (figure != NULL) {
-        *out = (struct hcs_mount_metric){
-            .name = figure->name,
-            .help = figure->help,
-            .kind = figure->kind,
-            .value = atomic_load_explicit(&figure->value, memory_order_relaxed),
+    const struct hcs_metric *metric = mount->inside->metrics;
+    size_t count = 0;
+
+    for (; metric != NULL && count < room; metric = metric->next) {
+        out[count++] = (struct hcs_custom_metric){
+            .name = metric->name,
+            .help = metric->help,
+            .kind = metric->kind,
+            .value = atomic_load_explicit(&metric->value, memory_order_relaxed),
         };
     }
-    return figure;
+    return count;
 }
 
 size_t hcs_mount_metric_count(const struct hcs_mount *mount)
 {
-    return mount->inside->figure_count;
+    return mount->inside->metric_count;
 }
 
 /* --- Life. */
@@ -522,7 +511,8 @@ struct hcs_mount *hcs_mount_create(const struct hcs_host *host,
     mount->host = host;
     mount->job_timeout_ms = host->job_timeout_ms;
     mount->inside = inside;
-    inside->last_figure = &inside->figures;
+    inside->last_metric = &inside->metrics;
+    STAILQ_INIT(&inside->settings);
     pthread_mutex_init(&inside->lock, NULL);
     if (!copy(&inside->path, path) || !copy(&inside->argument, argument) ||
         !read_settings(mount, settings)) {
@@ -544,17 +534,17 @@ void hcs_mount_destroy(struct hcs_mount *mount)
     }
     hcs_mount_close(mount);
     inside = mount->inside;
-    while (inside->settings != NULL) {
-        struct setting *next = inside->settings->next;
+    while (!STAILQ_EMPTY(&inside->settings)) {
+        struct setting *setting = STAILQ_FIRST(&inside->settings);
 
-        free(inside->settings);
-        inside->settings = next;
+        STAILQ_REMOVE_HEAD(&inside->settings, next);
+        free(setting);
     }
-    while (inside->figures != NULL) {
-        struct hcs_metric *next = inside->figures->next;
+    while (inside->metrics != NULL) {
+        struct hcs_metric *next = inside->metrics->next;
 
-        free(inside->figures);
-        inside->figures = next;
+        free(inside->metrics);
+        inside->metrics = next;
     }
     pthread_mutex_destroy(&inside->lock);
     free(inside->path);
@@ -563,10 +553,11 @@ void hcs_mount_destroy(struct hcs_mount *mount)
     free(mount);
 }
 
-/* What was given and nobody asked for. */
+/* Refuses an argument and settings that the handler did not ask for. */
 static void refuse_leftovers(struct hcs_mount *mount)
 {
     struct hcs_mount_inside *inside = mount->inside;
+    const struct setting *at;
     char names[HCS_MOUNT_ERROR] = "";
     size_t used = 0;
 
@@ -579,8 +570,8 @@ static void refuse_leftovers(struct hcs_mount *mount)
 
         used += (size_t)more < sizeof(names) - used ? (size_t)more : 0;
     }
-    for (const struct setting *at = inside->settings; at != NULL;
-         at = at->next) {
+    STAILQ_FOREACH(at, &inside->settings, next)
+    {
         if (!at->asked) {
             hcs_mount_fail(mount, "%s has no setting %s; allowed: %s",
                 mount->handler->name, at->name, names);

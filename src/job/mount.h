@@ -3,7 +3,7 @@
  * hcs/handler.h.
  *
  * Owns:    copies of its texts, the handler's self once it is open, and the
- *          figures that it made.
+ *          metrics that it made.
  * Threads: create, open, close and destroy by one at a time, and not while jobs
  *          run; open_worker and close_worker by each worker; what stands in
  *          hcs/handler.h as it says there.
@@ -21,6 +21,7 @@
 #include <stdint.h>
 
 struct hcs_budget;
+struct hcs_custom_metric;
 struct hcs_deferrals;
 struct hcs_log;
 
@@ -77,15 +78,10 @@ void hcs_mount_close_worker(struct hcs_mount *mount, void *state);
 /* What hcs_mount_fail said first, or NULL. */
 const char *hcs_mount_error(struct hcs_mount *mount);
 
-/* A figure, for a page; start with NULL. NULL behind the last. */
-struct hcs_mount_metric {
-    const char *name;
-    const char *help;
-    enum hcs_metric_kind kind;
-    int64_t value;
-};
-const struct hcs_metric *hcs_mount_next_metric(const struct hcs_mount *mount,
-    const struct hcs_metric *figure, struct hcs_mount_metric *out);
+/* The metrics that the handler made: writes at most room of them, and returns
+ * how many it wrote. The names and helps are lent until destroy. */
+size_t hcs_mount_metrics(
+    const struct hcs_mount *mount, struct hcs_custom_metric *out, size_t room);
 size_t hcs_mount_metric_count(const struct hcs_mount *mount);
 
 #endif

@@ -12,18 +12,24 @@
 
 #include "base/log.h"
 #include "guard/budget.h"
+#include "guard/gate.h"
 #include "job/router.h"
-#include "observe/metrics.h"
 #include "shard/limits.h"
 #include "sync/pool.h"
 
 #include <pthread.h>
-#include <stdalign.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 struct hcs_shard;
+
+/* What the clients of a listener are served. */
+struct hcs_site {
+    struct hcs_router *router; /* pages and jobs by their paths */
+};
+
+enum { HCS_SITE_MAIN, HCS_SITE_COUNT };
 
 /* Figures that take a look at the kernel or at the past: main takes them once
  * a second. */
@@ -33,12 +39,12 @@ struct hcs_pulse {
     _Atomic uint64_t cpu_ms;
     _Atomic uint64_t threads;
     _Atomic uint64_t requests_10s_milli; /* requests per 1000 s, lately */
-    _Atomic uint64_t jobs_per_second;    /* ended lately: the drain rate */
 };
 
 struct hcs_service {
     struct hcs_limits limits;
-    struct hcs_router *router;
+    struct hcs_site sites[HCS_SITE_COUNT];
+    struct hcs_gate gate;
     struct hcs_pool *pool;
     struct hcs_deferrals *deferrals;
     struct hcs_budget *budget;
@@ -55,8 +61,18 @@ struct hcs_service {
     struct hcs_pulse pulse;
     _Atomic bool is_open;  /* all handlers and workers; main's */
     _Atomic bool draining; /* main's */
-    alignas(64) _Atomic unsigned connections; /* of all loops */
 };
+
+/* Before there are loops: the pool, which is lent, is where jobs go that the
+ * gate admits. */
+void hcs_service_set_pool(struct hcs_service *service, struct hcs_pool *pool);
+
+/* The router of the jobs. */
+static inline struct hcs_router *hcs_service_router(
+    const struct hcs_service *service)
+{
+    return service->sites[HCS_SITE_MAIN].router;
+}
 
 /* Whether all handlers and workers are open. Jobs are taken before: they wait in
  * the queue. */
@@ -65,34 +81,5 @@ static inline bool hcs_service_is_open(const struct hcs_service *service)
     /* [service.is_open] acquire: the handlers are as main left them. */
     return atomic_load_explicit(&service->is_open, memory_order_acquire);
 }
-
-/* Fills in everything but what the caller lends: loops, handlers and the
- * splits' counts point into storage. The storage is filled too. */
-struct hcs_snapshot {
-    struct hcs_metrics metrics;
-    const char *words[64]; /* of the reasons */
-    uint64_t rejected[64];
-    uint64_t closed[64];
-    uint64_t refused[64];
-};
-
-/* loops: room for shard_count; handlers: for the router's jobs; figures: for so
- * many, as hcs_service_custom_metrics said. */
-void hcs_service_snapshot(const struct hcs_service *service,
-    struct hcs_snapshot *out, struct hcs_metrics_loop *loops,
-    struct hcs_metrics_handler *handlers, struct hcs_metrics_custom *figures,
-    size_t figure_count);
-
-/* Of all handlers' own. 0 while they are being opened. */
-size_t hcs_service_custom_metrics(const struct hcs_service *service);
-
-/* Sums over the loops. */
-uint64_t hcs_service_requests(const struct hcs_service *service);
-uint64_t hcs_service_jobs_ended(const struct hcs_service *service);
-
-/* Seconds after which a refused client may try again: what waits over what
- * lately left the queue, 1 to 30, with jitter from random. */
-unsigned hcs_service_retry_after_s(
-    const struct hcs_service *service, uint64_t random);
 
 #endif

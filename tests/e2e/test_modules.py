@@ -329,16 +329,16 @@ class Refused(TestCase):
         probe = "/a=module:%s" % self.installed.probe()
         for query, words in (
                 ("countt=1", ("probe has no setting countt", "allowed:", "count", "timeout")),
-                ("count=101", ("count=101", "from -5 to 100")),
+                ("count=101", ("count=101: too large; allowed: -5 to 100",)),
                 ("count=1.5", ("count=1.5", "whole number")),
                 ("count=+1", ("count=+1", "whole number")),
                 ("count=1&count=2", ("count is set twice",)),
-                ("share=1.01", ("share=1.01", "from 0 to 1")),
-                ("share=nan", ("share=nan",)),
-                ("pause=0", ("pause=0", "1ms", "1h")),
-                ("pause=5", ("pause=5", "duration")),
-                ("room=1", ("room=1", "1024")),
-                ("room=2MiB", ("room=2MiB", "1048576")),
+                ("share=1.01", ("share=1.01: too large; allowed: 0 to 1",)),
+                ("share=nan", ("share=nan: not a number",)),
+                ("pause=0", ("pause=0: too small; allowed: 1ms to 60m",)),
+                ("pause=5", ("pause=5: no unit; write 5s or 5ms",)),
+                ("room=1", ("room=1: too small; allowed: 1KiB to 1MiB",)),
+                ("room=2MiB", ("room=2MiB: too large; allowed: 1KiB to 1MiB",)),
                 ("text=", ("text is empty",)),
                 ("text", ("name=value",)),
                 ("=1", ("name=value",)),
@@ -355,8 +355,8 @@ class Refused(TestCase):
         probe = "/a=module:%s" % self.installed.probe()
         self.refused(probe + "?then=fail", "/a=module: the probe fails, as it was told")
         self.refused(probe + "?then=mute", "/a=module: probe does not open")
-        self.refused(probe + "?then=figure", "/a=module: figure Level: must be")
-        self.refused(probe + "?then=help", "/a=module: figure level: its help must be one line")
+        self.refused(probe + "?then=figure", "/a=module: metric Level: must be")
+        self.refused(probe + "?then=help", "/a=module: metric level: its help must be one line")
 
     def test_what_was_open_is_closed(self):
         probe = self.installed.probe()

@@ -212,7 +212,7 @@ class Refusals(PostgresTest):
                 (self.ask(daemon, "add", name="b", size=1e20),
                  'invalid input syntax for type integer: "1e+20"'),
                 (self.ask(daemon, "text", text="a\0b"),
-                 'the parameter "text" holds a NUL, which PostgreSQL\'s texts cannot'),
+                 'the parameter "text" holds a NUL, which a text of PostgreSQL cannot hold'),
                 (self.ask(daemon, "divide", rows=20), "division by zero"),
                 (self.ask(daemon, "late", id=1, other=7),
                  'insert or update on table "checked" violates foreign key constraint "late"'),
@@ -237,7 +237,7 @@ class Refusals(PostgresTest):
         self.assertEqual(self.ask(daemon, "add", name="a", size=1).status, 200)
         self.assertEqual(server.sql("SELECT count(*) FROM items"), "1")
         self.assertEqual(self.ask(daemon, "copy").json()["detail"],
-                         "the statement is none that can be run here")
+                         "the statement is a COPY, which jobs cannot run")
         self.assertEqual(len(self.rows(daemon, "items")), 1)
 
     def test_tables_that_are_altered(self):
@@ -283,6 +283,11 @@ class Pool(PostgresTest):
             server.freeze(False)
         for client in clients:
             self.assertEqual(client.read_reply().status, 503)
+        # The daemon need not have asked for the end of its statements: without this
+        # they would run on into the next test.
+        server.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE state = 'active' "
+                   "AND query LIKE '%pg_sleep%' AND pid <> pg_backend_pid()")
+        self.eventually(lambda: self.sleepers() == 0, "no statements")
 
     def test_a_frozen_server_is_noticed_without_jobs(self):
         daemon = self.serve("&pool=2&connect_timeout=300ms")

@@ -202,6 +202,20 @@ class Refusals(SqliteTest):
 
 
 class Pool(SqliteTest):
+    def test_its_threads_have_names(self):
+        daemon = self.serve("&pool=2")
+        self.eventually(lambda: {"hcsd-sqlite-1", "hcsd-sqlite-2"} <= self.thread_names(daemon),
+                        "the names of two threads")
+
+    @staticmethod
+    def thread_names(daemon):
+        folder = "/proc/%d/task" % daemon.pid
+        names = set()
+        for thread in os.listdir(folder):
+            with open(os.path.join(folder, thread, "comm")) as comm:
+                names.add(comm.read().strip())
+        return names
+
     def test_what_nobody_waits_for_is_not_run(self):
         daemon = self.serve("&pool=1")
         client, = self.occupy_pool(daemon, 1)
@@ -361,7 +375,7 @@ class Start(SqliteTest):
                 ("/db=sqlite:%s?statements=%s&schema=/nowhere.sql" % (self.file, self.statements),
                  "/nowhere.sql: No such file or directory"),
                 ("/db=sqlite::memory:?statements=%s&schema=%s" % (self.statements, self.schema),
-                 ":memory: is no file, and each connection of the pool would have another "
+                 ":memory: is not a file: each connection of the pool would have its own "
                  "database")]:
             self.assertEqual(self.refused(handlers).split("sqlite: ", 1)[1], error)
 

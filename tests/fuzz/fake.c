@@ -14,7 +14,6 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -893,8 +892,8 @@ int __wrap_getpeername(int fd, struct sockaddr *address, socklen_t *length)
 
 int __real_clock_gettime(clockid_t clock, struct timespec *out);
 int __wrap_clock_gettime(clockid_t clock, struct timespec *out);
-ssize_t __real_getrandom(void *at, size_t length, unsigned flags);
-ssize_t __wrap_getrandom(void *at, size_t length, unsigned flags);
+void __real_arc4random_buf(void *at, size_t length);
+void __wrap_arc4random_buf(void *at, size_t length);
 
 int __wrap_clock_gettime(clockid_t clock, struct timespec *out)
 {
@@ -911,15 +910,15 @@ int __wrap_clock_gettime(clockid_t clock, struct timespec *out)
     return 0;
 }
 
-ssize_t __wrap_getrandom(void *at, size_t length, unsigned flags)
+void __wrap_arc4random_buf(void *at, size_t length)
 {
     if (!fake.running) {
-        return __real_getrandom(at, length, flags);
+        __real_arc4random_buf(at, length);
+        return;
     }
     for (size_t i = 0; i < length; i++) {
         ((char *)at)[i] = (char)fuzz_next(&fake.random);
     }
-    return (ssize_t)length;
 }
 
 /* --- Memory. */

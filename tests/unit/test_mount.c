@@ -1,10 +1,10 @@
-/* A handler's mount: the settings it asks for, what it says, its figures, and
+/* A handler's mount: the settings it asks for, what it says, its metrics_made, and
  * its life. */
 /* wrap: malloc calloc strdup */
 #include "job/mount.h"
 
 #include "base/log.h"
-#include "observe/metrics.h"
+#include "observe/counts.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -16,6 +16,8 @@
 #include <string.h>
 
 #include <cmocka.h>
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 static const uint64_t MS = 1000000;
 static const uint64_t HOUR_NS = 3600 * UINT64_C(1000000000);
@@ -207,6 +209,22 @@ static void refused(ask_fn *with, const char *settings, const char *error)
     assert_int_equal(closed, opened);
 }
 
+struct bad {
+    const char *setting; /* NAME=value */
+    const char *why;
+};
+
+/* Likewise, and the message ends in what is allowed. */
+static void refused_for(
+    ask_fn *with, const struct bad *bad, const char *allowed)
+{
+    char error[HCS_MOUNT_ERROR];
+
+    (void)snprintf(error, sizeof(error), "%s: %s; allowed: %s", bad->setting,
+        bad->why, allowed);
+    refused(with, bad->setting, error);
+}
+
 /* --- Settings, kind by kind. */
 
 static const char *text;
@@ -287,9 +305,24 @@ static bool ask_any_integer(struct hcs_mount *mount)
 
 static void integer_is_whole_and_in_its_range(void **state)
 {
-    static const char *const bad[] = {"-11", "5001", "", "x", "1x", "1.0", "+1",
-        " 1", "1 ", "--1", "-", "0x10", "1e3", "9223372036854775808",
-        "99999999999999999999999", "\xd9\xa1"};
+    static const struct bad bad[] = {
+        {"n=-11", "too small"},
+        {"n=5001", "too large"},
+        {"n=", "not a whole number"},
+        {"n=x", "not a whole number"},
+        {"n=1x", "not a whole number"},
+        {"n=1.0", "not a whole number"},
+        {"n=+1", "not a whole number"},
+        {"n= 1", "not a whole number"},
+        {"n=1 ", "not a whole number"},
+        {"n=--1", "not a whole number"},
+        {"n=-", "not a whole number"},
+        {"n=0x10", "not a whole number"},
+        {"n=1e3", "not a whole number"},
+        {"n=9223372036854775808", "too large"},
+        {"n=99999999999999999999999", "too large"},
+        {"n=\xd9\xa1", "not a whole number"},
+    };
 
     (void)state;
     opens(ask_integer, NULL);
@@ -300,14 +333,8 @@ static void integer_is_whole_and_in_its_range(void **state)
     assert_int_equal(integer, 5000);
     opens(ask_integer, "n=010");
     assert_int_equal(integer, 10); /* not octal */
-    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        char settings[64];
-        char error[128];
-
-        (void)snprintf(settings, sizeof(settings), "n=%s", bad[i]);
-        (void)snprintf(error, sizeof(error),
-            "n=%s: must be a whole number from -10 to 5000", bad[i]);
-        refused(ask_integer, settings, error);
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        refused_for(ask_integer, &bad[i], "-10 to 5000");
         assert_int_equal(integer, 42);
     }
     refused(ask_integer, "n=1&n=2", "n is set twice");
@@ -316,7 +343,7 @@ static void integer_is_whole_and_in_its_range(void **state)
     opens(ask_any_integer, "n=9223372036854775807");
     assert_true(integer == INT64_MAX);
     refused(ask_any_integer, "n=-9223372036854775809",
-        "n=-9223372036854775809: must be a whole number from "
+        "n=-9223372036854775809: too small; allowed: "
         "-9223372036854775808 to 9223372036854775807");
 }
 
@@ -330,8 +357,25 @@ static bool ask_number(struct hcs_mount *mount)
 
 static void number_is_decimal_and_in_its_range(void **state)
 {
-    static const char *const bad[] = {"-1.6", "1000.1", "", "x", "1x", " 1",
-        "0x1p3", "nan", "inf", "-inf", "1e999", "1,5", ".", "e5", "1e"};
+    static const struct bad bad[] = {
+        {"x=-1.6", "too small"},
+        {"x=1000.1", "too large"},
+        {"x=", "not a number"},
+        {"x=x", "not a number"},
+        {"x=1x", "not a number"},
+        {"x= 1", "not a number"},
+        {"x=0x1p3", "not a number"},
+        {"x=nan", "not a number"},
+        {"x=inf", "not a number"},
+        {"x=-inf", "not a number"},
+        {"x=1e999", "too large"},
+        {"x=-1e999", "too small"},
+        {"x=1e-999", "beyond what a double can hold"},
+        {"x=1,5", "not a number"},
+        {"x=.", "not a number"},
+        {"x=e5", "not a number"},
+        {"x=1e", "not a number"},
+    };
 
     (void)state;
     opens(ask_number, NULL);
@@ -342,14 +386,8 @@ static void number_is_decimal_and_in_its_range(void **state)
     assert_true(number == 1000);
     opens(ask_number, "x=+.5E%2B1"); /* as in C; a plus is itself */
     assert_true(number == 5);
-    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        char settings[64];
-        char error[128];
-
-        (void)snprintf(settings, sizeof(settings), "x=%s", bad[i]);
-        (void)snprintf(error, sizeof(error),
-            "x=%s: must be a number from -1.5 to 1000", bad[i]);
-        refused(ask_number, settings, error);
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        refused_for(ask_number, &bad[i], "-1.5 to 1000");
         assert_true(number == 0.25);
     }
     refused(ask_number, "x=1&x=1", "x is set twice");
@@ -365,8 +403,21 @@ static bool ask_duration(struct hcs_mount *mount)
 
 static void duration_is_in_its_range(void **state)
 {
-    static const char *const bad[] = {"4ms", "4999999ns", "61m", "2h", "", "5",
-        "ms", "-5ms", "5.5ms", "5 ms", "99999999999999999999s"};
+    static const char UNIT[] = "the unit must be ns, us, ms, s, m or h";
+    const struct bad bad[] = {
+        {"t=4ms", "too small"},
+        {"t=4999999ns", "too small"},
+        {"t=61m", "too large"},
+        {"t=2h", "too large"},
+        {"t=", "not a duration"},
+        {"t=5", "no unit; write 5s or 5ms"},
+        {"t=ms", "not a duration"},
+        {"t=-5ms", "not a duration"},
+        {"t=5.5ms", "a fraction; write a whole number of a smaller unit"},
+        {"t=5 ms", UNIT},
+        {"t=5d", UNIT},
+        {"t=99999999999999999999s", "too large"},
+    };
 
     (void)state;
     opens(ask_duration, NULL);
@@ -375,14 +426,8 @@ static void duration_is_in_its_range(void **state)
     assert_int_equal(unsigned_value, 5 * MS);
     opens(ask_duration, "t=60m");
     assert_int_equal(unsigned_value, HOUR_NS);
-    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        char settings[64];
-        char error[128];
-
-        (void)snprintf(settings, sizeof(settings), "t=%s", bad[i]);
-        (void)snprintf(error, sizeof(error),
-            "t=%s: must be a duration from 5ms to 1h, such as 250ms", bad[i]);
-        refused(ask_duration, settings, error);
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        refused_for(ask_duration, &bad[i], "5ms to 60m");
         assert_int_equal(unsigned_value, 7);
     }
     refused(ask_duration, "t=1s&t=1s", "t is set twice");
@@ -396,9 +441,21 @@ static bool ask_size(struct hcs_mount *mount)
 
 static void size_is_in_its_range(void **state)
 {
-    static const char *const bad[] = {"1023", "1MiBx", "1048577", "2MiB", "",
-        "KiB", "-1", "64kib", "64K", "64 KiB", "1.5KiB",
-        "99999999999999999999TiB"};
+    static const char UNIT[] = "the unit must be B, KiB, MiB, GiB or TiB";
+    const struct bad bad[] = {
+        {"s=1023", "too small"},
+        {"s=1MiBx", UNIT},
+        {"s=1048577", "too large"},
+        {"s=2MiB", "too large"},
+        {"s=", "not a size"},
+        {"s=KiB", "not a size"},
+        {"s=-1", "not a size"},
+        {"s=64kib", UNIT},
+        {"s=64K", UNIT},
+        {"s=64 KiB", UNIT},
+        {"s=1.5KiB", "a fraction; write a whole number of a smaller unit"},
+        {"s=99999999999999999999TiB", "too large"},
+    };
 
     (void)state;
     opens(ask_size, NULL);
@@ -409,15 +466,8 @@ static void size_is_in_its_range(void **state)
     assert_int_equal(unsigned_value, 65536);
     opens(ask_size, "s=1MiB");
     assert_int_equal(unsigned_value, 1 << 20);
-    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        char settings[64];
-        char error[128];
-
-        (void)snprintf(settings, sizeof(settings), "s=%s", bad[i]);
-        (void)snprintf(error, sizeof(error),
-            "s=%s: must be a size from 1024 to 1048576 bytes, such as 64KiB",
-            bad[i]);
-        refused(ask_size, settings, error);
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        refused_for(ask_size, &bad[i], "1KiB to 1MiB");
         assert_int_equal(unsigned_value, 7);
     }
     refused(ask_size, "s=1KiB&s=1KiB", "s is set twice");
@@ -548,11 +598,9 @@ static void every_mount_has_a_timeout(void **state)
         assert_int_equal(mount->job_timeout_ms, pairs[i].ms);
         hcs_mount_destroy(mount);
     }
-    refused(NULL, "timeout=25h",
-        "timeout=25h: must be a duration from 0s to 24h, such as 250ms");
+    refused(NULL, "timeout=25h", "timeout=25h: too large; allowed: 0s to 24h");
     refused(NULL, "timeout=1",
-        "timeout=1: must be a duration from 0s to 24h, "
-        "such as 250ms");
+        "timeout=1: no unit; write 1s or 1ms; allowed: 0s to 24h");
     refused(NULL, "timeout=1s&timeout=2s", "timeout is set twice");
     assert_int_equal(opened, 0); /* it was not asked */
 }
@@ -614,8 +662,7 @@ static void first_error_wins(void **state)
     (void)state;
     refused(fail_twice, NULL, "first 1");
     refused(fail_twice, "timeout=1",
-        "timeout=1: must be a duration from 0s "
-        "to 24h, such as 250ms");
+        "timeout=1: no unit; write 1s or 1ms; allowed: 0s to 24h");
     refused(fail_twice, "unknown=1", "first 1");
     refused(fail_silently, NULL, "asking does not open");
 }
@@ -668,60 +715,64 @@ static void lines_in_the_log_have_level_and_path(void **state)
     hcs_mount_destroy(mount);
 }
 
-/* --- Figures. */
+/* --- Metrics. */
 
-static struct hcs_metric *figures[3];
+static struct hcs_metric *metrics_made[3];
 
-static bool make_figures(struct hcs_mount *mount)
+static bool make_metrics(struct hcs_mount *mount)
 {
-    figures[0] = hcs_mount_metric(mount, HCS_COUNTER, "jobs_total", "Jobs.");
-    figures[1] = hcs_mount_metric(mount, HCS_GAUGE, "children_2", "Children.");
-    return figures[0] != NULL && figures[1] != NULL;
+    metrics_made[0] =
+        hcs_mount_metric(mount, HCS_COUNTER, "jobs_total", "Jobs.");
+    metrics_made[1] =
+        hcs_mount_metric(mount, HCS_GAUGE, "children_2", "Children.");
+    return metrics_made[0] != NULL && metrics_made[1] != NULL;
 }
 
-static void figures_count(void **state)
+static void metrics_count(void **state)
 {
     struct hcs_mount *mount = create(&ASKING, NULL, NULL);
-    const struct hcs_metric *at = NULL;
-    struct hcs_mount_metric one;
+    struct hcs_custom_metric metrics[3];
 
     (void)state;
     assert_int_equal(hcs_mount_metric_count(mount), 0);
-    assert_null(hcs_mount_next_metric(mount, NULL, &one));
-    ask = make_figures;
+    assert_int_equal(hcs_mount_metrics(mount, metrics, 3), 0);
+    ask = make_metrics;
     assert_int_equal(hcs_mount_open(mount), 0);
     assert_int_equal(hcs_mount_metric_count(mount), 2);
-    hcs_metric_add(figures[0], 1);
-    hcs_metric_add(figures[0], 41);
-    hcs_metric_set(figures[1], 5);
-    hcs_metric_add(figures[1], -8);
+    hcs_metric_add(metrics_made[0], 1);
+    hcs_metric_add(metrics_made[0], 41);
+    hcs_metric_set(metrics_made[1], 5);
+    hcs_metric_add(metrics_made[1], -8);
     hcs_metric_add(NULL, 1);
     hcs_metric_set(NULL, 1);
 
-    at = hcs_mount_next_metric(mount, at, &one);
-    assert_ptr_equal(at, figures[0]);
-    assert_string_equal(one.name, "jobs_total");
-    assert_string_equal(one.help, "Jobs.");
-    assert_int_equal(one.kind, HCS_COUNTER);
-    assert_int_equal(one.value, 42);
-    at = hcs_mount_next_metric(mount, at, &one);
-    assert_ptr_equal(at, figures[1]);
-    assert_int_equal(one.kind, HCS_GAUGE);
-    assert_int_equal(one.value, -3);
-    assert_null(hcs_mount_next_metric(mount, at, &one));
-    /* Pages count on what there is. */
+    assert_int_equal(hcs_mount_metrics(mount, metrics, 3), 2);
+    assert_string_equal(metrics[0].name, "jobs_total");
+    assert_string_equal(metrics[0].help, "Jobs.");
+    assert_int_equal(metrics[0].kind, HCS_COUNTER);
+    assert_int_equal(metrics[0].value, 42);
+    assert_string_equal(metrics[1].name, "children_2");
+    assert_int_equal(metrics[1].kind, HCS_GAUGE);
+    assert_int_equal(metrics[1].value, -3);
+    /* No more than there is room for. */
+    metrics[1].name = NULL;
+    assert_int_equal(hcs_mount_metrics(mount, metrics, 1), 1);
+    assert_string_equal(metrics[0].name, "jobs_total");
+    assert_null(metrics[1].name);
+    /* Pages rely on a fixed number of metrics. */
     assert_null(hcs_mount_metric(mount, HCS_GAUGE, "late", "Late."));
     assert_null(hcs_mount_error(mount));
     hcs_mount_destroy(mount);
 }
 
-static const char *figure_name;
-static const char *figure_help = "What it is.";
-static enum hcs_metric_kind figure_kind;
+static const char *metric_name;
+static const char *metric_help = "What it is.";
+static enum hcs_metric_kind metric_kind;
 
 static bool make_one(struct hcs_mount *mount)
 {
-    figures[2] = hcs_mount_metric(mount, figure_kind, figure_name, figure_help);
+    metrics_made[2] =
+        hcs_mount_metric(mount, metric_kind, metric_name, metric_help);
     return true;
 }
 
@@ -748,16 +799,16 @@ static bool make_many(struct hcs_mount *mount)
     return true;
 }
 
-static void figures_of_a_handler_have_a_limit(void **state)
+static void metrics_of_a_handler_have_a_limit(void **state)
 {
     (void)state;
     refused(make_many, NULL,
-        "figure "
+        "metric "
         "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
         ": one more than the 64 that a handler may have");
 }
 
-static void figure_has_a_name_that_prometheus_takes(void **state)
+static void metric_has_a_name_that_prometheus_takes(void **state)
 {
     static const struct {
         enum hcs_metric_kind kind;
@@ -773,69 +824,69 @@ static void figure_has_a_name_that_prometheus_takes(void **state)
         {HCS_COUNTER, "_total"},
         {HCS_COUNTER, "counter_total_"},
     };
-    char longest[HCS_METRICS_CUSTOM_NAME + 2];
+    char longest[HCS_CUSTOM_METRIC_NAME + 2];
 
     (void)state;
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         char error[160];
 
-        figure_kind = bad[i].kind;
-        figure_name = bad[i].name;
+        metric_kind = bad[i].kind;
+        metric_name = bad[i].name;
         (void)snprintf(error, sizeof(error),
-            "figure %s: must be at most 100 lower-case letters, digits and _, "
+            "metric %s: must be at most 100 lower-case letters, digits and _, "
             "and end in _total if, and only if, it is a counter",
-            figure_name);
+            metric_name);
         refused(make_one, NULL, error);
-        assert_null(figures[2]);
+        assert_null(metrics_made[2]);
     }
-    refused(make_twice, NULL, "figure twin: made twice");
+    refused(make_twice, NULL, "metric twin: made twice");
     memset(longest, 'f', sizeof(longest) - 1);
     longest[sizeof(longest) - 1] = '\0';
-    figure_kind = HCS_GAUGE;
-    figure_name = longest + 1;
+    metric_kind = HCS_GAUGE;
+    metric_name = longest + 1;
     opens(make_one, NULL);
-    figure_name = longest;
+    metric_name = longest;
     ask = make_one;
-    figures[2] = NULL;
+    metrics_made[2] = NULL;
     {
         struct hcs_mount *mount = create(&ASKING, NULL, NULL);
 
         assert_int_equal(hcs_mount_open(mount), -EINVAL);
         hcs_mount_destroy(mount);
     }
-    assert_null(figures[2]);
+    assert_null(metrics_made[2]);
 }
 
 /* Prometheus throws the whole page away for what it cannot read. */
-static void figure_has_a_help_that_prometheus_takes(void **state)
+static void metric_has_a_help_that_prometheus_takes(void **state)
 {
     static const char *const bad[] = {
         "two\nlines", "a\\b", "a \"b\"", "a\tb", "\x7f", "\xc3\xa9"};
 
     (void)state;
-    figure_kind = HCS_GAUGE;
-    figure_name = "helped";
+    metric_kind = HCS_GAUGE;
+    metric_name = "helped";
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        figure_help = bad[i];
+        metric_help = bad[i];
         refused(make_one, NULL,
-            "figure helped: its help must be one line of ASCII, without \\ and "
+            "metric helped: its help must be one line of ASCII, without \\ and "
             "\"");
-        assert_null(figures[2]);
+        assert_null(metrics_made[2]);
     }
-    figure_help = "What it is.";
+    metric_help = "What it is.";
     opens(make_one, NULL);
 }
 
 static bool make_without_memory(struct hcs_mount *mount)
 {
     failing = 0;
-    assert_null(hcs_mount_metric(mount, HCS_GAUGE, "figure", "Figure."));
+    assert_null(hcs_mount_metric(mount, HCS_GAUGE, "metric", "Metric."));
     assert_int_equal(failing, -1);
-    assert_non_null(hcs_mount_metric(mount, HCS_GAUGE, "figure", "Figure."));
+    assert_non_null(hcs_mount_metric(mount, HCS_GAUGE, "metric", "Metric."));
     return true;
 }
 
-static void figure_without_memory_stops_nothing(void **state)
+static void metric_without_memory_stops_nothing(void **state)
 {
     (void)state;
     opens(make_without_memory, NULL);
@@ -967,11 +1018,11 @@ int main(void)
         cmocka_unit_test_setup(error_is_one_line_with_words, reset),
         cmocka_unit_test_setup(handler_that_fails_and_opens_is_closed, reset),
         cmocka_unit_test_setup(lines_in_the_log_have_level_and_path, reset),
-        cmocka_unit_test_setup(figures_count, reset),
-        cmocka_unit_test_setup(figures_of_a_handler_have_a_limit, reset),
-        cmocka_unit_test_setup(figure_has_a_name_that_prometheus_takes, reset),
-        cmocka_unit_test_setup(figure_has_a_help_that_prometheus_takes, reset),
-        cmocka_unit_test_setup(figure_without_memory_stops_nothing, reset),
+        cmocka_unit_test_setup(metrics_count, reset),
+        cmocka_unit_test_setup(metrics_of_a_handler_have_a_limit, reset),
+        cmocka_unit_test_setup(metric_has_a_name_that_prometheus_takes, reset),
+        cmocka_unit_test_setup(metric_has_a_help_that_prometheus_takes, reset),
+        cmocka_unit_test_setup(metric_without_memory_stops_nothing, reset),
         cmocka_unit_test_setup(context_is_what_open_finds, reset),
         cmocka_unit_test_setup(open_and_close_come_in_pairs, reset),
         cmocka_unit_test_setup(workers_have_states, reset),

@@ -12,7 +12,7 @@
 #include "base/fdtable.h"
 #include "event/listener.h"
 #include "job/router.h"
-#include "shard/shard.h"
+#include "shard/run.h"
 #include "sync/pool.h"
 
 #include <setjmp.h>
@@ -228,18 +228,19 @@ struct hcs_pool *__wrap_hcs_pool_create(
 
 struct hcs_shard *__real_hcs_shard_create(struct hcs_service *service,
     unsigned index, const int *listeners, unsigned count,
-    enum hcs_shard_door door);
+    enum hcs_listener_origin origin);
 struct hcs_shard *__wrap_hcs_shard_create(struct hcs_service *service,
     unsigned index, const int *listeners, unsigned count,
-    enum hcs_shard_door door);
+    enum hcs_listener_origin origin);
 struct hcs_shard *__wrap_hcs_shard_create(struct hcs_service *service,
     unsigned index, const int *listeners, unsigned count,
-    enum hcs_shard_door door)
+    enum hcs_listener_origin origin)
 {
     struct hcs_shard *shard = NULL;
 
     if (!fails(SHARD)) {
-        shard = __real_hcs_shard_create(service, index, listeners, count, door);
+        shard =
+            __real_hcs_shard_create(service, index, listeners, count, origin);
     }
     if (faulty == MALLOC_FOR_LOOPS && index == LOOPS - 1) {
         faulty = MALLOC;
