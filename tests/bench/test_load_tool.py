@@ -1,4 +1,4 @@
-# ctest: timeout=120 slow
+# ctest: timeout=120 slow builds=release,asan
 """hcsd-load accounts for every request, whatever the server does."""
 
 import json
