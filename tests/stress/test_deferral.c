@@ -232,8 +232,8 @@ static void abandon(struct loop *loop, struct job *job)
     }
 }
 
-/* Also on a busy machine, where the time may be over before they came about. */
-static bool has_seen_all(void)
+/* Until then the loops go on, however long their machine lets them wait. */
+static bool have_seen_all(void)
 {
     return atomic_load(&scene.answered) > 0 &&
            atomic_load(&scene.withdrawn) > 0 &&
@@ -249,7 +249,7 @@ static void *turn_round(void *argument)
     storm_join();
     while (!over || loop->out > 0) {
         receive(loop);
-        over = over || (storm_now_ms() >= scene.end_ms && has_seen_all());
+        over = storm_now_ms() >= scene.end_ms && have_seen_all();
         for (unsigned i = 0; i < 8; i++) {
             uint64_t random = storm_random(&loop->random);
             struct job *job = &loop->jobs[random % JOBS];
@@ -309,7 +309,6 @@ static void every_task_is_somebodys_and_only_once(void **state)
               NULL);
     }
     assert_int_equal(hcs_deferrals_open_count(scene.deferrals), 0);
-    assert_true(has_seen_all());
     hcs_queue_destroy(scene.queue);
     hcs_deferrals_destroy(scene.deferrals);
     pthread_mutex_destroy(&scene.lock);
