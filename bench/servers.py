@@ -526,7 +526,7 @@ def check_programs(options, *names):
         else:
             raise Failed(
                 f"{path} is not built: cmake -S . -B build && "
-                "cmake --build build")
+                "cmake --build build --target benches")
     return found
 
 

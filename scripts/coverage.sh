@@ -66,7 +66,7 @@ if [ -n "$run" ]; then
     cmake -S "$top" -B "$build" -DCMAKE_C_COMPILER="${CC:-gcc}" \
         -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_FLAGS_DEBUG="-g -O0" \
         -DHCS_COVERAGE=ON -DHCS_WERROR=ON
-    cmake --build "$build" --parallel "$(nproc)"
+    cmake --build "$build" --target all tests --parallel "$(nproc)"
     find "$build" -name '*.gcda' -delete
     touch "$build/coverage-built"
     ctest --test-dir "$build" --parallel "$(nproc)" --output-on-failure \

@@ -1,4 +1,4 @@
-# ctest: timeout=180 slow
+# ctest: timeout=180 slow builds=release,asan
 """Thousands at once, counted from both sides: hcsd-load and the daemon agree."""
 
 import json

@@ -22,7 +22,7 @@ import unittest
 import faulty
 import harness
 
-STEP = int(os.environ.get("HCSD_FAULTS_STEP") or {"asan": 3, "tsan": 4}.get(harness.BUILD, 1))
+STEP = int(os.environ.get("HCSD_FAULTS_STEP") or {"asan": 3, "tsan": 2}.get(harness.BUILD, 1))
 FULL = bool(os.environ.get("HCSD_FAULTS_FULL"))
 DAY = int(os.environ.get("HCSD_FAULTS_DAY") or time.time() // 86400)
 # Of the variants of a life. Where it is quick every call too; but not around

@@ -312,7 +312,7 @@ static void test_program_has_its_three_ends(void **state)
     program.in = -1;
     assert_string_equal(read_all(&program), "hello");
     assert_int_equal(
-        end(fixture->spawner, &program, 1000).end, HCS_SPAWN_EXITED);
+        end(fixture->spawner, &program, PATIENCE_MS).end, HCS_SPAWN_EXITED);
 }
 
 static void test_status_is_kept_until_asked_for(void **state)
@@ -323,11 +323,11 @@ static void test_status_is_kept_until_asked_for(void **state)
     struct hcs_spawn_status status;
 
     assert_string_equal(read_all(&second), "");
-    status = end(fixture->spawner, &second, 1000);
+    status = end(fixture->spawner, &second, PATIENCE_MS);
     assert_int_equal(status.end, HCS_SPAWN_SIGNALLED);
     assert_int_equal(status.value, SIGSEGV);
     assert_string_equal(read_all(&first), "");
-    status = end(fixture->spawner, &first, 1000);
+    status = end(fixture->spawner, &first, PATIENCE_MS);
     assert_int_equal(status.end, HCS_SPAWN_EXITED);
     assert_int_equal(status.value, 3);
 }
@@ -355,7 +355,7 @@ static void test_group_dies_with_its_leader(void **state)
     assert_true(sleeper > 0);
     assert_true(is_gone(sleeper)); /* before anybody asks */
     assert_int_equal(
-        end(fixture->spawner, &program, 1000).end, HCS_SPAWN_EXITED);
+        end(fixture->spawner, &program, PATIENCE_MS).end, HCS_SPAWN_EXITED);
 }
 
 static void test_each_pid_is_given_up_once(void **state)
@@ -802,7 +802,7 @@ static void test_orphans_without_end_do_not_keep_the_others(void **state)
 
     faults->endless = true;
     assert_works(fixture->spawner);
-    assert_int_equal(end(fixture->spawner, &program, 1000).value, 3);
+    assert_int_equal(end(fixture->spawner, &program, PATIENCE_MS).value, 3);
     faults->endless = false;
 }
 
