@@ -222,6 +222,7 @@ def report_instructions(bench, subjects, options):
 
 
 def report_functions(bench, subjects, options):
+    functions.check_groups()
     columns = {
         subject.label.removeprefix("hcsd "):
             count_functions(bench, subject, options)

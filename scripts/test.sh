@@ -3,10 +3,17 @@
 # Builds hcsd in every way that counts and runs every test and check, all of
 # them even when some fail, so that one run shows all.
 #
-#   scripts/test.sh [--quick] [--no-install]
+#   scripts/test.sh [--quick | --long] [--no-install]
 #
-#   --quick       the release build and its tests only
+#   --quick       what matters most for a change, within some minutes: the
+#                 release build, the tests that are not marked "slow", a fault
+#                 here and there, layers and format
+#   --long        all of it and what takes hours: every effect on every call,
+#                 every test in every sanitizer's build, ten runs of the tests
+#                 under load in each build, ten minutes of fuzzing a target
 #   --no-install  install no packages; what lacks its tools is skipped
+#
+# docs/testing.md says what each build is for.
 #
 # The last line says "N passed, N failed". A stage that runs tests counts each
 # of them, another stage counts as one. Exit status 0 when nothing failed.
@@ -16,10 +23,12 @@ top=$(cd "$(dirname "$0")/.." && pwd)
 cd "$top"
 
 quick=
+long=
 install=yes
 for argument in "$@"; do
     case $argument in
     --quick) quick=yes ;;
+    --long) long=yes ;;
     --no-install) install= ;;
     -h | --help)
         sed -n '3,/^set /s/^# \{0,1\}//p' "$0"
@@ -31,6 +40,11 @@ for argument in "$@"; do
         ;;
     esac
 done
+
+if [ -n "$quick" ] && [ -n "$long" ]; then
+    echo "test.sh: --quick or --long, not both" >&2
+    exit 2
+fi
 
 jobs=$(nproc)
 tmp=$(mktemp -d)
@@ -116,8 +130,8 @@ run_tests() { # PRESET [OPTION...]
     local preset=$1 rc=0 all bad unrun
     shift
     rm -f "$tmp/junit.xml"
-    # One more than there are cores: many of them mostly wait.
-    ctest --preset "$preset" --parallel $((jobs + 1)) \
+    # More than there are cores: most tests mostly wait.
+    ctest --preset "$preset" --parallel $((2 * jobs)) \
         --output-junit "$tmp/junit.xml" "$@" || rc=$?
     all=$(junit tests)
     bad=$(junit failures)
@@ -157,6 +171,11 @@ format() {
 release() {
     build release
     run_tests release
+}
+
+release_quickly() {
+    build release
+    HCSD_FAULTS_STEP=25 run_tests release --label-exclude slow
 }
 
 installed() {
@@ -260,15 +279,32 @@ tidy() {
     echo "clang-tidy has nothing to say"
 }
 
-sanitized() { # PRESET
-    build "$1"
+sanitized() { # PRESET ON|OFF
+    build "$1" -DHCS_EVERY_TEST="$2"
     run_tests "$1"
 }
 
-fuzzing() {
+fuzzing() { # SECONDS
     have clang || skip "no clang"
     scripts/packages.sh --check lint > /dev/null 2>&1 || skip "no libFuzzer"
-    scripts/fuzz.sh --seconds 20
+    scripts/fuzz.sh --seconds "$1"
+}
+
+all_faults() {
+    HCSD_FAULTS_FULL=1 run_tests release -L faults
+}
+
+# Ten times in a row, beside loops that keep every core busy five times over.
+under_load() { # PRESET
+    local i rc=0 loops=()
+    for ((i = 0; i < 5 * jobs; i++)); do
+        sh -c 'while :; do :; done' &
+        loops+=($!)
+    done
+    run_tests "$1" --repeat until-fail:10 -LE 'model|bench|differential' ||
+        rc=$?
+    kill "${loops[@]}"
+    return $rc
 }
 
 aarch64() {
@@ -303,20 +339,32 @@ echo "done"
 # --- All of them, the quick ones first.
 
 stage "layers and bytes" layers
-if [ -z "$quick" ]; then
-    stage "clang-format" format
+stage "clang-format" format
+if [ -n "$quick" ]; then
+    stage "release build, quick tests" release_quickly
+else
+    every=OFF
+    seconds=20
+    if [ -n "$long" ]; then
+        every=ON
+        seconds=600
+    fi
     stage "shellcheck" scripts_are_clean
-fi
-stage "release build, all tests" release
-if [ -z "$quick" ]; then
+    stage "release build, all tests" release
     stage "installation" installed
     stage "systemd units" unit_files
     stage "clang build, unit tests" with_clang
     stage "clang-tidy" tidy
-    stage "address and undefined sanitizers" sanitized asan
-    stage "thread sanitizer" sanitized tsan
-    stage "fuzzing, 20 s a target" fuzzing
+    stage "address and undefined sanitizers" sanitized asan $every
+    stage "thread sanitizer" sanitized tsan $every
+    stage "fuzzing, $seconds s a target" fuzzing $seconds
     stage "aarch64 under qemu, unit tests" aarch64
+fi
+if [ -n "$long" ]; then
+    stage "every effect on every call" all_faults
+    for preset in release asan tsan; do
+        stage "ten times under load, $preset" under_load $preset
+    done
 fi
 
 heading "summary"

@@ -2,6 +2,7 @@
 #include "app/server.h"
 #include "app/systemd.h"
 
+#include <bsd/unistd.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -110,6 +111,7 @@ int main(int count, char *words[])
     int rc;
 
     open_standard();
+    setproctitle_init(count, words, environ); /* for exec's spawner */
     rc = find_action(count, words, &action);
     if (rc != 0) {
         return rc;

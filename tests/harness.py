@@ -1,16 +1,19 @@
 """What every test in Python needs: a daemon of its own, and raw sockets.
 
 A test starts the real binary ($HCSD) on a port that the kernel picks, talks to
-it over loopback, and stops it again; a daemon that does not end with status 0,
-or whose sanitizer found something, fails the test that used it.
+it over loopback, and stops it again. A daemon that does not end with status 0,
+or whose sanitizer found something, fails the test that used it. A test that
+fails prints the settings and the log of each daemon that it started.
 """
 
-import contextlib
+import collections
+import faulthandler
 import json
 import os
 import re
 import resource
 import select
+import shutil
 import signal
 import socket
 import struct
@@ -23,6 +26,9 @@ import unittest
 
 HCSD = os.environ.get("HCSD", os.path.join(os.path.dirname(__file__), "../build/hcsd"))
 
+# A module whose jobs run until a test lets them end.
+GATE = os.environ.get("HCSD_GATE", os.path.join(os.path.dirname(HCSD), "tests/gate.so"))
+
 # release, debug, asan or tsan: what is slow under a sanitizer may ask.
 BUILD = os.environ.get("HCSD_BUILD", "release")
 SLOW = BUILD in ("asan", "tsan")
@@ -31,8 +37,73 @@ SLOW = BUILD in ("asan", "tsan")
 # every line. Crowds are smaller there, but nothing is left out.
 FEW = SLOW or BUILD == "coverage"
 
-# Durations are stretched there, never shortened.
-PATIENCE = 30.0 * (3 if FEW else 1)
+# How long a test waits for what must come. It is long, since a busy machine may
+# be slow, and it is not what a test measures: only a failure waits that long.
+PATIENCE = 60.0 * (3 if FEW else 1)
+
+# How late something may come that has to come at a set time. It tells what comes
+# from what does not, and measures nothing. What would end it otherwise, such as
+# another timeout, has to lie beyond.
+LATE = 20.0 * (3 if FEW else 1)
+
+# How much of a daemon's log a failed test prints.
+LOG_HEAD = 8 * 1024
+LOG_TAIL = 32 * 1024
+
+# The daemons that the running test started, the latest ones.
+watched = collections.deque(maxlen=12)
+
+
+def watch(daemon):
+    """A test that fails prints what describe() says of this daemon."""
+    watched.append(daemon)
+
+
+def shorten(text):
+    if len(text) <= LOG_HEAD + LOG_TAIL:
+        return text
+    return "%s\n... %d characters left out ...\n%s" % (
+        text[:LOG_HEAD], len(text) - LOG_HEAD - LOG_TAIL, text[-LOG_TAIL:])
+
+
+def describe(daemon):
+    """Command, settings, end and log of a daemon."""
+    status = daemon.process.poll()
+    return "---- daemon %d, %s\ncommand: %s\nsettings: %s\nstandard error:\n%s\n" % (
+        daemon.process.pid, "still runs" if status is None else "exit status %d" % status,
+        " ".join(daemon.command), json.dumps(daemon.settings), shorten(daemon.output()))
+
+
+def describe_watched():
+    return "".join(describe(daemon) for daemon in list(watched))
+
+
+def forget_ended():
+    """Those that still run belong to the whole class of tests."""
+    running = [daemon for daemon in watched if daemon.process.poll() is None]
+    watched.clear()
+    watched.extend(running)
+
+
+def print_before_timeout():
+    """ctest kills a test that takes too long ($HCSD_TEST_TIMEOUT seconds). Shortly
+    before, the test prints where each of its threads is, and the daemons."""
+    limit = float(os.environ.get("HCSD_TEST_TIMEOUT") or 0)
+    if limit <= 0:
+        return
+
+    def show():
+        sys.stderr.write("\nStill running after %d s.\n" % (limit * 0.95))
+        faulthandler.dump_traceback(all_threads=True)
+        sys.stderr.write(describe_watched())
+        sys.stderr.flush()
+
+    timer = threading.Timer(limit * 0.95, show)
+    timer.daemon = True
+    timer.start()
+
+
+print_before_timeout()
 
 
 # Descriptors are moved, and $LISTEN_PID is set, in the process that becomes the
@@ -74,7 +145,9 @@ class Daemon:
             environment["LISTEN_FDS"] = str(len(inherit))
         environment.update(env or {})
         self.log = tempfile.TemporaryFile(mode="w+")
+        self.said = None
         command = [program, *args]
+        self.command = command
         if inherit:
             command = as_service_manager(command, inherit)
         self.process = subprocess.Popen(
@@ -85,6 +158,7 @@ class Daemon:
         self.pid = self.process.pid
         self.port = None
         self.status = None
+        watch(self)
 
     def wait_ready(self):
         """Waits for the line that says where it listens; gives self."""
@@ -101,8 +175,15 @@ class Daemon:
 
     def output(self):
         """All it has said on standard error so far."""
+        if self.said is not None:
+            return self.said
         self.log.flush()
         return os.pread(self.log.fileno(), 1 << 24, 0).decode(errors="replace")
+
+    def close_log(self):
+        """Closes the file; output() still gives what was in it."""
+        self.said = self.output()
+        self.log.close()
 
     def signal(self, number=signal.SIGTERM):
         self.process.send_signal(number)
@@ -180,6 +261,23 @@ class Daemon:
     def resident_bytes(self):
         with open("/proc/%d/statm" % self.pid) as statm:
             return int(statm.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
+class Pace:
+    """Sleeps, and keeps the longest time between two of its ends."""
+
+    def __init__(self):
+        self.last = time.monotonic()
+        self.longest = 0.0
+
+    def __call__(self, seconds):
+        time.sleep(seconds)
+        self.mark()
+
+    def mark(self):
+        now = time.monotonic()
+        self.longest = max(self.longest, now - self.last)
+        self.last = now
 
 
 class Reply:
@@ -337,6 +435,19 @@ SETTING_NAMES = setting_names()
 class TestCase(unittest.TestCase):
     """Tests that stop what they started, and look at how it ended."""
 
+    def run(self, result=None):
+        """Adds to the report of a failure what its daemons were told and said."""
+        if result is None:
+            result = self.defaultTestResult()
+        before = len(result.failures), len(result.errors)
+        super().run(result)
+        for found, count in zip((result.failures, result.errors), before):
+            if len(found) > count:
+                test, report = found[-1]
+                found[-1] = (test, report + "\n" + describe_watched())
+        forget_ended()
+        return result
+
     def start(self, **settings):
         daemon = Daemon(**settings).wait_ready()
         self.addCleanup(self._end, daemon)
@@ -348,7 +459,7 @@ class TestCase(unittest.TestCase):
         self.assertNotIn("Sanitizer", daemon.output())
         self.assertNotIn("runtime error:", daemon.output())
         self.assertNotIn("Assertion", daemon.output())
-        daemon.log.close()
+        daemon.close_log()
 
     def client(self, daemon, **kwargs):
         """A client that is closed before the daemon is stopped."""
@@ -364,6 +475,18 @@ class TestCase(unittest.TestCase):
         self.addCleanup(thread.join)
         return thread
 
+    def gate(self):
+        """A route for HANDLERS whose jobs run until the function that comes with
+        it is called."""
+        folder = tempfile.mkdtemp(prefix="hcsd-gate-")
+        self.addCleanup(shutil.rmtree, folder)
+        path = os.path.join(folder, "open")
+
+        def open_gate():
+            with open(path, "w"):
+                pass
+        return "module:%s?file=%s" % (GATE, path), open_gate
+
     def occupy(self, daemon, count, path="/", body=b""):
         """Sends that many jobs, which should take long, waits until workers run
         them, and gives their clients."""
@@ -372,6 +495,20 @@ class TestCase(unittest.TestCase):
             client.send(post_bytes(body, path) if body else get_bytes(path))
         self.eventually(lambda: daemon.metrics()["workers_busy"] >= count, "busy workers")
         return clients
+
+    def at_pace(self, limit, attempt):
+        """Runs attempt(pace), which does something every now and then, and sleeps
+        between by calling pace. It may fail for want of time when the machine let
+        limit seconds pass between two of these calls; then it is run again."""
+        for _ in range(30):
+            pace = Pace()
+            try:
+                return attempt(pace)
+            except (AssertionError, OSError):
+                pace.mark()
+                if pace.longest < limit:
+                    raise
+        self.fail("the machine was never quick enough")
 
     def eventually(self, look, what="condition", timeout=None):
         """Waits until look() gives something true, and gives it."""

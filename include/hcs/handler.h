@@ -82,7 +82,7 @@ struct hcs_handler {
 
     /* Called once at the start for each path, before all other callbacks. It
      * may take its time: until it returns, the daemon is alive but not ready,
-     * and answers jobs with 503. May be NULL. */
+     * and jobs wait in the queue. May be NULL. */
     int (*open)(void **self, struct hcs_mount *mount);
 
     /* Called once on each worker thread, 0 to hcs_mount_workers - 1, before

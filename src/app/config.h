@@ -11,6 +11,7 @@
 #ifndef HCS_APP_CONFIG_H
 #define HCS_APP_CONFIG_H
 
+#include "app/routes.h"
 #include "base/log.h"
 #include "shard/limits.h"
 
@@ -18,17 +19,6 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
-
-enum { HCS_CONFIG_ROUTES_MAX = 256 };
-
-/* One entry of HANDLERS, taken apart. */
-struct hcs_config_route {
-    char *path;     /* starts with "/"; percent-encoding is decoded, and what is
-                       left needs none: RFC 3986 path characters only */
-    char *kind;     /* handler name */
-    char *argument; /* decoded; NULL when there is no ":..." */
-    char *query;    /* NULL when there is no "?...": raw key=value&... */
-};
 
 struct hcs_config {
     uint16_t port;
@@ -53,9 +43,8 @@ struct hcs_config {
     bool private_fd_tables;
     enum hcs_log_level log_level;
     enum hcs_log_format log_format;
-    struct hcs_config_route *routes;
-    size_t route_count;
-    char *handlers_file; /* where routes came from; NULL: from HANDLERS */
+    struct hcs_routes routes;
+    char *handlers_file; /* which the routes came from; NULL: from HANDLERS */
 };
 
 /* Reads every setting from env (as environ; NULL-terminated; NULL itself is an

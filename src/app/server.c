@@ -10,7 +10,9 @@
 #include "handlers/exec/exec.h"
 #include "handlers/exec/spawner.h"
 #include "job/job.h"
-#include "shard/shard.h"
+#include "shard/pages.h"
+#include "shard/run.h"
+#include "shard/snapshot.h"
 #include "sync/deferral.h"
 
 #include <errno.h>
@@ -36,8 +38,9 @@ enum {
     TICK_MS = 1000,
     PAST_TICKS = 11, /* samples for ten seconds */
     LOG_FLUSH_MS = 2000,
-    STUCK_WAIT_MS = 200, /* for workers, after a cut */
-    EXTEND_MS = 15000,   /* asked of systemd each second of a drain */
+    STUCK_JOB_MS = 200,   /* for a job to return, after a cut */
+    STUCK_OPEN_MS = 1000, /* for one call of a handler's open, or close */
+    EXTEND_MS = 15000,    /* asked of systemd each second of a drain */
     MMAP_THRESHOLD = 128 * 1024,
     TRIM_EXCESS = 4 * 1024 * 1024,
     TRIM_TICKS = 5,
@@ -66,13 +69,14 @@ struct server {
     struct hcs_service service;
     struct hcs_budget budget;
     struct hcs_host host;
+    struct hcs_handler_calls calls;
     struct hcs_spawner *spawner; /* NULL: no handler needs it */
     struct hcs_job_context jobs;
     struct hcs_log *log;
     struct hcs_notify notify;
     struct hcs_address address;
     unsigned inherited; /* listeners, from descriptor 3 on; 0: opens its own */
-    enum hcs_shard_door door;
+    enum hcs_listener_origin origin;
     int *listeners; /* main's copies, loop by loop; -1 when closed */
     unsigned listener_count;
     struct hcs_shard **shards;
@@ -131,7 +135,7 @@ static void say_wrong(const struct hcs_config *config, const char *path,
 /* The mount of one entry. 0, or -EINVAL or -ENOMEM with one line in error. */
 static int add_mount(struct hcs_router *router, const struct hcs_host *host,
     struct hcs_spawner *spawner, const struct hcs_config *config,
-    const struct hcs_config_route *route, char *error, size_t error_size)
+    const struct hcs_routes_entry *route, char *error, size_t error_size)
 {
     const struct hcs_handler *handler = NULL;
     char why[ERROR_LENGTH] = "a second handler on one path";
@@ -160,13 +164,14 @@ static int make_router(struct hcs_router **out, const struct hcs_host *host,
     struct hcs_router *router = hcs_router_create();
     int rc = 0;
 
-    if (router == NULL) {
+    if (router == NULL || hcs_pages_add_to(router) != 0) {
         (void)snprintf(error, error_size, "out of memory");
+        hcs_router_destroy(router);
         return -ENOMEM;
     }
-    for (size_t i = 0; rc == 0 && i < config->route_count; i++) {
-        rc = add_mount(router, host, spawner, config, &config->routes[i], error,
-            error_size);
+    for (size_t i = 0; rc == 0 && i < config->routes.count; i++) {
+        rc = add_mount(router, host, spawner, config,
+            &config->routes.entries[i], error, error_size);
     }
     if (rc != 0) {
         hcs_router_destroy(router);
@@ -184,9 +189,9 @@ static void say_fault(const struct hcs_router *router,
     const char *path = hcs_mount_path(fault);
     const char *kind = "";
 
-    for (size_t i = 0; i < config->route_count; i++) {
-        if (strcmp(config->routes[i].path, path) == 0) {
-            kind = config->routes[i].kind;
+    for (size_t i = 0; i < config->routes.count; i++) {
+        if (strcmp(config->routes.entries[i].path, path) == 0) {
+            kind = config->routes.entries[i].kind;
         }
     }
     say_wrong(config, path, kind, hcs_mount_error(fault), error, error_size);
@@ -243,7 +248,7 @@ static int enter_private_table(
     const struct server *server, const struct hcs_shard *shard)
 {
     unsigned loops = server->service.shard_count;
-    int keep[3 + shard->entrance_count + loops];
+    int keep[3 + shard->listener_count + loops];
     size_t count = 0;
 
     keep[count++] = hcs_log_fd(server->log);
@@ -251,8 +256,8 @@ static int enter_private_table(
     if (server->statm >= 0) {
         keep[count++] = server->statm;
     }
-    for (unsigned i = 0; i < shard->entrance_count; i++) {
-        keep[count++] = shard->entrances[i].fd;
+    for (unsigned i = 0; i < shard->listener_count; i++) {
+        keep[count++] = shard->listeners[i].fd;
     }
     /* Every doorbell: who finds another loop's dead entry in the queue rings
      * there, and under its number must not stand a client. */
@@ -413,7 +418,7 @@ static void call_off_loops(struct server *server)
 static void *opening_main(void *argument)
 {
     struct server *server = argument;
-    int rc = hcs_router_open(server->service.router);
+    int rc = hcs_router_open(hcs_service_router(&server->service));
 
     if (rc == 0) {
         rc = hcs_pool_start(server->service.pool);
@@ -470,8 +475,9 @@ static int conclude_opening(struct server *server)
             &server->service.is_open, true, memory_order_release);
         return 0;
     }
-    if (hcs_router_fault(server->service.router) != NULL) {
-        say_fault(server->service.router, config, error, sizeof(error));
+    if (hcs_router_fault(hcs_service_router(&server->service)) != NULL) {
+        say_fault(
+            hcs_service_router(&server->service), config, error, sizeof(error));
         return fail(EX_CONFIG, "%s", error);
     }
     return fail(EX_OSERR, "WORKERS=%u: cannot start: %s", config->workers,
@@ -596,9 +602,8 @@ static void look_at_rates(struct server *server)
         (server->past_requests[now] - server->past_requests[then]) * 1000 /
             span,
         memory_order_relaxed);
-    atomic_store_explicit(&pulse->jobs_per_second,
-        server->past_jobs[now] - server->past_jobs[before],
-        memory_order_relaxed);
+    hcs_gate_set_drain_rate(&server->service.gate,
+        server->past_jobs[now] - server->past_jobs[before]);
 }
 
 static void tell_drain(struct server *server)
@@ -606,8 +611,7 @@ static void tell_drain(struct server *server)
     char status[80];
 
     snprintf(status, sizeof(status), "Draining: %u connections left",
-        atomic_load_explicit(
-            &server->service.connections, memory_order_relaxed));
+        hcs_gate_connections(&server->service.gate));
     hcs_notify_status(&server->notify, status);
     hcs_notify_extend_timeout(&server->notify, EXTEND_MS * 1000ULL);
 }
@@ -647,7 +651,7 @@ static void close_listeners(struct server *server)
  * comes from now on waits there for our successor. */
 static void drop_new_connections(struct server *server)
 {
-    if (server->door != HCS_DOOR_OWN) {
+    if (server->origin != HCS_LISTENER_OWN) {
         return;
     }
     for (unsigned i = 0; i < server->listener_count; i++) {
@@ -687,8 +691,7 @@ static void stop_requested(struct server *server, uint64_t now_ms)
             &server->service.draining, true, memory_order_relaxed);
         hcs_log_print(server->log, HCS_LOG_INFO,
             "stopping: %u connections, %zu jobs waiting",
-            atomic_load_explicit(
-                &server->service.connections, memory_order_relaxed),
+            hcs_gate_connections(&server->service.gate),
             hcs_pool_depth(server->service.pool));
         hcs_notify_stopping(&server->notify, "Draining");
         hcs_notify_extend_timeout(&server->notify, EXTEND_MS * 1000ULL);
@@ -847,7 +850,6 @@ static void copy_limits(
     struct hcs_limits *limits, const struct hcs_config *config)
 {
     *limits = (struct hcs_limits){
-        .max_connections = config->max_connections,
         .read_timeout_ms = config->read_timeout_ms,
         .min_upload_rate = config->min_upload_rate,
         .write_timeout_ms = config->write_timeout_ms,
@@ -1013,10 +1015,10 @@ static int adopt_listeners(struct server *server)
         return rc;
     }
     if (loops == 1 || (alike && server->inherited % loops == 0)) {
-        server->door = HCS_DOOR_HANDED;
+        server->origin = HCS_LISTENER_INHERITED;
         return 0;
     }
-    server->door = HCS_DOOR_SHARED;
+    server->origin = HCS_LISTENER_SHARED;
     return share_listeners(server);
 }
 
@@ -1032,7 +1034,7 @@ static int make_shards(struct server *server)
 
     for (unsigned i = 0; i < server->service.shard_count; i++) {
         server->shards[i] = hcs_shard_create(&server->service, i,
-            &server->listeners[i * each], each, server->door);
+            &server->listeners[i * each], each, server->origin);
         if (server->shards[i] == NULL) {
             return fail(EX_OSERR, "no memory or descriptor for loop %u", i);
         }
@@ -1112,8 +1114,9 @@ static int start_spawner(struct server *server)
     bool needed = false;
     int rc = 0;
 
-    for (size_t i = 0; i < config->route_count; i++) {
-        needed = needed || strcmp(config->routes[i].kind, hcs_exec.name) == 0;
+    for (size_t i = 0; i < config->routes.count; i++) {
+        needed = needed ||
+                 strcmp(config->routes.entries[i].kind, hcs_exec.name) == 0;
     }
     if (needed) {
         rc = hcs_spawner_start(&server->spawner);
@@ -1128,6 +1131,7 @@ static int begin(struct server *server, const char *notify_socket)
 {
     const struct hcs_config *config = server->config;
     struct hcs_service *service = &server->service;
+    struct hcs_pool *pool;
     char error[ERROR_LENGTH];
     int rc;
 
@@ -1165,11 +1169,12 @@ static int begin(struct server *server, const char *notify_socket)
         .log = server->log,
         .budget = &server->budget,
         .deferrals = service->deferrals,
+        .calls = &server->calls,
         .workers = config->workers,
         .job_timeout_ms = config->job_timeout_ms,
     };
-    rc = make_router(&service->router, &server->host, server->spawner, config,
-        error, sizeof(error));
+    rc = make_router(&service->sites[HCS_SITE_MAIN].router, &server->host,
+        server->spawner, config, error, sizeof(error));
     if (rc != 0) {
         return fail(rc == -ENOMEM ? EX_OSERR : EX_CONFIG, "%s", error);
     }
@@ -1177,8 +1182,9 @@ static int begin(struct server *server, const char *notify_socket)
     if (rc != 0) {
         return rc;
     }
-    server->jobs = (struct hcs_job_context){&server->budget, service->router};
-    service->pool = hcs_pool_create(config->workers, config->queue_size,
+    server->jobs =
+        (struct hcs_job_context){&server->budget, hcs_service_router(service)};
+    pool = hcs_pool_create(config->workers, config->queue_size,
         &(struct hcs_pool_work){
             .context = &server->jobs,
             .open = HCS_JOB_WORK.open,
@@ -1186,9 +1192,10 @@ static int begin(struct server *server, const char *notify_socket)
             .returned = HCS_JOB_WORK.returned,
             .close = HCS_JOB_WORK.close,
         });
-    if (service->pool == NULL) {
+    if (pool == NULL) {
         return fail(EX_OSERR, "no memory for the queue");
     }
+    hcs_service_set_pool(service, pool);
     rc = make_shards(server);
     if (rc != 0) {
         return rc;
@@ -1216,6 +1223,49 @@ static int begin(struct server *server, const char *notify_socket)
     return 0;
 }
 
+/* Calls the opening off and waits for its thread. False when that thread, or a
+ * worker that it started, is stuck in one call of a handler. */
+static bool stop_opening(struct server *server)
+{
+    struct hcs_handler_calls *calls = &server->calls;
+    unsigned before = atomic_load(&calls->ended);
+
+    atomic_store(&calls->called_off, true);
+    while (!await_opening(server, STUCK_OPEN_MS)) {
+        unsigned ended = atomic_load(&calls->ended);
+
+        if (atomic_load(&calls->inside) > 0 && ended == before) {
+            return false;
+        }
+        before = ended;
+    }
+    return true;
+}
+
+/* Ends the workers. False when one is stuck in a job, or in a handler's
+ * close_worker. Workers that are merely slow to end are waited for: there may be
+ * many, and few processors. */
+static bool end_workers(struct server *server)
+{
+    struct hcs_pool *pool = server->service.pool;
+    struct hcs_handler_calls *calls = &server->calls;
+    unsigned busy_before = hcs_pool_busy(pool);
+    unsigned ended_before = atomic_load(&calls->ended);
+
+    while (!hcs_pool_stop(pool, STUCK_JOB_MS)) {
+        unsigned busy = hcs_pool_busy(pool);
+        unsigned ended = atomic_load(&calls->ended);
+        bool inside = busy > 0 || atomic_load(&calls->inside) > 0;
+
+        if (inside && busy == busy_before && ended == ended_before) {
+            return false;
+        }
+        busy_before = busy;
+        ended_before = ended;
+    }
+    return true;
+}
+
 /* Waits for jobs that still run though nobody waits for them: in a drain as
  * long as it may take, or until a second signal. False when a worker is stuck
  * in a handler. */
@@ -1227,7 +1277,7 @@ static bool stop_pool(struct server *server)
         uint64_t left_ms = server->phase_end_ms - now_ms;
 
         if (hcs_pool_stop(server->service.pool,
-                left_ms < STUCK_WAIT_MS ? (unsigned)left_ms : STUCK_WAIT_MS)) {
+                left_ms < STUCK_JOB_MS ? (unsigned)left_ms : STUCK_JOB_MS)) {
             return true;
         }
         now_ms = hcs_clock_ms();
@@ -1237,14 +1287,13 @@ static bool stop_pool(struct server *server)
             server->tick_ms = now_ms + TICK_MS;
         }
     }
-    return hcs_pool_stop(server->service.pool, STUCK_WAIT_MS);
+    return end_workers(server);
 }
 
-/* False when a thread is stuck in a handler. One that is still opening has no
- * job to lose. */
+/* False when a thread is stuck in a handler. */
 static bool stop_handling(struct server *server)
 {
-    return await_opening(server, STUCK_WAIT_MS) &&
+    return stop_opening(server) &&
            (server->service.pool == NULL || stop_pool(server));
 }
 
@@ -1259,14 +1308,14 @@ static bool finish(struct server *server)
     stuck = !stop_handling(server);
     if (!stuck) {
         /* First the handlers: their threads may still send results home. */
-        if (service->router != NULL) {
-            hcs_router_close(service->router);
+        if (hcs_service_router(service) != NULL) {
+            hcs_router_close(hcs_service_router(service));
         }
         for (unsigned i = 0; i < service->shard_count; i++) {
             hcs_shard_destroy(server->shards[i]);
         }
         hcs_pool_destroy(service->pool);
-        hcs_router_destroy(service->router);
+        hcs_router_destroy(hcs_service_router(service));
         hcs_deferrals_destroy(service->deferrals);
     }
     close_listeners(server);
@@ -1332,6 +1381,7 @@ int hcs_server_run(const struct hcs_config *config, const char *version,
     pthread_mutex_init(&server.service.accept_lock, NULL);
     pthread_cond_init(&server.changed, NULL);
     copy_limits(&server.service.limits, config);
+    hcs_gate_init(&server.service.gate, config->max_connections);
     server.service.budget = &server.budget;
     server.service.shard_count = loops;
     server.service.version = version;

@@ -1,6 +1,7 @@
 #include "base/arena.h"
 
 #include <assert.h>
+#include <bsd/sys/queue.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -21,33 +22,33 @@
 
 enum { BLOCK_ALIGN = 16 };
 
-/* Lies at the start of its mapping; blocks follow. */
+/* The header of a mapping. Blocks follow it. */
 struct chunk {
-    _Alignas(BLOCK_ALIGN) struct chunk *next;
+    _Alignas(BLOCK_ALIGN) SLIST_ENTRY(chunk) entry;
     size_t bytes; /* of the mapping */
 };
 
 struct hcs_arena {
-    uint8_t *place;       /* of the next block in the current chunk */
-    uint8_t *latest;      /* the block before it, or NULL if that was freed */
-    size_t room;          /* bytes from there to the chunk's end */
-    struct chunk *first;  /* the one that a reset keeps, or NULL */
-    struct chunk *others; /* in no order */
-    size_t next_bytes;    /* the size of the next chunk */
-    size_t bytes;         /* mapped */
+    uint8_t *next_block; /* where the next block begins in the current chunk */
+    uint8_t *latest;     /* the block before it, or NULL if that was freed */
+    size_t room;         /* bytes from next_block to the end of the chunk */
+    struct chunk *first; /* the chunk that a reset keeps, or NULL */
+    SLIST_HEAD(, chunk) others;
+    size_t next_bytes; /* the size of the next chunk */
     size_t page_bytes;
     hcs_budget_take_fn *take;
     hcs_budget_give_fn *give;
     void *budget;
 };
 
-/* The sanitizer is told which bytes nobody may touch, so that it sees who still
- * uses a block after the reset. Its shadow outlives an munmap: allow() first,
- * or whoever maps that address next inherits the poison. */
+/* Tells the address sanitizer which bytes nobody may touch, so that it reports
+ * the use of a block after a reset. This mark outlives munmap(2), and the next
+ * mapping at the same address would inherit it. So call allow() before
+ * unmapping. */
 static void forbid(void *at, size_t bytes)
 {
 #if defined(ARENA_POISONS)
-    ASAN_POISON_MEMORY_ARENA(at, bytes);
+    ASAN_POISON_MEMORY_REGION(at, bytes);
 #else
     (void)at;
     (void)bytes;
@@ -57,7 +58,7 @@ static void forbid(void *at, size_t bytes)
 static void allow(void *at, size_t bytes)
 {
 #if defined(ARENA_POISONS)
-    ASAN_UNPOISON_MEMORY_ARENA(at, bytes);
+    ASAN_UNPOISON_MEMORY_REGION(at, bytes);
 #else
     (void)at;
     (void)bytes;
@@ -86,9 +87,7 @@ static struct chunk *map_chunk(struct hcs_arena *arena, size_t bytes)
         return NULL;
     }
     chunk = at;
-    chunk->next = NULL;
     chunk->bytes = bytes;
-    arena->bytes += bytes;
     forbid(chunk + 1, bytes - sizeof(*chunk));
     return chunk;
 }
@@ -99,11 +98,11 @@ static void unmap_chunk(struct hcs_arena *arena, struct chunk *chunk)
 
     allow(chunk, bytes);
     if (munmap(chunk, bytes) != 0) {
-        /* Neighbouring mappings are one to the kernel, and cutting one in two
-         * fails at vm.max_map_count. Then only the address space is lost. */
+        /* The kernel joins neighbouring mappings. munmap(2) may have to cut one
+         * in two, and fails where that would exceed vm.max_map_count. Then only
+         * the addresses are lost, and the memory goes back. */
         (void)madvise(chunk, bytes, MADV_DONTNEED);
     }
-    arena->bytes -= bytes;
     if (arena->budget != NULL) {
         arena->give(arena->budget, bytes);
     }
@@ -111,18 +110,13 @@ static void unmap_chunk(struct hcs_arena *arena, struct chunk *chunk)
 
 static void make_current(struct hcs_arena *arena, struct chunk *chunk)
 {
-    arena->place = (uint8_t *)(chunk + 1);
+    arena->next_block = (uint8_t *)(chunk + 1);
     arena->latest = NULL;
     arena->room = chunk->bytes - sizeof(*chunk);
 }
 
-static void link_chunk(struct hcs_arena *arena, struct chunk *chunk)
-{
-    chunk->next = arena->others;
-    arena->others = chunk;
-}
-
-/* The next chunk in size becomes the current one. False when refused. */
+/* Maps the next chunk and makes it the current one. False when the budget or
+ * the system refuses. */
 static bool grow(struct hcs_arena *arena)
 {
     struct chunk *chunk = map_chunk(arena, arena->next_bytes);
@@ -133,7 +127,7 @@ static bool grow(struct hcs_arena *arena)
     if (arena->first == NULL) {
         arena->first = chunk;
     } else {
-        link_chunk(arena, chunk);
+        SLIST_INSERT_HEAD(&arena->others, chunk, entry);
     }
     if (arena->next_bytes < HCS_ARENA_CHUNK_MAX) {
         arena->next_bytes *= 2;
@@ -142,7 +136,7 @@ static bool grow(struct hcs_arena *arena)
     return true;
 }
 
-/* Blocks go on being taken from the current chunk. */
+/* Maps a chunk for one large block. The current chunk stays the current one. */
 static void *alloc_own_chunk(struct hcs_arena *arena, size_t bytes)
 {
     struct chunk *chunk =
@@ -151,7 +145,7 @@ static void *alloc_own_chunk(struct hcs_arena *arena, size_t bytes)
     if (chunk == NULL) {
         return NULL;
     }
-    link_chunk(arena, chunk);
+    SLIST_INSERT_HEAD(&arena->others, chunk, entry);
     allow(chunk + 1, bytes);
     return chunk + 1;
 }
@@ -192,7 +186,7 @@ void *hcs_arena_alloc(struct hcs_arena *arena, size_t bytes)
     void *block;
 
     if (bytes > PTRDIFF_MAX) {
-        return NULL; /* so that no sum below overflows */
+        return NULL; /* so that no addition below overflows */
     }
     taken = bytes == 0 ? BLOCK_ALIGN : round_up(bytes, BLOCK_ALIGN);
     if (taken > arena->room) {
@@ -203,9 +197,9 @@ void *hcs_arena_alloc(struct hcs_arena *arena, size_t bytes)
             return NULL;
         }
     }
-    block = arena->place;
-    arena->latest = arena->place;
-    arena->place += taken;
+    block = arena->next_block;
+    arena->latest = arena->next_block;
+    arena->next_block += taken;
     arena->room -= taken;
     allow(block, bytes);
     return block;
@@ -218,8 +212,8 @@ void hcs_arena_free(struct hcs_arena *arena, void *block)
     if (block == NULL || block != arena->latest) {
         return;
     }
-    taken = (size_t)(arena->place - arena->latest);
-    arena->place = arena->latest;
+    taken = (size_t)(arena->next_block - arena->latest);
+    arena->next_block = arena->latest;
     arena->latest = NULL;
     arena->room += taken;
     forbid(block, taken);
@@ -227,20 +221,15 @@ void hcs_arena_free(struct hcs_arena *arena, void *block)
 
 void hcs_arena_reset(struct hcs_arena *arena)
 {
-    while (arena->others != NULL) {
-        struct chunk *chunk = arena->others;
+    while (!SLIST_EMPTY(&arena->others)) {
+        struct chunk *chunk = SLIST_FIRST(&arena->others);
 
-        arena->others = chunk->next;
+        SLIST_REMOVE_HEAD(&arena->others, entry);
         unmap_chunk(arena, chunk);
     }
     if (arena->first != NULL) {
         make_current(arena, arena->first);
-        forbid(arena->place, arena->room);
+        forbid(arena->next_block, arena->room);
         arena->next_bytes = 2 * HCS_ARENA_CHUNK_MIN;
     }
-}
-
-size_t hcs_arena_bytes(const struct hcs_arena *arena)
-{
-    return arena->bytes;
 }

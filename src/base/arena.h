@@ -1,17 +1,17 @@
 /*
- * arena - memory for one job after another, all given back at once.
+ * arena - memory for one job; all its blocks are freed at once.
  *
- * A bump allocator: blocks lie side by side in large chunks, without a header
- * of their own. Made for parse trees, which are thousands of small nodes that
- * are dropped together.
+ * A bump allocator: blocks lie side by side in large chunks, and have no header
+ * of their own. It is made for parse trees, which are thousands of small nodes
+ * that are freed together.
  *
- * Owns:    its chunks (anonymous mappings) and so every block in them.
+ * Owns:    its chunks (anonymous mappings) and every block in them.
  * Threads: one, its owner.
- * Waits:   never, but for mmap and munmap.
+ * Waits:   never, but for mmap(2) and munmap(2).
  *
- * Nothing is mapped before the first block is asked for. Chunks start at
- * HCS_ARENA_CHUNK_MIN and double up to HCS_ARENA_CHUNK_MAX; a block that
- * would not fit the next one gets a mapping of its own. A reset keeps only the
+ * The first chunk is mapped when the first block is asked for. Chunks start at
+ * HCS_ARENA_CHUNK_MIN bytes and double up to HCS_ARENA_CHUNK_MAX. A block that
+ * is too large for the next chunk gets a mapping of its own. A reset keeps the
  * first chunk, so that a small job costs no system call.
  */
 #ifndef HCS_BASE_ARENA_H
@@ -28,29 +28,28 @@ enum {
 
 struct hcs_arena; /* opaque */
 
-/* budget, if not NULL, is asked before each mapping and told after each one
- * given back; it is borrowed until destroy. NULL when there is no memory. */
+/* If budget is not NULL, take is called before each mapping is made, and give
+ * after each mapping is removed. budget is borrowed until destroy. NULL when
+ * there is no memory. */
 struct hcs_arena *hcs_arena_create(
     hcs_budget_take_fn *take, hcs_budget_give_fn *give, void *budget);
 
-/* Every block goes with it. NULL is allowed. */
+/* Frees every block, too. NULL is allowed. */
 void hcs_arena_destroy(struct hcs_arena *arena);
 
-/* Lends a block until the next reset: not cleared, aligned to 16 bytes, and
- * distinct from every other even when bytes is 0. NULL when the budget or the
- * system refuses; what was lent before stays good. */
+/* Lends a block until the next reset. The block is not cleared, is aligned to
+ * 16 bytes, and has an address of its own even when bytes is 0. NULL when the
+ * budget or the system refuses; the other blocks stay good. */
 void *hcs_arena_alloc(struct hcs_arena *arena, size_t bytes);
 
-/* Takes one block back. Only the latest one's bytes are lent again: enough for
- * a parser that copies each number to read it (cJSON 1.7.19 does). Those of
- * others wait for the reset. NULL is allowed. */
+/* Takes one block back. The bytes of the latest block can be lent again at
+ * once. That is enough for a parser that copies each number in order to read it
+ * (cJSON 1.7.19 does). The bytes of an older block wait for the reset. NULL is
+ * allowed. */
 void hcs_arena_free(struct hcs_arena *arena, void *block);
 
-/* Takes every block back. The first chunk is kept, if it was ever made; the
- * others are unmapped and their bytes go back to the budget. */
+/* Takes every block back. Keeps the first chunk, if there is one; unmaps the
+ * others and gives their bytes back to the budget. */
 void hcs_arena_reset(struct hcs_arena *arena);
-
-/* Bytes mapped, which is what the budget was asked for. */
-size_t hcs_arena_bytes(const struct hcs_arena *arena);
 
 #endif

@@ -1,10 +1,10 @@
 /*
- * budget_fn - how an allocator asks for memory and tells that it gave it back.
+ * budget_fn - how an allocator asks a budget for memory, and gives it back.
  *
- * Owns:    nothing; two function types.
- * Threads: the functions are called on the allocator's own thread; a budget
- *          that several threads share must allow for that.
- * Waits:   never; an implementation may not either.
+ * Owns:    nothing; these are two function types.
+ * Threads: the functions are called on the thread that uses the allocator. A
+ *          budget that several threads share must be safe for them.
+ * Waits:   never; an implementation may not wait either.
  */
 #ifndef HCS_BASE_BUDGET_FN_H
 #define HCS_BASE_BUDGET_FN_H
@@ -12,10 +12,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Asked before bytes are mapped. False refuses them, and nothing is owed. */
+/* Called before an allocator gets these bytes from the system. False refuses
+ * them; then the allocator may not call give for them. */
 typedef bool hcs_budget_take_fn(void *budget, size_t bytes);
 
-/* Told after bytes were unmapped, or when taken bytes could not be mapped. */
+/* Called after an allocator has given these bytes back to the system, or when
+ * the system refused bytes that take had granted. */
 typedef void hcs_budget_give_fn(void *budget, size_t bytes);
 
 #endif

@@ -9,7 +9,7 @@ static const uint64_t NS_PER_MS = 1000000;
 static const uint64_t MS_PER_S = 1000;
 static const uint64_t S_PER_DAY = 86400;
 
-/* 9999-12-31T23:59:59Z: both formats have four digits for the year. */
+/* 9999-12-31T23:59:59Z. Both formats have four digits for the year. */
 static const uint64_t LAST_SECOND = 253402300799;
 
 struct civil {
@@ -27,16 +27,16 @@ static struct timespec read_clock(clockid_t id)
     struct timespec now;
     int rc = clock_gettime(id, &now);
 
-    assert(rc == 0); /* both clocks are always there */
+    assert(rc == 0); /* Linux always has both clocks */
     (void)rc;
     return now;
 }
 
-/* The proleptic Gregorian calendar in UTC, from 1970 on. The year is counted
- * from the first of March, so that a leap day is its last and needs no special
- * case; 400 such years are 146097 days, and 719468 of them lie between
- * 0000-03-01 and 1970-01-01. gmtime_r would do, but reads the time zone's
- * lock and files. */
+/* The Gregorian calendar in UTC, from 1970 on. A year starts on the first of
+ * March here, so that a leap day is the last day of its year and needs no
+ * special case. 400 years have 146097 days. From 0000-03-01 to 1970-01-01 are
+ * 719468 days. gmtime_r(3) would do the same, but takes the lock of the time
+ * zone and reads its files. */
 static struct civil to_civil(uint64_t realtime_s)
 {
     unsigned days = (unsigned)(realtime_s / S_PER_DAY);
@@ -63,7 +63,7 @@ static struct civil to_civil(uint64_t realtime_s)
     };
 }
 
-/* Writes value with exactly so many digits. */
+/* Writes value with exactly this number of digits. */
 static void put_digits(char *out, unsigned value, int digits)
 {
     for (int i = digits - 1; i >= 0; i--) {
@@ -89,7 +89,7 @@ uint64_t hcs_clock_realtime_ms(void)
     struct timespec now = read_clock(CLOCK_REALTIME);
 
     if (now.tv_sec < 0) {
-        return 0; /* a machine without a battery, set before 1970 */
+        return 0; /* a machine without a battery may start before 1970 */
     }
     return (uint64_t)now.tv_sec * MS_PER_S + (uint64_t)now.tv_nsec / NS_PER_MS;
 }
@@ -113,8 +113,8 @@ void hcs_clock_http_date(uint64_t realtime_s, char out[HCS_HTTP_DATE_LENGTH])
 
 void hcs_clock_rfc3339(uint64_t realtime_ms, char out[HCS_RFC3339_LENGTH])
 {
-    /* All but the milliseconds stays the same for a second, and a busy thread
-     * writes many times in it. Per thread, so that no two share a line. */
+    /* Keeps the text of the last second, of which only the milliseconds change.
+     * One for each thread, so that threads share no cache line. */
     static _Thread_local struct {
         uint64_t second;
         char text[HCS_RFC3339_LENGTH];

@@ -1,17 +1,16 @@
 /*
  * counter - a number that one thread counts up and any thread may read.
  *
- * Owns:    nothing; the counter lies in its writer's memory. Counters of one
- *          writer share cache lines with each other, not with another writer's.
- * Threads: add from one, the writer; get from any.
+ * Owns:    nothing; the counter lies in the memory of its writer. Counters of
+ *          one writer may share a cache line; counters of two writers may not.
+ * Threads: add from one thread, the writer; get from any.
  * Waits:   never.
  *
- * Relaxed order is enough, since a counter publishes nothing but itself: no
- * reader follows it to other memory, and a sum over threads that change
- * meanwhile is never of one instant anyway. The access is atomic, so a value is
- * never torn, and successive reads by one thread never go back. With one writer
- * nothing can come between its load and its store, so the addition needs no
- * locked instruction; a second writer would lose counts.
+ * Relaxed order is enough, because a counter publishes nothing else: no reader
+ * goes on from it to other memory. The accesses are atomic, so a value is never
+ * torn, and a thread that reads twice never sees it go back. There is one
+ * writer, so nothing changes the counter between its load and its store, and
+ * the addition needs no locked instruction. A second writer would lose counts.
  */
 #ifndef HCS_BASE_COUNTER_H
 #define HCS_BASE_COUNTER_H

@@ -26,6 +26,8 @@ static int compare(const void *a, const void *b)
     return (left > right) - (left < right);
 }
 
+/* Not closefrom(3bsd): it reads /proc/self/fd where the kernel has no
+ * close_range(2), and that is the table of the main thread. */
 static void close_between(int first, int last, int highest)
 {
     if (first > last ||
@@ -41,10 +43,10 @@ int hcs_fdtable_make_private(int *keep, size_t count, int highest)
 {
     int next = FIRST_OWN;
 
-    /* Some sandboxes forbid the one and allow the other. In this order, because
-     * valgrind (3.19) says yes to the second and does not do it: closing would
-     * then hit the table of all. The range holds no descriptor, so nothing is
-     * closed by it. */
+    /* Some sandboxes forbid one of these calls and allow the other. unshare(2)
+     * comes first, because valgrind 3.19 accepts CLOSE_RANGE_UNSHARE and
+     * ignores it; then the closing below would act on the shared table. The
+     * range given here holds no descriptor, so this call closes nothing. */
     if (unshare(CLONE_FILES) != 0) {
         int rc = close_range_call(UINT_MAX, UINT_MAX, UNSHARE);
 

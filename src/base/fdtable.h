@@ -1,11 +1,11 @@
 /*
- * fdtable - a descriptor table of a thread's own.
+ * fdtable - gives a thread a private descriptor table.
  *
- * RLIMIT_NOFILE holds for each table, so threads with their own may together
- * hold many times the limit; accept and close on different cores do not meet
- * on one lock; and the kernel looks a descriptor up faster in a table with one
- * user. A descriptor is then good only in the table that opened it, but for
- * those opened before and kept.
+ * RLIMIT_NOFILE limits each table. So threads with private tables can together
+ * have many times as many descriptors. Accept and close on different cores do
+ * not wait for one lock. And the kernel looks up a descriptor faster in a
+ * table with one user. A descriptor is then good only in the table that opened
+ * it, except for those that were opened before and kept.
  *
  * Owns:    nothing.
  * Threads: acts on the calling thread.
@@ -16,11 +16,11 @@
 
 #include <stddef.h>
 
-/* Gives the calling thread a copy of the table, in which only standard input,
- * output and error and the descriptors in keep (sorted here) are left open.
- * highest: no open descriptor is above it; needed only where close_range(2) is
- * missing. 0; or -errno where the kernel or a sandbox forbids it: the table is
- * shared as before, and nothing was closed. */
+/* Gives the calling thread a copy of the table. Only standard input, output and
+ * error and the descriptors in keep stay open in it; keep is sorted by the
+ * call. highest: no open descriptor is above it; needed only where the kernel
+ * has no close_range(2). 0; or -errno where the kernel or a sandbox forbids
+ * it: then the table is shared as before, and nothing was closed. */
 int hcs_fdtable_make_private(int *keep, size_t count, int highest);
 
 #endif

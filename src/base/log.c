@@ -23,31 +23,30 @@ enum {
     PIPE_BYTES = 256 * 1024,
     COPY_BYTES = 16 * 1024, /* read from the pipe at once */
     UNIT_BYTES = 6,         /* the longest escape, \u001b */
-    MARK_BYTES = 3,         /* "..." for what was cut off */
+    MARK_BYTES = 3,         /* "...", the mark of a cut */
 };
 
 struct hcs_log {
     int fd; /* the caller's */
     int read_fd;
     int write_fd;
-    int stop_fd; /* readable from the call of hcs_log_close on */
+    int stop_fd; /* readable once hcs_log_close was called */
     enum hcs_log_level level;
     enum hcs_log_format format;
     _Atomic uint64_t dropped;
     pthread_t thread;
     pthread_mutex_t lock; /* of the two below */
     pthread_cond_t changed;
-    bool ended; /* the thread touches the log no more */
-    bool
-        abandoned; /* the closer touches the log no more; the thread frees it */
+    bool ended;     /* the thread does not touch the log any more */
+    bool abandoned; /* hcs_log_close has returned; the thread frees the log */
 };
 
-/* A line on the stack of the thread that has something to say. */
+/* A line on the stack of the thread that logs. */
 struct line {
     enum hcs_log_format format;
-    bool full;    /* something was cut or left out; nothing may follow */
+    bool full;    /* a part was cut or left out; nothing may follow */
     size_t used;  /* of bytes */
-    size_t limit; /* for used, so that what closes the line has room */
+    size_t limit; /* of used, so that the end of the line has room */
     char bytes[PIPE_BUF];
 };
 
@@ -68,10 +67,10 @@ static size_t escape_control(char unit[UNIT_BYTES], unsigned char control)
     return UNIT_BYTES;
 }
 
-/* Writes the first character of text as the line shows it, 1 .. UNIT_BYTES
- * bytes; *taken says how many bytes of text that was. All three formats escape
- * as JSON does (RFC 8259, section 7). The controls that JSON does not ask for,
- * DEL and U+0080 to U+009F, are escaped as well: a terminal obeys them. */
+/* Writes the first character of text as the line shows it, and returns how many
+ * bytes it wrote, 1 .. UNIT_BYTES. *taken says how many bytes of text it has
+ * taken. All three formats escape as JSON does (RFC 8259, section 7). DEL and
+ * U+0080 to U+009F are escaped, too, since a terminal obeys them. */
 static size_t put_unit(char unit[UNIT_BYTES], const unsigned char *text,
     size_t left, bool quoted, size_t *taken)
 {
@@ -102,7 +101,8 @@ static size_t put_unit(char unit[UNIT_BYTES], const unsigned char *text,
     return *taken;
 }
 
-/* How many bytes at the start of text look the same in every line. */
+/* How many bytes at the start of text are written as they are, in each
+ * format. */
 static size_t count_plain(const unsigned char *text, size_t length)
 {
     size_t plain = 0;
@@ -114,7 +114,7 @@ static size_t count_plain(const unsigned char *text, size_t length)
     return plain;
 }
 
-/* All of it or nothing. */
+/* Writes all bytes or none. */
 static bool put_bytes(struct line *line, const char *bytes, size_t length)
 {
     if (length > line->limit - line->used) {
@@ -131,22 +131,22 @@ static bool put_string(struct line *line, const char *string)
     return put_bytes(line, string, strlen(string));
 }
 
-/* Writes text up to used == limit. One that does not fit ends with "...",
- * never inside a character or an escape. False, with nothing useful written,
- * when there is no room even for that mark. */
+/* Writes text up to used == limit. A text that does not fit is cut and ends
+ * with "...", never inside a character or an escape. False: there is no room
+ * even for "...", and the bytes written are of no use. */
 static bool put_escaped(struct line *line, const char *text, size_t length,
     bool quoted, size_t limit)
 {
     const unsigned char *at = (const unsigned char *)text;
     bool may_cut = false;
-    size_t cut = 0; /* where the mark goes, if the text does not fit */
+    size_t cut = 0; /* where "..." goes, if the text does not fit */
 
     while (length > 0) {
         char unit[UNIT_BYTES];
         size_t taken;
         size_t unit_length;
 
-        /* Nearly all of nearly every text; leaves room for the mark. */
+        /* Most texts are plain. Leaves room for "...". */
         if (line->used + MARK_BYTES < limit) {
             size_t room = limit - line->used - MARK_BYTES;
             size_t plain = count_plain(at, length < room ? length : room);
@@ -194,7 +194,7 @@ static bool put_quoted(struct line *line, const char *text, size_t length)
     return true;
 }
 
-/* The values that logfmt and people take for one word without quotes. */
+/* Whether a value needs no quotes in logfmt and for people. */
 static bool is_word(const char *text, size_t length)
 {
     for (size_t i = 0; i < length; i++) {
@@ -244,8 +244,8 @@ static bool put_name(struct line *line, const char *name)
     return put_string(line, line->format == HCS_LOG_JSON ? "\":" : "=");
 }
 
-/* How many bytes of a text are worth a look: no byte of it takes less than one
- * in the line, so those beyond PIPE_BUF never get there. */
+/* The length of a text, at most PIPE_BUF: each byte of it takes at least one
+ * byte of the line, so later bytes would not fit. */
 static size_t text_length(const char *text, size_t length)
 {
     if (length == 0) {
@@ -274,7 +274,8 @@ static void put_field(struct line *line, const struct hcs_log_field *field)
 
 /* ---- Lines ---- */
 
-/* Time, level and message always fit, the message cut if need be. */
+/* Writes time, level and message. These always fit, since the message may be
+ * cut. */
 static void put_head(
     struct line *line, enum hcs_log_level level, const char *message)
 {
@@ -349,11 +350,11 @@ void hcs_log_write(struct hcs_log *log, enum hcs_log_level level,
     memcpy(line.bytes + line.used, closing, closing_length);
     line.used += closing_length;
 
-    /* Not more than PIPE_BUF to a pipe that does not block: the line goes in
-     * whole, or not at all with EAGAIN (pipe(7)). */
+    /* At most PIPE_BUF bytes, and the pipe does not block: the whole line is
+     * written, or nothing, with EAGAIN (pipe(7)). */
     written = write(log->write_fd, line.bytes, line.used);
     if (written != (ssize_t)line.used) {
-        /* Relaxed: counts, and orders nothing. */
+        /* Relaxed: a count, which orders nothing. */
         atomic_fetch_add_explicit(&log->dropped, 1, memory_order_relaxed);
     }
     errno = caller_errno;
@@ -363,7 +364,7 @@ void hcs_log_print(
     struct hcs_log *log, enum hcs_log_level level, const char *format, ...)
 {
     int caller_errno = errno;
-    char message[PIPE_BUF]; /* what does not fit here fits no line either */
+    char message[PIPE_BUF]; /* a longer message would fit no line, either */
     va_list arguments;
     int length;
 
@@ -409,10 +410,10 @@ static void destroy(struct hcs_log *log)
     free(log);
 }
 
-/* Writes all of it, and waits for fd if need be; what fd refuses for any other
- * reason is thrown away. A reader that left (EPIPE), a terminal that was hung
- * up (EIO) or a full disk are no reason for the daemon to end, nor for the
- * thread: the pipe must not fill up, and fd may work again later. */
+/* Writes all bytes, and waits while fd is full. After any other error the bytes
+ * are dropped: the reader has left (EPIPE), the terminal was hung up (EIO), the
+ * disk is full. The daemon and this thread go on, because the pipe must not
+ * fill up, and fd may work again later. */
 static void write_out(int fd, const char *bytes, size_t length)
 {
     while (length > 0) {
@@ -422,7 +423,7 @@ static void write_out(int fd, const char *bytes, size_t length)
             bytes += n;
             length -= (size_t)n;
         } else if (n < 0 && errno == EAGAIN) {
-            /* Standard error may be shared with a program that made it
+            /* Another program that shares standard error may have made it
              * non-blocking. */
             struct pollfd room = {.fd = fd, .events = POLLOUT};
 
@@ -433,9 +434,9 @@ static void write_out(int fd, const char *bytes, size_t length)
     }
 }
 
-/* Sleeps, without a timeout, until there are lines or the log is to close;
- * true for the latter. End-of-file cannot tell: threads with a descriptor
- * table of their own keep a copy of the pipe's writing end open. */
+/* Waits, without a timeout, until there are lines or hcs_log_close was called.
+ * True in the second case. The end of the pipe cannot tell: threads with a
+ * private descriptor table keep a copy of its write end open. */
 static bool wait_for_lines(const struct hcs_log *log)
 {
     struct pollfd waits[] = {
@@ -460,11 +461,11 @@ static void *copy_lines(void *arg)
         if (n > 0) {
             write_out(log->fd, bytes, (size_t)n);
         } else if (n < 0 && errno == EAGAIN && !stopping) {
-            /* Read again before the end: a line may have come after poll
-             * looked at the pipe and before it looked at stop_fd. */
+            /* Read once more before the end: a line may have come after poll(2)
+             * looked at the pipe, and before it looked at stop_fd. */
             stopping = wait_for_lines(log);
         } else if (n == 0 || errno != EINTR) {
-            break; /* stopping, and empty */
+            break; /* stopping, and the pipe is empty */
         }
     }
 
@@ -479,8 +480,8 @@ static void *copy_lines(void *arg)
     return NULL;
 }
 
-/* The thread inherits the mask it is created under, so there is no moment at
- * which it could take a signal meant for signalfd, or die of SIGPIPE. */
+/* The new thread inherits the signal mask. So it never takes a signal that is
+ * meant for signalfd(2), and never dies of SIGPIPE. */
 static int start_thread(struct hcs_log *log)
 {
     sigset_t all;
@@ -526,15 +527,16 @@ int hcs_log_open(struct hcs_log **out, int fd, enum hcs_log_level level,
     log->format = format;
     init_lock(log);
 
-    /* The reading end does not block either: the thread must be able to find
-     * it empty and still see stop_fd. */
+    /* The read end does not block, either: the thread has to see that it is
+     * empty, and then look at stop_fd. */
     if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) {
         rc = -errno;
         goto out;
     }
     log->read_fd = ends[0];
     log->write_fd = ends[1];
-    /* More than a user's share of pipe memory is refused; 64 KiB do as well. */
+    /* Refused beyond the user's share of pipe memory; then 64 KiB are
+     * enough. */
     (void)fcntl(log->write_fd, F_SETPIPE_SZ, PIPE_BYTES);
     log->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (log->stop_fd < 0) {
@@ -584,9 +586,9 @@ void hcs_log_close(struct hcs_log *log, unsigned wait_ms)
         (void)pthread_join(thread, NULL);
         destroy(log);
     } else {
-        /* It is stuck in write or poll on fd, maybe for ever, and nothing can
-         * be said of when it will let go of its memory; so the memory is now
-         * its own. The process is about to end and takes both along. */
+        /* The thread is blocked in write(2) or poll(2) on fd, perhaps for ever.
+         * So it now owns the memory of the log. The process is about to end,
+         * and ends both. */
         (void)pthread_detach(thread);
     }
 }

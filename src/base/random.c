@@ -1,56 +1,20 @@
 #include "base/random.h"
 
-#include "base/clock.h"
-
-#include <stdbool.h>
-#include <sys/random.h>
-#include <sys/types.h>
-#include <unistd.h>
+#include <bsd/stdlib.h>
 
 static uint64_t rotate_left(uint64_t value, int bits)
 {
     return value << bits | value >> (64 - bits);
 }
 
-/* splitmix64: makes four good words of one that is only different. No two of
- * its successive outputs are equal, so they are never all zero. */
-static uint64_t split(uint64_t *seed)
-{
-    uint64_t value = *seed += UINT64_C(0x9e3779b97f4a7c15);
-
-    value = (value ^ value >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    value = (value ^ value >> 27) * UINT64_C(0x94d049bb133111eb);
-    return value ^ value >> 31;
-}
-
-/* False when the kernel has no entropy yet, or a sandbox forbids to ask. */
-static bool seed_from_kernel(struct hcs_random *random)
-{
-    uint64_t *state = random->state;
-
-    if (getrandom(state, sizeof random->state, GRND_NONBLOCK) !=
-        (ssize_t)sizeof random->state) {
-        return false;
-    }
-    /* From a state of zeros xoshiro never gets away. */
-    return (state[0] | state[1] | state[2] | state[3]) != 0;
-}
-
+/* The function of libbsd never waits. It asks getrandom(2) with GRND_NONBLOCK,
+ * then /dev/urandom, and makes do with clocks, addresses and counters where a
+ * sandbox forbids both. The function of the same name in glibc 2.36 would wait
+ * or abort there; libbsd is linked first. A state of zeros, from which
+ * xoshiro256** never gets away, has a probability of 2^-256. */
 void hcs_random_init(struct hcs_random *random)
 {
-    uint64_t seed;
-
-    if (seed_from_kernel(random)) {
-        return;
-    }
-    /* Each part goes through split, or like bits of two parts would cancel. */
-    seed = hcs_clock_ns();
-    seed = split(&seed) ^ hcs_clock_realtime_ms();
-    seed = split(&seed) ^ (uint64_t)getpid();
-    seed = split(&seed) ^ (uint64_t)(uintptr_t)random;
-    for (int i = 0; i < 4; i++) {
-        random->state[i] = split(&seed);
-    }
+    arc4random_buf(random->state, sizeof(random->state));
 }
 
 uint64_t hcs_random_next(struct hcs_random *random)

@@ -1,6 +1,7 @@
 #include "base/slab.h"
 
 #include <assert.h>
+#include <bsd/sys/queue.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,32 +28,30 @@ enum {
     MAX_WORDS = HCS_SLAB_CHUNK / RECORD_ALIGN / WORD_BITS,
 };
 
-/* Lies in a freed record. */
+/* Lies in the memory of a freed record. */
 struct free_record {
-    struct free_record *next;
+    SLIST_ENTRY(free_record) entry;
 };
 
-/* Lies at the start of its HCS_SLAB_CHUNK bytes, which are aligned at their
- * size, so that a record's address masked is its chunk. Records follow at
- * slab->first_offset. */
+/* The header of a chunk. A chunk is aligned to its size, HCS_SLAB_CHUNK, so the
+ * address of a record, with its low bits cleared, is the address of its chunk.
+ * The records follow the header at slab->first_offset. */
 struct chunk {
     struct hcs_slab *slab;
-    struct chunk *next; /* all chunks of the slab */
-    struct chunk *prev;
-    struct chunk *next_roomy; /* those with records and room */
-    struct chunk *prev_roomy;
-    struct free_record *freed;
-    uint32_t used;
-    uint32_t carved;   /* records from here on were never handed out */
+    LIST_ENTRY(chunk) in_all;
+    LIST_ENTRY(chunk) in_roomy;
+    SLIST_HEAD(, free_record) freed;
+    uint32_t used;     /* records in use */
+    uint32_t carved;   /* records from this index on were never handed out */
     uint64_t in_use[]; /* a bit for each record */
 };
 
+LIST_HEAD(chunk_list, chunk);
+
 struct hcs_slab {
-    struct chunk *roomy; /* allocated from at its head */
-    struct chunk *spare; /* the one empty chunk that is kept, or NULL */
-    struct chunk *chunks;
-    size_t used;
-    size_t bytes;
+    struct chunk_list roomy; /* chunks with records in use and with room */
+    struct chunk *spare;     /* the one empty chunk that is kept, or NULL */
+    struct chunk_list all;
     uint32_t record_bytes;
     uint32_t reciprocal; /* 2^32 / record_bytes, rounded up */
     uint32_t first_offset;
@@ -62,13 +61,13 @@ struct hcs_slab {
     void *budget;
 };
 
-/* The sanitizer is told which bytes nobody may touch. Its shadow outlives an
- * munmap, so whoever maps that address next would inherit the poison: allow()
- * before unmapping. */
+/* Tells the address sanitizer which bytes nobody may touch. This mark outlives
+ * munmap(2), and the next mapping at the same address would inherit it. So call
+ * allow() before unmapping. */
 static void forbid(void *at, size_t bytes)
 {
 #if defined(SLAB_POISONS)
-    ASAN_POISON_MEMORY_ARENA(at, bytes);
+    ASAN_POISON_MEMORY_REGION(at, bytes);
 #else
     (void)at;
     (void)bytes;
@@ -78,19 +77,19 @@ static void forbid(void *at, size_t bytes)
 static void allow(void *at, size_t bytes)
 {
 #if defined(SLAB_POISONS)
-    ASAN_UNPOISON_MEMORY_ARENA(at, bytes);
+    ASAN_UNPOISON_MEMORY_REGION(at, bytes);
 #else
     (void)at;
     (void)bytes;
 #endif
 }
 
-/* The leak checker does not search anonymous mappings by itself: what only a
- * record points at would be reported. */
+/* The leak checker does not search anonymous mappings by itself. Without this
+ * call it would report memory that only a record points at. */
 static void show_to_leak_checker(struct chunk *chunk)
 {
 #if defined(SLAB_POISONS)
-    __lsan_register_root_arena(chunk, HCS_SLAB_CHUNK);
+    __lsan_register_root_region(chunk, HCS_SLAB_CHUNK);
 #else
     (void)chunk;
 #endif
@@ -99,7 +98,7 @@ static void show_to_leak_checker(struct chunk *chunk)
 static void hide_from_leak_checker(struct chunk *chunk)
 {
 #if defined(SLAB_POISONS)
-    __lsan_unregister_root_arena(chunk, HCS_SLAB_CHUNK);
+    __lsan_unregister_root_region(chunk, HCS_SLAB_CHUNK);
 #else
     (void)chunk;
 #endif
@@ -118,7 +117,7 @@ static size_t words_for(size_t records)
 static size_t header_bytes(size_t records, size_t record_bytes)
 {
     size_t bytes = sizeof(struct chunk) + words_for(records) * sizeof(uint64_t);
-    /* Records of whole cache lines are worth starting on one. */
+    /* A record that fills whole cache lines starts on a cache line. */
     size_t align = record_bytes % CACHE_LINE == 0 ? CACHE_LINE : RECORD_ALIGN;
 
     return round_up(bytes, align);
@@ -156,9 +155,10 @@ struct hcs_slab *hcs_slab_create(size_t record_bytes, hcs_budget_take_fn *take,
     return slab;
 }
 
-/* Anonymous, untouched, aligned at its size; NULL when there is no memory.
- * Below the chunk before, if there is one and that place is free: aligned at
- * once, and one area to the kernel, whose number it limits. */
+/* Maps an anonymous, untouched chunk, aligned to its size. NULL when there is
+ * no memory. Asks for the addresses just below the chunk above, if there is
+ * one: these are aligned at once, and the kernel joins the two mappings, whose
+ * number it limits (vm.max_map_count). */
 static void *map_aligned(const struct chunk *above)
 {
     const int prot = PROT_READ | PROT_WRITE;
@@ -177,7 +177,8 @@ static void *map_aligned(const struct chunk *above)
     }
     (void)munmap(at, HCS_SLAB_CHUNK);
 
-    /* Twice the size holds an aligned chunk wherever it starts. */
+    /* A mapping of twice the size holds an aligned chunk, wherever it
+     * starts. */
     at = mmap(NULL, (size_t)2 * HCS_SLAB_CHUNK, prot, flags, -1, 0);
     if (at == MAP_FAILED) {
         return NULL;
@@ -197,43 +198,30 @@ static struct chunk *map_chunk(struct hcs_slab *slab)
     if (slab->budget != NULL && !slab->take(slab->budget, HCS_SLAB_CHUNK)) {
         return NULL;
     }
-    chunk = map_aligned(slab->chunks);
+    chunk = map_aligned(LIST_FIRST(&slab->all));
     if (chunk == NULL) {
         if (slab->budget != NULL) {
             slab->give(slab->budget, HCS_SLAB_CHUNK);
         }
         return NULL;
     }
-    /* Neighbouring chunks are one area to the kernel, and a huge page in it
-     * would make records resident that nobody has used. Where there are no
-     * huge pages this fails, and nothing is lost. */
+    /* The kernel joins neighbouring chunks into one area. A huge page there
+     * would make records resident that nobody has used. The call fails where
+     * the kernel has no huge pages, and then it is not needed. */
     (void)madvise(chunk, HCS_SLAB_CHUNK, MADV_NOHUGEPAGE);
 
-    chunk->slab = slab; /* all else is zero from the kernel */
-    chunk->next = slab->chunks;
-    if (chunk->next != NULL) {
-        chunk->next->prev = chunk;
-    }
-    slab->chunks = chunk;
-    slab->bytes += HCS_SLAB_CHUNK;
+    chunk->slab = slab; /* the other fields are zero from the kernel */
+    LIST_INSERT_HEAD(&slab->all, chunk, in_all);
     show_to_leak_checker(chunk);
     forbid((char *)chunk + slab->first_offset,
         HCS_SLAB_CHUNK - slab->first_offset);
     return chunk;
 }
 
-/* The chunk is on no list but that of all chunks. */
+/* The chunk is not in the list of roomy chunks. */
 static void unmap_chunk(struct hcs_slab *slab, struct chunk *chunk)
 {
-    if (chunk->prev != NULL) {
-        chunk->prev->next = chunk->next;
-    } else {
-        slab->chunks = chunk->next;
-    }
-    if (chunk->next != NULL) {
-        chunk->next->prev = chunk->prev;
-    }
-    slab->bytes -= HCS_SLAB_CHUNK;
+    LIST_REMOVE(chunk, in_all);
     hide_from_leak_checker(chunk);
     allow(chunk, HCS_SLAB_CHUNK);
     (void)munmap(chunk, HCS_SLAB_CHUNK);
@@ -247,35 +235,19 @@ void hcs_slab_destroy(struct hcs_slab *slab)
     if (slab == NULL) {
         return;
     }
-    while (slab->chunks != NULL) {
-        unmap_chunk(slab, slab->chunks);
+    while (!LIST_EMPTY(&slab->all)) {
+        unmap_chunk(slab, LIST_FIRST(&slab->all));
     }
     free(slab);
 }
 
-/* At the head, so that the chunk that was full last, and so is the fullest, is
- * used first: those behind it are left alone and drain. At the tail the chunk
- * used next would be the one that has drained the longest. */
+/* Records are allocated from the head of this list. The chunk that was full
+ * last is the fullest, so it goes to the head, and the chunks behind it drain.
+ * With the tail instead, the next chunk in use would be the one that has
+ * drained the longest. */
 static void put_roomy(struct hcs_slab *slab, struct chunk *chunk)
 {
-    chunk->prev_roomy = NULL;
-    chunk->next_roomy = slab->roomy;
-    if (chunk->next_roomy != NULL) {
-        chunk->next_roomy->prev_roomy = chunk;
-    }
-    slab->roomy = chunk;
-}
-
-static void drop_roomy(struct hcs_slab *slab, struct chunk *chunk)
-{
-    if (chunk->prev_roomy != NULL) {
-        chunk->prev_roomy->next_roomy = chunk->next_roomy;
-    } else {
-        slab->roomy = chunk->next_roomy;
-    }
-    if (chunk->next_roomy != NULL) {
-        chunk->next_roomy->prev_roomy = chunk->prev_roomy;
-    }
+    LIST_INSERT_HEAD(&slab->roomy, chunk, in_roomy);
 }
 
 static void *record_at(
@@ -290,25 +262,26 @@ static uint32_t index_of(
 {
     size_t offset = (size_t)((const char *)record - (const char *)chunk) -
                     slab->first_offset;
-    /* Division by a multiplication: exact, since offset is below 2^16 and
-     * record_bytes at most 2^13. */
+    /* A multiplication divides faster. The result is exact, because offset is
+     * below 2^16 and record_bytes is at most 2^13. */
     uint32_t index = (uint32_t)((uint64_t)offset * slab->reciprocal >> 32);
 
-    /* An address in the header gives an offset that wrapped: not equal. */
+    /* An address in the header gives an offset that has wrapped round, and
+     * then the two differ. */
     assert((size_t)index * slab->record_bytes == offset);
     return index;
 }
 
 static void *take_record(const struct hcs_slab *slab, struct chunk *chunk)
 {
-    struct free_record *freed = chunk->freed;
+    struct free_record *freed = SLIST_FIRST(&chunk->freed);
     void *record;
     uint32_t index;
 
     if (freed != NULL) {
         record = freed;
         allow(record, slab->record_bytes);
-        chunk->freed = freed->next;
+        SLIST_REMOVE_HEAD(&chunk->freed, entry);
         index = index_of(slab, chunk, record);
     } else {
         index = chunk->carved++;
@@ -322,7 +295,7 @@ static void *take_record(const struct hcs_slab *slab, struct chunk *chunk)
 
 void *hcs_slab_alloc(struct hcs_slab *slab)
 {
-    struct chunk *chunk = slab->roomy;
+    struct chunk *chunk = LIST_FIRST(&slab->roomy);
     void *record;
 
     if (chunk == NULL) {
@@ -335,9 +308,8 @@ void *hcs_slab_alloc(struct hcs_slab *slab)
     }
     record = take_record(slab, chunk);
     if (chunk->used == slab->chunk_records) {
-        drop_roomy(slab, chunk);
+        LIST_REMOVE(chunk, in_roomy);
     }
-    slab->used++;
     return record;
 }
 
@@ -356,22 +328,20 @@ void hcs_slab_free(struct hcs_slab *slab, void *record)
     assert(chunk->slab == slab);
     index = index_of(slab, chunk, record);
     bit = UINT64_C(1) << index % WORD_BITS;
-    assert(index < chunk->carved);                  /* else never given */
+    assert(index < chunk->carved);                  /* else never allocated */
     assert(chunk->in_use[index / WORD_BITS] & bit); /* else freed before */
 
     chunk->in_use[index / WORD_BITS] &= ~bit;
-    freed->next = chunk->freed;
-    chunk->freed = freed;
+    SLIST_INSERT_HEAD(&chunk->freed, freed, entry);
     forbid(record, slab->record_bytes);
-    slab->used--;
 
     if (chunk->used-- == slab->chunk_records) {
         put_roomy(slab, chunk);
     }
     if (chunk->used == 0) {
-        drop_roomy(slab, chunk);
-        /* The spare stays and this one goes, not the other way round: each()
-         * relies on a free to unmap no other chunk. */
+        LIST_REMOVE(chunk, in_roomy);
+        /* Keep the spare and unmap this chunk, not the other way round:
+         * hcs_slab_each relies on a free unmapping no other chunk. */
         if (slab->spare == NULL) {
             slab->spare = chunk;
         } else {
@@ -380,28 +350,19 @@ void hcs_slab_free(struct hcs_slab *slab, void *record)
     }
 }
 
-size_t hcs_slab_used(const struct hcs_slab *slab)
-{
-    return slab->used;
-}
-
-size_t hcs_slab_bytes(const struct hcs_slab *slab)
-{
-    return slab->bytes;
-}
-
 void hcs_slab_each(
     struct hcs_slab *slab, void (*visit)(void *record, void *arg), void *arg)
 {
     const size_t words = words_for(slab->chunk_records);
-    struct chunk *chunk = slab->chunks;
+    struct chunk *chunk;
+    struct chunk *next;
 
-    while (chunk != NULL) {
-        struct chunk *next = chunk->next;
+    LIST_FOREACH_SAFE(chunk, &slab->all, in_all, next)
+    {
         uint64_t in_use[MAX_WORDS];
 
-        /* A copy, because visit may free the last record and the chunk with
-         * it: the chunk is not looked into again. */
+        /* A copy, because visit may free the last record of the chunk, which
+         * unmaps the chunk. */
         memcpy(in_use, chunk->in_use, words * sizeof(in_use[0]));
         for (size_t w = 0; w < words; w++) {
             for (uint64_t left = in_use[w]; left != 0; left &= left - 1) {
@@ -411,6 +372,5 @@ void hcs_slab_each(
                 visit(record_at(slab, chunk, index), arg);
             }
         }
-        chunk = next;
     }
 }

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-/* Two digits cost one division, not two. */
+/* With this table two digits cost one division instead of two. */
 static const char decimal_pairs[] = "00010203040506070809"
                                     "10111213141516171819"
                                     "20212223242526272829"
@@ -73,7 +73,7 @@ size_t hcs_text_u64(char *out, uint64_t value)
 
 size_t hcs_text_ms2(char *out, uint64_t ns)
 {
-    /* Not (ns + 5000) / 10000, which wraps round for the largest. */
+    /* Not (ns + 5000) / 10000: the sum wraps round for the largest values. */
     uint64_t hundredths = ns / 10000 + (ns % 10000 >= 5000 ? 1 : 0);
     size_t length = hcs_text_u64(out, hundredths / 100);
 
@@ -82,7 +82,8 @@ size_t hcs_text_ms2(char *out, uint64_t ns)
     return length + 3;
 }
 
-/* Writes the so many lowest bytes of value, the highest of them first. */
+/* Writes the lowest bytes of value, in hexadecimal, the highest of them
+ * first. */
 static char *put_hex(char *out, uint64_t value, int bytes)
 {
     for (int shift = 8 * (bytes - 1); shift >= 0; shift -= 8) {

@@ -1,5 +1,8 @@
 /*
- * units - quantities as people write them.
+ * units - numbers, durations and sizes as people write them.
+ *
+ * Settings of the daemon and settings of handlers are read here, so that both
+ * take the same and say the same words about what they refuse.
  *
  * Owns:    nothing.
  * Threads: any; no state.
@@ -8,23 +11,40 @@
 #ifndef HCS_BASE_UNITS_H
 #define HCS_BASE_UNITS_H
 
-#include "hcs/handler.h" /* promises hcs_parse_duration to others too */
+#include "hcs/handler.h" /* declares hcs_parse_duration for handlers too */
 
 #include <stdbool.h>
 #include <stdint.h>
 
-/* hcs_parse_duration takes digits and one of ns, us, ms, s, m, h: no sign, no
- * blanks, no decimals, no number without a unit, not even 0. False for anything
- * else, and for what is more than UINT64_MAX nanoseconds (584 years); *ns is then
- * as it was. */
+/* What a number counts. */
+enum hcs_quantity {
+    HCS_COUNT,        /* digits alone; at most INT64_MAX */
+    HCS_NANOSECONDS,  /* digits and one of ns, us, ms, s, m, h */
+    HCS_MILLISECONDS, /* digits and one of ms, s, m, h */
+    HCS_BYTES,        /* digits, and one of B, KiB, MiB, GiB, TiB, or nothing */
+};
 
-/* Digits and one of B, KiB, MiB, GiB, TiB, or digits alone: bytes. False for
- * anything else, and for what does not fit; *bytes is then as it was. */
-bool hcs_parse_size(const char *text, uint64_t *bytes);
+enum {
+    HCS_UNITS_TEXT = 32, /* bytes that hold any printed quantity, */
+    HCS_UNITS_WHY = 80,  /* and any reason; the NUL is counted */
+};
 
-enum { HCS_DURATION_TEXT = 24 };
+/* Reads a quantity from min to max into *out. False when text is not one: why
+ * then says what is wrong with text, and *out stays. No sign, no blanks, no
+ * fraction. A duration needs a unit, unless it is 0. */
+bool hcs_units_read(enum hcs_quantity quantity, const char *text, uint64_t min,
+    uint64_t max, uint64_t *out, char why[HCS_UNITS_WHY]);
 
-/* The duration in the largest unit that leaves no remainder. */
-void hcs_duration_text(char out[HCS_DURATION_TEXT], uint64_t ns);
+/* Likewise a whole number, which may be negative. */
+bool hcs_units_read_integer(const char *text, int64_t min, int64_t max,
+    int64_t *out, char why[HCS_UNITS_WHY]);
+
+/* Prints a quantity as hcs_units_read would read it, in the largest unit that
+ * leaves no remainder. Minutes and hours are used from two on: 60s, not 1m. */
+void hcs_units_print(
+    char out[HCS_UNITS_TEXT], enum hcs_quantity quantity, uint64_t value);
+
+/* hcs_parse_duration reads nanoseconds up to UINT64_MAX (584 years), and takes
+ * no number without a unit, not even 0. */
 
 #endif

@@ -80,20 +80,21 @@ static int turn_on(int fd, int level, int option, int value)
     return setsockopt(fd, level, option, &value, sizeof(value));
 }
 
-/* What accepted sockets inherit. 0, or -1 and errno. */
+/* Sets the options that accepted sockets inherit. 0, or -1 and errno. */
 static int set_inherited_options(int fd)
 {
     if (turn_on(fd, IPPROTO_TCP, TCP_NODELAY, 1) != 0) {
         return -1;
     }
-    /* Else the kernel takes megabytes for each client that does not read
-     * (tcp_wmem), beyond every setting; what it does not take stays with us,
-     * within MEMORY_BUDGET. Without it all works. */
+    /* Without this option the kernel would buffer megabytes for each client
+     * that does not read (tcp_wmem), beyond MEMORY_BUDGET. Bytes that the
+     * kernel does not take stay in the daemon, within MEMORY_BUDGET. If the
+     * option fails, all works as well. */
     (void)turn_on(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_MAX);
     return 0;
 }
 
-/* first: bind as the only one, then let siblings join. */
+/* first: binds alone, then lets the other listeners join. */
 static int open_one(int *out, const struct hcs_address *address, bool first)
 {
     const struct sockaddr *at = (const struct sockaddr *)&address->at;
@@ -103,7 +104,7 @@ static int open_one(int *out, const struct hcs_address *address, bool first)
 
     if (fd < 0 || turn_on(fd, SOL_SOCKET, SO_REUSEADDR, 1) != 0 ||
         set_inherited_options(fd) != 0 ||
-        (at->sa_family == AF_INET6 && /* mapped v4 only where v6 means all */
+        (at->sa_family == AF_INET6 && /* IPv4, too, but for "::" only */
             turn_on(fd, IPPROTO_IPV6, IPV6_V6ONLY,
                 !IN6_IS_ADDR_UNSPECIFIED(
                     &((const struct sockaddr_in6 *)(const void *)at)
@@ -141,8 +142,8 @@ int hcs_listener_open(struct hcs_address *address, int *fds, size_t count)
             goto out;
         }
     }
-    /* Only once all are bound: a listener that stands alone for a moment
-     * would collect connections that belong to its siblings. */
+    /* Listen only when all are bound. A listener that is alone for a moment
+     * would collect the connections of the others. */
     for (size_t i = 0; i < count; i++) {
         if (listen(fds[i], BACKLOG) != 0) {
             rc = -errno;
@@ -153,7 +154,7 @@ int hcs_listener_open(struct hcs_address *address, int *fds, size_t count)
 out:
     while (opened > 0) {
         close(fds[--opened]);
-        fds[opened] = -1; /* the caller closes what it finds there */
+        fds[opened] = -1; /* the caller closes all that is not -1 */
     }
     return rc;
 }
@@ -202,7 +203,7 @@ int hcs_listener_adopt(int fd, struct hcs_address *address)
 
 bool hcs_address_equal(const struct hcs_address *a, const struct hcs_address *b)
 {
-    /* What getsockname gives is whole: nothing in it is left to chance. */
+    /* getsockname(2) sets all bytes of an address, so memcmp can compare. */
     return a->length == b->length && memcmp(&a->at, &b->at, a->length) == 0;
 }
 
@@ -240,7 +241,7 @@ int hcs_listener_waiting(int fd)
     }
     if (length <
         offsetof(struct tcp_info, tcpi_unacked) + sizeof(info.tcpi_unacked)) {
-        return -EOPNOTSUPP; /* an emulator that knows only numbers */
+        return -EOPNOTSUPP; /* an emulator gives only a part of the struct */
     }
     return (int)info.tcpi_unacked;
 }

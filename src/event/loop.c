@@ -29,7 +29,7 @@ int hcs_loop_init(
         .owner = owner,
         .thread = (unsigned long)pthread_self(),
     };
-    loop->posted_end = &loop->posted;
+    TAILQ_INIT(&loop->posted);
     read_clock(loop);
     loop->fd = epoll_create1(EPOLL_CLOEXEC);
     if (loop->fd < 0) {
@@ -81,48 +81,43 @@ int hcs_loop_remove(struct hcs_loop *loop, int fd)
     return control(loop, EPOLL_CTL_DEL, fd, NULL, 0);
 }
 
+/* A watch that is in no list points back at nothing. A flag beside the entry
+ * would make each connection's record larger. */
+static bool is_posted(const struct hcs_watch *watch)
+{
+    return watch->posted.tqe_prev != NULL;
+}
+
 void hcs_loop_post(struct hcs_loop *loop, struct hcs_watch *watch)
 {
     assert(hcs_loop_is_mine(loop));
-    if (watch->link == NULL) {
-        watch->next = NULL;
-        watch->link = loop->posted_end;
-        *loop->posted_end = watch;
-        loop->posted_end = &watch->next;
+    if (!is_posted(watch)) {
+        TAILQ_INSERT_TAIL(&loop->posted, watch, posted);
     }
 }
 
 void hcs_loop_forget(struct hcs_loop *loop, struct hcs_watch *watch)
 {
     assert(hcs_loop_is_mine(loop));
-    if (watch->link == NULL) {
-        return;
+    if (is_posted(watch)) {
+        TAILQ_REMOVE(&loop->posted, watch, posted);
+        watch->posted.tqe_prev = NULL;
     }
-    *watch->link = watch->next;
-    if (watch->next != NULL) {
-        watch->next->link = watch->link;
-    } else {
-        loop->posted_end = watch->link;
-    }
-    watch->link = NULL;
 }
 
-/* Those that stand in the list now, each once: who asks again while it is
- * visited waits for the next turn, so that nobody starves the others. */
-static void revisit(struct hcs_loop *loop)
+/* Calls the watches that are posted now, each once. A watch that is posted
+ * again meanwhile waits for the next turn, so that it does not starve the
+ * others. */
+static void call_posted(struct hcs_loop *loop)
 {
-    struct hcs_watch *last;
+    struct hcs_watch marker = {.ready = NULL};
+    struct hcs_watch *watch;
 
-    if (loop->posted == NULL) {
+    if (TAILQ_EMPTY(&loop->posted)) {
         return;
     }
-    struct hcs_watch marker = {.ready = NULL};
-
     hcs_loop_post(loop, &marker);
-    last = &marker;
-    while (loop->posted != last) {
-        struct hcs_watch *watch = loop->posted;
-
+    while ((watch = TAILQ_FIRST(&loop->posted)) != &marker) {
         hcs_loop_forget(loop, watch);
         watch->ready(watch, EPOLLIN);
     }
@@ -131,7 +126,7 @@ static void revisit(struct hcs_loop *loop)
 
 static int sleep_ms(struct hcs_loop *loop)
 {
-    if (loop->posted != NULL || !loop->hooks->may_sleep(loop->owner)) {
+    if (!TAILQ_EMPTY(&loop->posted) || !loop->hooks->may_sleep(loop->owner)) {
         return 0;
     }
     return hcs_wheel_timeout_ms(loop->wheel, loop->now_ms);
@@ -146,17 +141,16 @@ void hcs_loop_run(struct hcs_loop *loop)
         int count =
             epoll_wait(loop->fd, events, EVENTS_PER_WAIT, sleep_ms(loop));
 
-        /* Only EINTR is possible here (a debugger, a stop and continue). */
+        /* The only error here is EINTR: a debugger, or SIGSTOP and SIGCONT. */
         assert(count >= 0 || errno == EINTR);
         read_clock(loop);
         hcs_wheel_tell_time(loop->wheel, loop->now_ms);
-        loop->turns++;
         for (int i = 0; i < count; i++) {
             struct hcs_watch *watch = events[i].data.ptr;
 
             watch->ready(watch, events[i].events);
         }
-        revisit(loop);
+        call_posted(loop);
         hcs_wheel_advance(
             loop->wheel, loop->now_ms, loop->hooks->expired, loop->owner);
         loop->hooks->turned(loop->owner);

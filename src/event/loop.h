@@ -1,12 +1,14 @@
 /*
- * loop - one thread's edge-triggered epoll loop, with its clock and timers.
+ * loop - the edge-triggered epoll loop of one thread, with its clock and
+ * timers.
  *
- * A turn: wait, read the clock once, tell the watches that are ready, then the
- * watches that were posted, then timers, then the owner's hook.
+ * A turn: wait for events; read the clock once; call the watches that are
+ * ready, then the posted watches, then the expired timers, then the owner's
+ * hook.
  *
  * Owns:    the epoll descriptor and the wheel; never the watches.
- * Threads: one, the one that runs it; every call below asserts it. Create on
- *          that thread, so that the descriptor is in its table.
+ * Threads: one, the thread that runs the loop; every call below asserts it.
+ *          Init on that thread, so that the descriptor is in its table.
  * Waits:   hcs_loop_run only, in epoll_wait(2).
  */
 #ifndef HCS_EVENT_LOOP_H
@@ -14,23 +16,23 @@
 
 #include "event/timer.h"
 
+#include <bsd/sys/queue.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/epoll.h>
 
-/* What an owner embeds for each descriptor. */
+/* Embedded by its owner, one for each descriptor. Zero but for ready. */
 struct hcs_watch {
     void (*ready)(struct hcs_watch *watch, uint32_t events);
-    struct hcs_watch *next;  /* in the list of those posted */
-    struct hcs_watch **link; /* what points at us; NULL when not in it */
+    TAILQ_ENTRY(hcs_watch) posted; /* of the loop alone */
 };
 
 struct hcs_loop_hooks {
-    /* A timer's deadline passed. */
+    /* The deadline of a timer has passed. */
     void (*expired)(struct hcs_timer *timer, void *owner);
-    /* At the end of each turn. */
+    /* The end of a turn. */
     void (*turned)(void *owner);
-    /* Before the loop sleeps: false to go round once more instead. */
+    /* The loop is about to sleep. False: it takes another turn instead. */
     bool (*may_sleep)(void *owner);
 };
 
@@ -40,11 +42,9 @@ struct hcs_loop {
     uint64_t now_ns; /* of this turn, CLOCK_MONOTONIC */
     uint64_t now_ms;
     struct hcs_wheel *wheel;
-    struct hcs_watch *posted;
-    struct hcs_watch **posted_end;
+    TAILQ_HEAD(, hcs_watch) posted;
     const struct hcs_loop_hooks *hooks;
     void *owner;
-    uint64_t turns;
     unsigned long thread; /* pthread_self, for the assertions */
 };
 
@@ -54,7 +54,7 @@ int hcs_loop_init(
 void hcs_loop_fini(struct hcs_loop *loop);
 bool hcs_loop_is_mine(const struct hcs_loop *loop);
 
-/* Turns until hcs_loop_stop. */
+/* Takes turns until hcs_loop_stop. */
 void hcs_loop_run(struct hcs_loop *loop);
 void hcs_loop_stop(struct hcs_loop *loop);
 
@@ -65,14 +65,16 @@ int hcs_loop_add(
 int hcs_loop_change(
     struct hcs_loop *loop, int fd, struct hcs_watch *watch, uint32_t events);
 
-/* For descriptors that stay open elsewhere: closing would not remove them. */
+/* For a descriptor that has a copy elsewhere: epoll(7) goes on watching it
+ * after a close here. */
 int hcs_loop_remove(struct hcs_loop *loop, int fd);
 
-/* Calls watch->ready(watch, EPOLLIN) once more, in this turn or the next: for
- * who stopped before EAGAIN, since an edge is not repeated. */
+/* Calls watch->ready(watch, EPOLLIN) once, in this turn or the next. For an
+ * owner that stopped reading before EAGAIN: epoll(7) does not repeat an edge.
+ * A watch that is posted already stays where it is. */
 void hcs_loop_post(struct hcs_loop *loop, struct hcs_watch *watch);
 
-/* Before the watch's memory goes. */
+/* Takes back a post, if there is one. Call it before the watch is freed. */
 void hcs_loop_forget(struct hcs_loop *loop, struct hcs_watch *watch);
 
 #endif

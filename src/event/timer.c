@@ -21,27 +21,29 @@ enum {
 
 static const uint64_t no_deadline = UINT64_MAX;
 
-/* A timer filed at tick t stands in slots[t % SLOTS] and is looked at when
- * advance() passes t. All ticks that are filed at lie within SLOTS - 1 of the
- * current one, so a slot belongs to one tick at a time. */
+LIST_HEAD(timer_list, hcs_timer);
+
+/* A timer that is filed at tick t is in slots[t % SLOTS]. The wheel looks at it
+ * when advance passes t. Timers are filed at most SLOTS - 1 ticks after the
+ * current one, so all timers of a slot have the same tick. */
 struct hcs_wheel {
     uint64_t now_ms;          /* as told last */
-    uint64_t tick;            /* passed by the last advance */
-    struct hcs_timer *due;    /* armed when already due: filed at tick itself */
-    struct hcs_timer *walked; /* the list that advance() is working on */
+    uint64_t tick;            /* the current one: passed by the last advance */
+    struct timer_list due;    /* filed at the current tick: armed when due */
+    struct timer_list walked; /* the list that advance works on */
     bool advancing;
     uint64_t filled_words;  /* a bit for each word of filled that is not 0 */
     uint64_t filled[WORDS]; /* a bit for each slot that is not empty */
-    struct hcs_timer *slots[SLOTS];
+    struct timer_list slots[SLOTS];
 };
 
-_Static_assert(
-    (int)WORDS == (int)WORD_BITS, "one word tells of all the others");
+_Static_assert((int)WORDS == (int)WORD_BITS,
+    "filled_words has a bit for each word of filled");
 
 struct hcs_wheel *hcs_wheel_create(uint64_t now_ms)
 {
-    /* Not from the heap, which would clear it by writing: there is a wheel for
-     * each loop, and one that stays idle should cost one page. */
+    /* Not from the heap, which would clear it by writing: the wheel of an idle
+     * loop costs one page. Zero pages are empty lists. */
     struct hcs_wheel *wheel = mmap(NULL, sizeof(*wheel), PROT_READ | PROT_WRITE,
         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
@@ -62,10 +64,7 @@ void hcs_wheel_destroy(struct hcs_wheel *wheel)
 
 void hcs_timer_init(struct hcs_timer *timer)
 {
-    timer->next = NULL;
-    timer->link = NULL;
-    timer->deadline_ms = no_deadline;
-    timer->filed_tick = 0;
+    *timer = (struct hcs_timer){.deadline_ms = no_deadline};
 }
 
 uint32_t hcs_wheel_slack_ms(uint64_t ahead_ms)
@@ -76,13 +75,13 @@ uint32_t hcs_wheel_slack_ms(uint64_t ahead_ms)
     return ahead_ms < 8000 ? MIDDLE_MS : COARSE_MS;
 }
 
-/* The tick to look at the timer: the first that begins at or after the
- * deadline, up to its slack; the current one when it is due already. */
+/* The tick at which to file a timer. When it is due already, the current tick;
+ * else the first tick after the deadline, rounded up to the slack. */
 static uint64_t tick_for(const struct hcs_wheel *wheel, uint64_t deadline_ms)
 {
-    /* As far as the slots reach, in coarse steps, so that those beyond meet in
-     * few slots. After a long sleep this tick may be over too: the advance that
-     * is due then files the timer anew. */
+    /* The last tick that the slots reach, rounded down to a coarse step, so
+     * that all timers beyond it share few slots. After a long sleep this tick
+     * may be over, too. Then the advance that is due files the timer again. */
     uint64_t last = (wheel->tick + SLOTS - 1) & ~(uint64_t)(COARSE_TICKS - 1);
     uint64_t ahead_ms;
     uint64_t slack_ms;
@@ -100,28 +99,19 @@ static uint64_t tick_for(const struct hcs_wheel *wheel, uint64_t deadline_ms)
     return tick < last ? tick : last;
 }
 
-static void put_first(struct hcs_timer **list, struct hcs_timer *timer)
-{
-    timer->next = *list;
-    timer->link = list;
-    if (timer->next != NULL) {
-        timer->next->link = &timer->next;
-    }
-    *list = timer;
-}
-
 static void file(
     struct hcs_wheel *wheel, struct hcs_timer *timer, uint64_t tick)
 {
     uint32_t slot = (uint32_t)tick & SLOT_MASK;
 
     timer->filed_tick = (uint32_t)tick;
+    timer->filed = true;
     if (tick == wheel->tick) {
-        /* Not into a slot: that of the current tick was passed, and a timer
-         * that its own fire() arms anew would keep advance() busy for ever. */
-        put_first(&wheel->due, timer);
+        /* Not into a slot: advance has passed the slot of the current tick. And
+         * a timer that fire arms again would keep advance busy for ever. */
+        LIST_INSERT_HEAD(&wheel->due, timer, entry);
     } else {
-        put_first(&wheel->slots[slot], timer);
+        LIST_INSERT_HEAD(&wheel->slots[slot], timer, entry);
         wheel->filled[slot / WORD_BITS] |= UINT64_C(1) << slot % WORD_BITS;
         wheel->filled_words |= UINT64_C(1) << slot / WORD_BITS;
     }
@@ -131,15 +121,11 @@ static void unfile(struct hcs_wheel *wheel, struct hcs_timer *timer)
 {
     uint32_t slot = timer->filed_tick & SLOT_MASK;
 
-    *timer->link = timer->next;
-    if (timer->next != NULL) {
-        timer->next->link = timer->link;
-    }
-    timer->next = NULL;
-    timer->link = NULL;
-    /* If it stood on the due or the walked list, this says of its slot what is
-     * true all the same. */
-    if (wheel->slots[slot] == NULL) {
+    LIST_REMOVE(timer, entry);
+    timer->filed = false;
+    /* A timer of the due or the walked list was not in this slot. Then the bit
+     * is set to what it was. */
+    if (LIST_EMPTY(&wheel->slots[slot])) {
         wheel->filled[slot / WORD_BITS] &= ~(UINT64_C(1) << slot % WORD_BITS);
         if (wheel->filled[slot / WORD_BITS] == 0) {
             wheel->filled_words &= ~(UINT64_C(1) << slot / WORD_BITS);
@@ -157,10 +143,10 @@ void hcs_wheel_arm(
         return;
     }
     tick = tick_for(wheel, deadline_ms);
-    if (timer->link != NULL) {
-        /* Low bits suffice: the two are less than 2^31 ticks apart, which is a
-         * year. After a longer sleep a timer on the walked list is moved for
-         * nothing, to where it belongs. */
+    if (timer->filed) {
+        /* The low bits are enough while the two ticks are less than 2^31 apart,
+         * which is a year. After a longer sleep a timer of the walked list is
+         * moved without need, but to the right slot. */
         if ((int32_t)((uint32_t)tick - timer->filed_tick) >= 0) {
             return;
         }
@@ -172,12 +158,13 @@ void hcs_wheel_arm(
 void hcs_wheel_remove(struct hcs_wheel *wheel, struct hcs_timer *timer)
 {
     timer->deadline_ms = no_deadline;
-    if (timer->link != NULL) {
+    if (timer->filed) {
         unfile(wheel, timer);
     }
 }
 
-/* Slots from that of tick on, at most limit, before the first with a timer. */
+/* How many slots, from the slot of tick on, are empty before the first with a
+ * timer. At most limit. */
 static uint32_t empty_run(
     const struct hcs_wheel *wheel, uint64_t tick, uint32_t limit)
 {
@@ -190,8 +177,8 @@ static uint32_t empty_run(
     if (here != 0) {
         run = (uint32_t)__builtin_ctzll(here);
     } else {
-        /* The words that follow, in their order; this one comes last, for what
-         * it holds below bit lies a turn of the wheel ahead. */
+        /* The words that follow, in their order. This word comes last: its bits
+         * below bit are of slots that lie a turn of the wheel ahead. */
         const uint32_t next = (word + 1) % WORDS;
         const uint64_t words = wheel->filled_words >> next |
                                wheel->filled_words << (WORDS - next) % WORDS;
@@ -207,24 +194,21 @@ static uint32_t empty_run(
     return run < limit ? run : limit;
 }
 
-/* Empties the list: fires what is due and files the rest anew. fire() may do
- * what it likes with timers still on the list, since it holds on to nothing
- * but its head; and nothing is ever put on it, so this ends. */
-static void walk(struct hcs_wheel *wheel, struct hcs_timer **list,
+/* Empties the list: fires the timers that are due and files the others again.
+ * fire may arm, remove and free timers that are still in the list, because the
+ * loop below holds only the head of the list. It ends, because no timer is ever
+ * added to the walked list. */
+static void walk(struct hcs_wheel *wheel, struct timer_list *list,
     void (*fire)(struct hcs_timer *timer, void *arg), void *arg)
 {
-    struct hcs_timer *timer = *list;
+    struct hcs_timer *timer;
 
-    *list = NULL;
-    wheel->walked = timer;
-    if (timer != NULL) {
-        timer->link = &wheel->walked;
-    }
-    while ((timer = wheel->walked) != NULL) {
+    LIST_SWAP(&wheel->walked, list, hcs_timer, entry); /* walked was empty */
+    while ((timer = LIST_FIRST(&wheel->walked)) != NULL) {
         unfile(wheel, timer);
         if (timer->deadline_ms <= wheel->now_ms) {
             timer->deadline_ms = no_deadline;
-            fire(timer, arg); /* it may be freed now */
+            fire(timer, arg); /* may free the timer */
         } else if (timer->deadline_ms != no_deadline) {
             file(wheel, timer, tick_for(wheel, timer->deadline_ms));
         }
@@ -242,13 +226,13 @@ void hcs_wheel_advance(struct hcs_wheel *wheel, uint64_t now_ms,
 {
     const uint64_t first = wheel->tick + 1;
     const uint64_t passed = (now_ms >> TICK_SHIFT) - wheel->tick;
-    /* However long we slept, a slot need not be looked at twice. */
+    /* After a long sleep, too, each slot is looked at only once. */
     const uint32_t limit = passed < SLOTS ? (uint32_t)passed : SLOTS;
 
-    assert(!wheel->advancing); /* not from within fire() */
+    assert(!wheel->advancing); /* fire may not advance the wheel */
     wheel->advancing = true;
-    /* Time moves first: whatever is filed from here on is filed ahead of it,
-     * or on the due list, which is for the next advance. */
+    /* The time moves first. A timer that is filed from here on goes into a
+     * later slot or into the due list, which is for the next advance. */
     hcs_wheel_tell_time(wheel, now_ms);
     wheel->tick = now_ms >> TICK_SHIFT;
 
@@ -266,7 +250,7 @@ int hcs_wheel_timeout_ms(const struct hcs_wheel *wheel, uint64_t now_ms)
     uint32_t run;
     uint64_t at_ms;
 
-    if (wheel->due != NULL) {
+    if (!LIST_EMPTY(&wheel->due)) {
         return 0;
     }
     run = empty_run(wheel, first, SLOTS);

@@ -3,7 +3,7 @@
 #include <malloc.h>
 #include <stdlib.h>
 
-enum { BLOCK_HEADER = 16 }; /* what malloc keeps beside a block */
+enum { BLOCK_HEADER = 16 }; /* malloc's own bytes beside a block */
 
 void hcs_budget_init(struct hcs_budget *budget, size_t limit_bytes)
 {
@@ -30,7 +30,7 @@ void hcs_budget_keep_back(struct hcs_budget *budget, size_t bytes)
     atomic_store_explicit(&budget->overhead, bytes, memory_order_relaxed);
 }
 
-/* Relaxed throughout: the counters carry no data from thread to thread. */
+/* Relaxed here and below: the counters publish nothing but themselves. */
 static void look_if_due(struct hcs_budget *budget, size_t bytes)
 {
     if (atomic_fetch_add_explicit(&budget->unseen, bytes,
@@ -124,7 +124,7 @@ void *hcs_budget_resize(struct hcs_budget *budget, void *block, size_t bytes)
     size_t after;
     void *moved;
 
-    /* The old block and the new one may both be there for a moment. */
+    /* Both the old block and the new one may exist for a moment. */
     if (!hcs_budget_take(budget, asked)) {
         return NULL;
     }
@@ -134,7 +134,7 @@ void *hcs_budget_resize(struct hcs_budget *budget, void *block, size_t bytes)
         return NULL;
     }
     after = charge(moved);
-    if (after > asked) { /* rounding by malloc: too small to refuse for */
+    if (after > asked) { /* malloc rounds up: too little to refuse for */
         atomic_fetch_add_explicit(
             &budget->used, after - asked, memory_order_relaxed);
     } else {

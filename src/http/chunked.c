@@ -71,24 +71,28 @@ static enum state after_extension(unsigned char c)
                          : BROKEN;
 }
 
+static enum state in_size(struct hcs_chunked *chunked, unsigned char c)
+{
+    int digit = hex_value(c);
+
+    if (digit < 0) {
+        return chunked->digits == 0 ? BROKEN : after_extension(c);
+    }
+    if (chunked->digits == SIZE_DIGITS_MAX) {
+        return BROKEN;
+    }
+    chunked->digits++;
+    chunked->left = chunked->left << 4 | (unsigned)digit;
+    return SIZE;
+}
+
 /* The state after one byte of framing; BROKEN if that byte may not stand
  * there. */
 static enum state step(struct hcs_chunked *chunked, unsigned char c)
 {
-    int digit;
-
     switch ((enum state)chunked->state) {
     case SIZE:
-        digit = hex_value(c);
-        if (digit >= 0) {
-            if (chunked->digits == SIZE_DIGITS_MAX) {
-                return BROKEN;
-            }
-            chunked->digits++;
-            chunked->left = chunked->left << 4 | (unsigned)digit;
-            return SIZE;
-        }
-        return chunked->digits == 0 ? BROKEN : after_extension(c);
+        return in_size(chunked, c);
     case SIZE_LF:
         if (c != '\n') {
             return BROKEN;

@@ -87,8 +87,8 @@ static const char *const ADVICE[HCS_REASON_COUNT] = {
     [HCS_REASON_DRAINING] =
         "This process is ending. Try again: another one may answer.",
     [HCS_REASON_STARTING] =
-        "The handlers are not open yet. Try again after Retry-After; /readyz "
-        "tells when they are.",
+        "Not all handlers are open yet. Jobs that are sent now wait in the "
+        "queue; /readyz answers 200 when all handlers are open.",
     [HCS_REASON_HANDLER_UNAVAILABLE] =
         "What the handler works with, such as a database, is away. Try again "
         "after Retry-After.",

@@ -93,31 +93,31 @@ static char *put_status_line(char *at, unsigned status)
     return PUT(at, "\r\nDate: ");
 }
 
-size_t hcs_response_head(
-    char *out, const struct hcs_reply *reply, const char *date)
+size_t hcs_response_head(char *out, const struct hcs_exchange *exchange,
+    const struct hcs_reply *reply, const char *date)
 {
-    char *at = put_status_line(out, reply->status);
+    char *at = put_status_line(out, exchange->status);
 
-    assert(reply->request_id_length <= HCS_REQUEST_ID_MAX);
+    assert(exchange->id_length <= HCS_REQUEST_ID_MAX);
     at = put(at, date, HCS_HTTP_DATE_LENGTH);
     /* RFC 9110, 8.6: a 204 has no Content-Length. A 304 may have only that of
      * the 200, which is not known here. */
-    if (reply->status != 204 && reply->status != 304) {
+    if (exchange->status != 204 && exchange->status != 304) {
         at = PUT(at, "\r\nContent-Type: ");
         at = put(at, reply->content_type,
             strnlen(reply->content_type, HCS_CONTENT_TYPE_MAX));
         at = PUT(at, "\r\nContent-Length: ");
-        at += hcs_text_u64(at, reply->body_length);
+        at += hcs_text_u64(at, exchange->bytes_out);
     }
-    if (reply->request_id_length > 0) {
+    if (exchange->id_length > 0) {
         at = PUT(at, "\r\nX-Request-ID: ");
-        at = put(at, reply->request_id, reply->request_id_length);
+        at = put(at, exchange->id, exchange->id_length);
     }
-    if (reply->timed) {
+    if (exchange->timed) {
         at = PUT(at, "\r\nServer-Timing: queue;dur=");
-        at += hcs_text_ms2(at, reply->queue_ns);
+        at += hcs_text_ms2(at, exchange->queue_ns);
         at = PUT(at, ", run;dur=");
-        at += hcs_text_ms2(at, reply->run_ns);
+        at += hcs_text_ms2(at, exchange->run_ns);
     }
     if (reply->no_store) {
         at = PUT(at, "\r\nCache-Control: no-store");

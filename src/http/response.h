@@ -8,6 +8,8 @@
 #ifndef HCS_HTTP_RESPONSE_H
 #define HCS_HTTP_RESPONSE_H
 
+#include "http/exchange.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -26,28 +28,23 @@ enum hcs_reply_connection {
     HCS_REPLY_CLOSE,     /* the last reply on this connection */
 };
 
+/* What a reply says beyond the facts of its exchange. */
 struct hcs_reply {
-    unsigned status;
     enum hcs_reply_connection connection;
     const char *content_type; /* cut at HCS_CONTENT_TYPE_MAX */
-    size_t body_length;       /* also for HEAD, whose body is not sent */
     const char *fields;       /* further fields, each with its CRLF */
     size_t fields_length;     /* at most HCS_RESPONSE_FIELDS_MAX */
-    const char *request_id;   /* at most HCS_REQUEST_ID_MAX */
-    size_t request_id_length;
-    const char *allow;      /* NULL: no Allow field */
-    bool accept_json;       /* Accept: application/json, with 415 */
-    bool no_store;          /* Cache-Control: no-store */
-    unsigned retry_after_s; /* 0: no Retry-After field */
-    bool timed;             /* Server-Timing: queue_ns and run_ns */
-    uint64_t queue_ns;
-    uint64_t run_ns;
+    const char *allow;        /* NULL: no Allow field */
+    bool accept_json;         /* Accept: application/json, with 415 */
+    bool no_store;            /* Cache-Control: no-store */
+    unsigned retry_after_s;   /* 0: no Retry-After field */
 };
 
 /* Writes status line, fields and the empty line to out, which has room for
- * HCS_RESPONSE_HEAD_MAX bytes. date has 29 bytes. Returns the length. */
-size_t hcs_response_head(
-    char *out, const struct hcs_reply *reply, const char *date);
+ * HCS_RESPONSE_HEAD_MAX bytes. Reads the status, identifier, bytes_out and
+ * times of the exchange. date has 29 bytes. Returns the length. */
+size_t hcs_response_head(char *out, const struct hcs_exchange *exchange,
+    const struct hcs_reply *reply, const char *date);
 
 /* "OK" for 200. "" for a status that is not registered, or that is never
  * sent. */

@@ -3,6 +3,8 @@
 #include "base/arena.h"
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/json_escape.h"
+#include "base/json_members.h"
 #include "base/text.h"
 #include "http/problem.h"
 #include "http/response.h"

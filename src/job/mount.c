@@ -2,12 +2,14 @@
 
 #include "base/log.h"
 #include "base/units.h"
+#include "base/uri.h"
 #include "job/handler.h"
-#include "job/router.h"
 #include "observe/counts.h"
 
 #include <assert.h>
+#include <bsd/sys/queue.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -18,7 +20,7 @@
 enum { ASKED_MAX = 64, METRICS_MAX = 64, MESSAGE_MAX = 2048 };
 
 struct setting {
-    struct setting *next;
+    STAILQ_ENTRY(setting) next;
     bool asked;
     const char *value; /* behind the name */
     char name[];
@@ -38,8 +40,8 @@ struct hcs_mount_inside {
     char *argument;
     bool argument_asked;
     bool is_open;
-    struct setting *settings;     /* in the order they were given */
-    const char *asked[ASKED_MAX]; /* names, for people */
+    STAILQ_HEAD(, setting) settings; /* in the order they were given */
+    const char *asked[ASKED_MAX];    /* names, for the message */
     unsigned asked_count;
     struct hcs_metric *metrics;
     struct hcs_metric **last_metric;
@@ -50,20 +52,9 @@ struct hcs_mount_inside {
 
 /* --- Settings. */
 
-/* What [from, from + length) stands for, ended, in room for one byte more. False
- * when that holds a NUL. */
-static bool decode(const char *from, size_t length, char *to)
-{
-    size_t used;
-
-    (void)hcs_router_decode(from, length, to, length, &used);
-    to[used] = '\0';
-    return memchr(to, '\0', used) == NULL;
-}
-
-/* One name=value. False when there is no memory. */
-static bool add_setting(struct hcs_mount *mount, struct setting ***end,
-    const char *text, size_t length)
+/* Adds one name=value. False when there is no memory. */
+static bool add_setting(
+    struct hcs_mount *mount, const char *text, size_t length)
 {
     const char *equals = memchr(text, '=', length);
     size_t name_length = equals != NULL ? (size_t)(equals - text) : length;
@@ -76,26 +67,24 @@ static bool add_setting(struct hcs_mount *mount, struct setting ***end,
     }
     value = setting->name + name_length + 1;
     *setting = (struct setting){.value = value};
-    if (!decode(text, name_length, setting->name) ||
-        !decode(equals != NULL ? equals + 1 : "", value_length, value)) {
+    if (!hcs_uri_decode_text(text, name_length, setting->name) ||
+        !hcs_uri_decode_text(
+            equals != NULL ? equals + 1 : "", value_length, value)) {
         hcs_mount_fail(mount, "a setting may not hold a NUL");
     } else if (equals == NULL || name_length == 0) {
         hcs_mount_fail(mount, "?%s: settings are name=value, with & between",
             setting->name);
     }
-    **end = setting;
-    *end = &setting->next;
+    STAILQ_INSERT_TAIL(&mount->inside->settings, setting, next);
     return true;
 }
 
 static bool read_settings(struct hcs_mount *mount, const char *text)
 {
-    struct setting **end = &mount->inside->settings;
-
     while (text != NULL && *text != '\0') {
         size_t length = strcspn(text, "&");
 
-        if (length > 0 && !add_setting(mount, &end, text, length)) {
+        if (length > 0 && !add_setting(mount, text, length)) {
             return false;
         }
         text += length;
@@ -122,11 +111,12 @@ const char *hcs_mount_next(
     struct hcs_mount *mount, const char *name, size_t *cursor)
 {
     const char *found = NULL;
+    struct setting *at;
     size_t index = 0;
 
     note_asked(mount, name);
-    for (struct setting *at = mount->inside->settings; at != NULL;
-         at = at->next) {
+    STAILQ_FOREACH(at, &mount->inside->settings, next)
+    {
         if (strcmp(at->name, name) != 0) {
             continue;
         }
@@ -140,7 +130,8 @@ const char *hcs_mount_next(
     return found;
 }
 
-/* The value, or NULL where it is not given. False when it is given twice. */
+/* *value becomes NULL when the setting is not given. False when it is given
+ * twice. */
 static bool look_up(
     struct hcs_mount *mount, const char *name, const char **value)
 {
@@ -170,116 +161,112 @@ bool hcs_mount_text(
     return true;
 }
 
+static void refuse_value(struct hcs_mount *mount, const char *name,
+    const char *text, const char *why, const char *min, const char *max)
+{
+    hcs_mount_fail(
+        mount, "%s=%s: %s; allowed: %s to %s", name, text, why, min, max);
+}
+
 bool hcs_mount_integer(struct hcs_mount *mount, const char *name, int64_t min,
     int64_t max, int64_t *value)
 {
+    char why[HCS_UNITS_WHY];
+    char least[HCS_UNITS_TEXT];
+    char most[HCS_UNITS_TEXT];
     const char *text;
-    char *end;
-    long long number;
 
     if (!look_up(mount, name, &text)) {
         return false;
     }
-    if (text == NULL) {
+    if (text == NULL || hcs_units_read_integer(text, min, max, value, why)) {
         return true;
     }
+    (void)snprintf(least, sizeof(least), "%" PRId64, min);
+    (void)snprintf(most, sizeof(most), "%" PRId64, max);
+    refuse_value(mount, name, text, why, least, most);
+    return false;
+}
+
+/* NULL, or what is wrong with text. */
+static const char *read_number(
+    const char *text, double min, double max, double *value)
+{
+    char *end;
+    double number;
+
     errno = 0;
-    number = strtoll(text, &end, 10);
-    if (end == text || *end != '\0' || errno != 0 || number < min ||
-        number > max || strspn(text, "-0123456789") != strlen(text)) {
-        hcs_mount_fail(mount, "%s=%s: must be a whole number from %lld to %lld",
-            name, text, (long long)min, (long long)max);
-        return false;
+    number = strtod(text, &end);
+    /* strtod(3) also takes blanks, hexadecimal, and words such as inf. */
+    if (end == text || *end != '\0' ||
+        strspn(text, "+-.0123456789eE") != strlen(text)) {
+        return "not a number";
+    }
+    if (number < min) {
+        return "too small";
+    }
+    if (number > max) {
+        return "too large";
+    }
+    if (errno != 0) { /* ERANGE: nearly 0, and not 0 */
+        return "beyond what a double can hold";
     }
     *value = number;
-    return true;
+    return NULL;
 }
 
 bool hcs_mount_number(struct hcs_mount *mount, const char *name, double min,
     double max, double *value)
 {
+    char least[HCS_UNITS_TEXT];
+    char most[HCS_UNITS_TEXT];
     const char *text;
-    char *end;
-    double number;
+    const char *why;
 
     if (!look_up(mount, name, &text)) {
         return false;
     }
-    if (text == NULL) {
-        return true;
+    why = text != NULL ? read_number(text, min, max, value) : NULL;
+    if (why != NULL) {
+        (void)snprintf(least, sizeof(least), "%g", min);
+        (void)snprintf(most, sizeof(most), "%g", max);
+        refuse_value(mount, name, text, why, least, most);
     }
-    errno = 0;
-    number = strtod(text, &end);
-    /* No hexadecimal, no words such as inf, no blanks. */
-    if (end == text || *end != '\0' || errno != 0 ||
-        strspn(text, "+-.0123456789eE") != strlen(text) ||
-        !(number >= min && number <= max)) {
-        hcs_mount_fail(mount, "%s=%s: must be a number from %g to %g", name,
-            text, min, max);
-        return false;
-    }
-    *value = number;
-    return true;
+    return why == NULL;
 }
 
-/* 0 needs no unit, as in the daemon's own settings. */
-static bool read_duration(const char *text, uint64_t *ns)
+static bool read_quantity(struct hcs_mount *mount, const char *name,
+    enum hcs_quantity quantity, uint64_t min, uint64_t max, uint64_t *value)
 {
-    if (strcmp(text, "0") == 0) {
-        *ns = 0;
+    char why[HCS_UNITS_WHY];
+    char least[HCS_UNITS_TEXT];
+    char most[HCS_UNITS_TEXT];
+    const char *text;
+
+    if (!look_up(mount, name, &text)) {
+        return false;
+    }
+    if (text == NULL || hcs_units_read(quantity, text, min, max, value, why)) {
         return true;
     }
-    return hcs_parse_duration(text, ns);
+    hcs_units_print(least, quantity, min);
+    hcs_units_print(most, quantity, max);
+    refuse_value(mount, name, text, why, least, most);
+    return false;
 }
 
 bool hcs_mount_duration(struct hcs_mount *mount, const char *name,
     uint64_t min_ns, uint64_t max_ns, uint64_t *value_ns)
 {
-    char least[HCS_DURATION_TEXT];
-    char most[HCS_DURATION_TEXT];
-    const char *text;
-    uint64_t ns;
-
-    if (!look_up(mount, name, &text)) {
-        return false;
-    }
-    if (text == NULL) {
-        return true;
-    }
-    if (!read_duration(text, &ns) || ns < min_ns || ns > max_ns) {
-        hcs_duration_text(least, min_ns);
-        hcs_duration_text(most, max_ns);
-        hcs_mount_fail(mount,
-            "%s=%s: must be a duration from %s to %s, such as 250ms", name,
-            text, least, most);
-        return false;
-    }
-    *value_ns = ns;
-    return true;
+    return read_quantity(
+        mount, name, HCS_NANOSECONDS, min_ns, max_ns, value_ns);
 }
 
 bool hcs_mount_size(struct hcs_mount *mount, const char *name,
     uint64_t min_bytes, uint64_t max_bytes, uint64_t *value_bytes)
 {
-    const char *text;
-    uint64_t bytes;
-
-    if (!look_up(mount, name, &text)) {
-        return false;
-    }
-    if (text == NULL) {
-        return true;
-    }
-    if (!hcs_parse_size(text, &bytes) || bytes < min_bytes ||
-        bytes > max_bytes) {
-        hcs_mount_fail(mount,
-            "%s=%s: must be a size from %llu to %llu bytes, such as 64KiB",
-            name, text, (unsigned long long)min_bytes,
-            (unsigned long long)max_bytes);
-        return false;
-    }
-    *value_bytes = bytes;
-    return true;
+    return read_quantity(
+        mount, name, HCS_BYTES, min_bytes, max_bytes, value_bytes);
 }
 
 const char *hcs_mount_argument(struct hcs_mount *mount)
@@ -494,6 +481,21 @@ static bool copy(char **out, const char *text)
     return text == NULL || *out != NULL;
 }
 
+/* Every mount has them, whatever its handler. */
+static bool read_common(struct hcs_mount *mount)
+{
+    static const uint64_t MS = 1000000;
+    static const uint64_t DAY_MS = 24 * 3600 * UINT64_C(1000);
+    uint64_t ns = mount->job_timeout_ms * MS;
+
+    if (!hcs_mount_duration(mount, "timeout", 0, DAY_MS * MS, &ns)) {
+        return false;
+    }
+    /* Not 0, which is off, for less than a millisecond. */
+    mount->job_timeout_ms = (ns + MS - 1) / MS;
+    return true;
+}
+
 struct hcs_mount *hcs_mount_create(const struct hcs_host *host,
     const struct hcs_handler *handler, void *context, const char *path,
     const char *argument, const char *settings)
@@ -513,12 +515,16 @@ struct hcs_mount *hcs_mount_create(const struct hcs_host *host,
     mount->job_timeout_ms = host->job_timeout_ms;
     mount->inside = inside;
     inside->last_metric = &inside->metrics;
+    STAILQ_INIT(&inside->settings);
     pthread_mutex_init(&inside->lock, NULL);
     if (!copy(&inside->path, path) || !copy(&inside->argument, argument) ||
         !read_settings(mount, settings)) {
         hcs_mount_destroy(mount);
         return NULL;
     }
+    /* Now, not in open: a job may wait before its handler is open, and its loop
+     * reads the timeout then. hcs_mount_open reports a bad value. */
+    (void)read_common(mount);
     return mount;
 }
 
@@ -531,11 +537,11 @@ void hcs_mount_destroy(struct hcs_mount *mount)
     }
     hcs_mount_close(mount);
     inside = mount->inside;
-    while (inside->settings != NULL) {
-        struct setting *next = inside->settings->next;
+    while (!STAILQ_EMPTY(&inside->settings)) {
+        struct setting *setting = STAILQ_FIRST(&inside->settings);
 
-        free(inside->settings);
-        inside->settings = next;
+        STAILQ_REMOVE_HEAD(&inside->settings, next);
+        free(setting);
     }
     while (inside->metrics != NULL) {
         struct hcs_metric *next = inside->metrics->next;
@@ -550,25 +556,11 @@ void hcs_mount_destroy(struct hcs_mount *mount)
     free(mount);
 }
 
-/* Every mount has them, whatever its handler. */
-static bool read_common(struct hcs_mount *mount)
-{
-    static const uint64_t MS = 1000000;
-    static const uint64_t DAY_MS = 24 * 3600 * UINT64_C(1000);
-    uint64_t ns = mount->job_timeout_ms * MS;
-
-    if (!hcs_mount_duration(mount, "timeout", 0, DAY_MS * MS, &ns)) {
-        return false;
-    }
-    /* Not 0, which is off, for less than a millisecond. */
-    mount->job_timeout_ms = (ns + MS - 1) / MS;
-    return true;
-}
-
-/* What was given and nobody asked for. */
+/* Refuses an argument and settings that the handler did not ask for. */
 static void refuse_leftovers(struct hcs_mount *mount)
 {
     struct hcs_mount_inside *inside = mount->inside;
+    const struct setting *at;
     char names[HCS_MOUNT_ERROR] = "";
     size_t used = 0;
 
@@ -581,12 +573,44 @@ static void refuse_leftovers(struct hcs_mount *mount)
 
         used += (size_t)more < sizeof(names) - used ? (size_t)more : 0;
     }
-    for (const struct setting *at = inside->settings; at != NULL;
-         at = at->next) {
+    STAILQ_FOREACH(at, &inside->settings, next)
+    {
         if (!at->asked) {
             hcs_mount_fail(mount, "%s has no setting %s; allowed: %s",
                 mount->handler->name, at->name, names);
         }
+    }
+}
+
+/* --- Calls of the handler.
+ *
+ * Relaxed throughout: main only compares the counts, and joins the threads before
+ * it reads what they wrote. */
+
+static bool is_called_off(const struct hcs_mount *mount)
+{
+    const struct hcs_handler_calls *calls = mount->host->calls;
+
+    return calls != NULL &&
+           atomic_load_explicit(&calls->called_off, memory_order_relaxed);
+}
+
+static void begin_call(const struct hcs_mount *mount)
+{
+    struct hcs_handler_calls *calls = mount->host->calls;
+
+    if (calls != NULL) {
+        atomic_fetch_add_explicit(&calls->inside, 1, memory_order_relaxed);
+    }
+}
+
+static void end_call(const struct hcs_mount *mount)
+{
+    struct hcs_handler_calls *calls = mount->host->calls;
+
+    if (calls != NULL) {
+        atomic_fetch_sub_explicit(&calls->inside, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&calls->ended, 1, memory_order_relaxed);
     }
 }
 
@@ -596,9 +620,14 @@ int hcs_mount_open(struct hcs_mount *mount)
     int rc = 0;
 
     assert(!mount->inside->is_open);
-    if (read_common(mount) && hcs_mount_error(mount) == NULL) {
+    if (is_called_off(mount)) {
+        return -ECANCELED;
+    }
+    if (hcs_mount_error(mount) == NULL) {
         if (handler->open != NULL) {
+            begin_call(mount);
             rc = handler->open(&mount->self, mount);
+            end_call(mount);
         }
         if (rc != 0) {
             hcs_mount_fail(mount, "%s does not open", handler->name);
@@ -615,7 +644,9 @@ void hcs_mount_close(struct hcs_mount *mount)
     if (mount->inside->is_open) {
         mount->inside->is_open = false;
         if (mount->handler->close != NULL) {
+            begin_call(mount);
             mount->handler->close(mount->self);
+            end_call(mount);
         }
     }
 }
@@ -624,10 +655,19 @@ int hcs_mount_open_worker(
     struct hcs_mount *mount, unsigned worker, void **state)
 {
     const struct hcs_handler *handler = mount->handler;
+    int rc;
 
     *state = NULL;
-    if (handler->open_worker == NULL ||
-        handler->open_worker(mount->self, worker, state) == 0) {
+    if (is_called_off(mount)) {
+        return -ECANCELED;
+    }
+    if (handler->open_worker == NULL) {
+        return 0;
+    }
+    begin_call(mount);
+    rc = handler->open_worker(mount->self, worker, state);
+    end_call(mount);
+    if (rc == 0) {
         return 0;
     }
     hcs_mount_fail(
@@ -639,6 +679,8 @@ void hcs_mount_close_worker(struct hcs_mount *mount, void *state)
 {
     if (mount->handler->open_worker != NULL &&
         mount->handler->close_worker != NULL) {
+        begin_call(mount);
         mount->handler->close_worker(mount->self, state);
+        end_call(mount);
     }
 }

@@ -15,6 +15,8 @@
 
 #include "hcs/handler.h"
 
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,11 +25,21 @@ struct hcs_custom_metric;
 struct hcs_deferrals;
 struct hcs_log;
 
+/* The calls of handlers' open, open_worker, close and close_worker, counted so
+ * that main can tell a slow thread from one that is stuck in a handler. Any
+ * thread. */
+struct hcs_handler_calls {
+    _Atomic bool called_off; /* no further open or open_worker begins */
+    _Atomic unsigned inside; /* calls that have not returned yet */
+    _Atomic unsigned ended;  /* calls that have returned */
+};
+
 /* What the daemon lends to all mounts until they are destroyed. */
 struct hcs_host {
     struct hcs_log *log;
     struct hcs_budget *budget;
     struct hcs_deferrals *deferrals;
+    struct hcs_handler_calls *calls; /* NULL: nobody looks at them */
     unsigned workers;
     bool checks;             /* nothing is served: settings are checked */
     uint64_t job_timeout_ms; /* 0: off; the default of a mount's own */
@@ -37,7 +49,7 @@ struct hcs_mount {
     const struct hcs_handler *handler; /* the mount's copy of it */
     void *self;
     const struct hcs_host *host;
-    uint64_t job_timeout_ms;         /* 0: off */
+    uint64_t job_timeout_ms;         /* 0: off; constant once it is created */
     struct hcs_mount_inside *inside; /* mount.c's */
 };
 
@@ -55,11 +67,11 @@ struct hcs_mount *hcs_mount_create(const struct hcs_host *host,
 /* Closes it if it is open. NULL is allowed. */
 void hcs_mount_destroy(struct hcs_mount *mount);
 
-/* 0, or -EINVAL: hcs_mount_error says why. */
+/* 0; or -EINVAL: hcs_mount_error says why; or -ECANCELED: called off. */
 int hcs_mount_open(struct hcs_mount *mount);
 void hcs_mount_close(struct hcs_mount *mount);
 
-/* Of an open mount. 0, or -EINVAL likewise. */
+/* Of an open mount. 0, -EINVAL or -ECANCELED likewise. */
 int hcs_mount_open_worker(
     struct hcs_mount *mount, unsigned worker, void **state);
 void hcs_mount_close_worker(struct hcs_mount *mount, void *state);

@@ -15,6 +15,7 @@
 
 #include "guard/budget.h"
 #include "http/chunked.h"
+#include "http/exchange.h"
 #include "http/head.h"
 #include "http/response.h"
 #include "job/router.h"
@@ -26,7 +27,6 @@
 #include <stdint.h>
 
 struct cJSON;
-struct hcs_conn;
 struct hcs_job_worker;
 struct hcs_arena;
 
@@ -47,12 +47,17 @@ enum {
                                 and what the handler notes, the slabs' slack
                                 and the queue's cell below 1 KiB a waiting
                                 request; 80 fill a slab's chunk */
-    HCS_REQUEST_ID_MADE = 36,
+};
+
+/* Who gets a request back when its job has ended. Its loop alone looks here. */
+struct hcs_waiter {
+    void (*deliver)(void *owner, struct hcs_request *request);
+    void *owner; /* NULL: nobody waits any more */
 };
 
 struct hcs_request {
-    struct hcs_task task;  /* first, so that the one is the other */
-    struct hcs_conn *conn; /* loop; NULL once nobody waits for the reply */
+    struct hcs_task task;     /* first, so that the one is the other */
+    struct hcs_waiter waiter; /* loop */
     const struct hcs_route *route;
     struct hcs_budget *budget;
 
@@ -85,7 +90,7 @@ struct hcs_request {
     _Atomic bool cancelled; /* nobody waits any more */
     bool overdue;      /* loop; its deadline passed while a worker ran it */
     uint8_t id_length; /* of made_id, when the client sent none */
-    char made_id[HCS_REQUEST_ID_MADE];
+    char made_id[HCS_EXCHANGE_ID_MADE];
     char inline_bytes[]; /* up to HCS_REQUEST_BYTES */
 };
 

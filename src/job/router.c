@@ -1,25 +1,27 @@
 #include "job/router.h"
 
+#include "base/uri.h"
+
 #include <assert.h>
+#include <bsd/stdlib.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { PATH_MAX_DECODED = 1024 };
 
-static const char PROBLEMS[] = "/problems/";
-
-/* A table of lists. Few paths, all different in length or in the three bytes
- * looked at: so nearly always a list of one. */
+/* Of a hash table. The paths are few, and differ in length or in one of the three
+ * bytes that bucket() looks at, so that nearly every list has one route. */
 enum { BUCKETS = 512 };
 
+SLIST_HEAD(hcs_route_list, hcs_route);
+
 struct hcs_router {
-    struct hcs_route *buckets[BUCKETS];
+    struct hcs_route_list buckets[BUCKETS];
     struct hcs_route **jobs; /* as they were added */
     size_t job_count;
-    struct hcs_route problem;
+    struct hcs_route_list prefixes; /* of pages whose path ends in "/" */
 };
 
 static size_t bucket(const char *path, size_t length)
@@ -31,53 +33,50 @@ static size_t bucket(const char *path, size_t length)
     return (length + middle * 5 + last * 17 + first * 31) % BUCKETS;
 }
 
-static struct hcs_route *insert(
-    struct hcs_router *router, enum hcs_resource resource, const char *path)
+static struct hcs_route_list *list_of(
+    struct hcs_router *router, const char *path, size_t length, bool is_page)
+{
+    return is_page && path[length - 1] == '/'
+               ? &router->prefixes
+               : &router->buckets[bucket(path, length)];
+}
+
+static struct hcs_route *insert(struct hcs_router *router,
+    const struct hcs_page *page, const char *path, unsigned methods)
 {
     size_t length = strlen(path);
     struct hcs_route *route = calloc(1, sizeof(*route));
     char *copy = strdup(path);
+    struct hcs_route_list *list;
 
     if (route == NULL || copy == NULL) {
         free(route);
         free(copy);
         return NULL;
     }
-    route->resource = resource;
+    list = list_of(router, path, length, page != NULL);
+    route->page = page;
     route->path = copy;
     route->path_length = length;
-    route->next = router->buckets[bucket(path, length)];
-    router->buckets[bucket(path, length)] = route;
+    route->methods = methods;
+    SLIST_INSERT_HEAD(list, route, next);
     return route;
 }
 
 struct hcs_router *hcs_router_create(void)
 {
-    static const struct {
-        const char *path;
-        enum hcs_resource resource;
-    } own[] = {
-        {"/health", HCS_RESOURCE_HEALTH},
-        {"/livez", HCS_RESOURCE_LIVE},
-        {"/healthz", HCS_RESOURCE_LIVE},
-        {"/readyz", HCS_RESOURCE_READY},
-        {"/metrics", HCS_RESOURCE_METRICS},
-    };
-    struct hcs_router *router = calloc(1, sizeof(*router));
+    return calloc(1, sizeof(struct hcs_router));
+}
 
-    if (router == NULL) {
-        return NULL;
+static void free_list(struct hcs_route_list *list)
+{
+    struct hcs_route *route;
+
+    while ((route = SLIST_FIRST(list)) != NULL) {
+        SLIST_REMOVE_HEAD(list, next);
+        free((char *)(uintptr_t)route->path);
+        free(route);
     }
-    router->problem.resource = HCS_RESOURCE_PROBLEM;
-    router->problem.path = PROBLEMS;
-    router->problem.path_length = sizeof(PROBLEMS) - 1;
-    for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++) {
-        if (insert(router, own[i].resource, own[i].path) == NULL) {
-            hcs_router_destroy(router);
-            return NULL;
-        }
-    }
-    return router;
 }
 
 void hcs_router_destroy(struct hcs_router *router)
@@ -89,14 +88,9 @@ void hcs_router_destroy(struct hcs_router *router)
         hcs_mount_destroy(router->jobs[i]->mount);
     }
     for (size_t i = 0; i < BUCKETS; i++) {
-        while (router->buckets[i] != NULL) {
-            struct hcs_route *route = router->buckets[i];
-
-            router->buckets[i] = route->next;
-            free((char *)(uintptr_t)route->path);
-            free(route);
-        }
+        free_list(&router->buckets[i]);
     }
+    free_list(&router->prefixes);
     free(router->jobs);
     free(router);
 }
@@ -115,11 +109,11 @@ int hcs_router_add(struct hcs_router *router, struct hcs_mount *mount)
         hcs_mount_destroy(mount);
         return -EINVAL;
     }
-    jobs = realloc(router->jobs, (router->job_count + 1) * sizeof(*jobs));
+    jobs = reallocarray(router->jobs, router->job_count + 1, sizeof(*jobs));
     if (jobs != NULL) {
         router->jobs = jobs;
     }
-    route = jobs == NULL ? NULL : insert(router, HCS_RESOURCE_JOB, path);
+    route = jobs == NULL ? NULL : insert(router, NULL, path, HCS_METHODS_JOB);
     if (route == NULL) {
         hcs_mount_destroy(mount);
         return -ENOMEM;
@@ -128,6 +122,12 @@ int hcs_router_add(struct hcs_router *router, struct hcs_mount *mount)
     route->index = (unsigned)router->job_count;
     jobs[router->job_count++] = route;
     return 0;
+}
+
+int hcs_router_add_page(struct hcs_router *router, const struct hcs_page *page,
+    const char *path, unsigned methods)
+{
+    return insert(router, page, path, methods) != NULL ? 0 : -ENOMEM;
 }
 
 int hcs_router_open(struct hcs_router *router)
@@ -160,35 +160,6 @@ struct hcs_mount *hcs_router_fault(const struct hcs_router *router)
     return NULL;
 }
 
-static int hex(char c)
-{
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-    c = (char)(c | 0x20);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-bool hcs_router_decode(
-    const char *from, size_t length, char *to, size_t room, size_t *used)
-{
-    *used = 0;
-    for (size_t i = 0; i < length; i++) {
-        char c = from[i];
-
-        if (c == '%' && i + 2 < length && hex(from[i + 1]) >= 0 &&
-            hex(from[i + 2]) >= 0) {
-            c = (char)(hex(from[i + 1]) * 16 + hex(from[i + 2]));
-            i += 2;
-        }
-        if (*used == room) {
-            return false;
-        }
-        to[(*used)++] = c;
-    }
-    return true;
-}
-
 static const struct hcs_route *find_decoded(
     const struct hcs_router *router, const char *path, size_t length)
 {
@@ -197,16 +168,19 @@ static const struct hcs_route *find_decoded(
     if (length == 0) {
         return NULL;
     }
-    for (route = router->buckets[bucket(path, length)]; route != NULL;
-         route = route->next) {
+    SLIST_FOREACH(route, &router->buckets[bucket(path, length)], next)
+    {
         if (route->path_length == length &&
             memcmp(route->path, path, length) == 0) {
             return route;
         }
     }
-    if (length >= sizeof(PROBLEMS) - 1 &&
-        memcmp(path, PROBLEMS, sizeof(PROBLEMS) - 1) == 0) {
-        return &router->problem;
+    SLIST_FOREACH(route, &router->prefixes, next)
+    {
+        if (length >= route->path_length &&
+            memcmp(path, route->path, route->path_length) == 0) {
+            return route;
+        }
     }
     return NULL;
 }
@@ -220,8 +194,8 @@ const struct hcs_route *hcs_router_find(
     if (memchr(path, '%', length) == NULL) {
         return find_decoded(router, path, length);
     }
-    if (!hcs_router_decode(path, length, decoded, sizeof(decoded), &used)) {
-        return NULL; /* longer than any path here */
+    if (!hcs_uri_decode(path, length, decoded, sizeof(decoded), &used)) {
+        return NULL; /* longer than the path of any route */
     }
     return find_decoded(router, decoded, used);
 }

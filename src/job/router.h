@@ -8,28 +8,23 @@
 #ifndef HCS_JOB_ROUTER_H
 #define HCS_JOB_ROUTER_H
 
+#include "http/method.h"
 #include "job/mount.h"
 
+#include <bsd/sys/queue.h>
 #include <stdbool.h>
 #include <stddef.h>
 
-enum hcs_resource {
-    HCS_RESOURCE_NONE, /* 404 */
-    HCS_RESOURCE_JOB,
-    HCS_RESOURCE_HEALTH, /* /health */
-    HCS_RESOURCE_LIVE,   /* /livez, /healthz */
-    HCS_RESOURCE_READY,  /* /readyz */
-    HCS_RESOURCE_METRICS,
-    HCS_RESOURCE_PROBLEM, /* /problems/NAME */
-};
+struct hcs_page; /* whoever serves pages defines it */
 
 struct hcs_route {
-    enum hcs_resource resource;
-    const char *path; /* decoded */
+    const struct hcs_page *page; /* NULL: the route is a job's */
+    const char *path;            /* decoded */
     size_t path_length;
-    unsigned index; /* of a job's route, in the order they were added */
+    unsigned methods; /* a set: http/method.h */
+    unsigned index;   /* of a job's route, in the order they were added */
     struct hcs_mount *mount;
-    struct hcs_route *next; /* the router's */
+    SLIST_ENTRY(hcs_route) next; /* the router's */
 };
 
 struct hcs_router; /* opaque */
@@ -39,29 +34,31 @@ struct hcs_router *hcs_router_create(void);
 /* NULL is allowed. */
 void hcs_router_destroy(struct hcs_router *router);
 
-/* Takes the mount, which NULL stands for a lack of memory; its path is exact and
- * not reserved. 0, or -EINVAL where the path is taken, or -ENOMEM. */
+/* Takes the mount, also when it fails. The mount's path is decoded, and matches
+ * exactly. 0, or -EINVAL when the path is taken, or -ENOMEM, also when mount is
+ * NULL. */
 int hcs_router_add(struct hcs_router *router, struct hcs_mount *mount);
 
-/* Opens the mounts, in the order they were added. 0, or -EINVAL: hcs_router_fault
- * is the one that could not be opened, and the others are closed. */
+/* A path that ends in "/" stands for all paths that begin with it. 0, or
+ * -ENOMEM. */
+int hcs_router_add_page(struct hcs_router *router, const struct hcs_page *page,
+    const char *path, unsigned methods);
+
+/* Opens the mounts, in the order they were added. 0; or -EINVAL: then
+ * hcs_router_fault gives the mount that could not be opened; or -ECANCELED:
+ * called off. Where it is not 0, no mount is open. */
 int hcs_router_open(struct hcs_router *router);
 
-/* No job may run any more. */
+/* Closes the mounts. No job may run any more. */
 void hcs_router_close(struct hcs_router *router);
 
-/* The first mount that failed, in open or on a worker; NULL when none did. */
+/* The first mount that failed, in open or on a worker, or NULL. */
 struct hcs_mount *hcs_router_fault(const struct hcs_router *router);
 
-/* The path as it was sent, percent-encoded or not (RFC 3986, 6.2.2: the two
- * are the same path). NULL when there is no such resource. */
+/* The route of a path as it was sent, percent-encoded or not: both are the same
+ * path (RFC 3986, section 6.2.2). NULL when there is no such resource. */
 const struct hcs_route *hcs_router_find(
     const struct hcs_router *router, const char *path, size_t length);
-
-/* Decodes percent-encoding; a "%" without two digits stays. False when the
- * result has no room. */
-bool hcs_router_decode(
-    const char *from, size_t length, char *to, size_t room, size_t *used);
 
 size_t hcs_router_jobs(const struct hcs_router *router);
 const struct hcs_route *hcs_router_job(

@@ -138,9 +138,7 @@ enum { HCS_CONN_OPEN_STATES = HCS_CONN_CLOSED };
         "1 until all handlers are open.")                                      \
     READ(bool, draining, BOOL, GAUGE, "hcsd_draining", NULL, "draining",       \
         "1 while the daemon shuts down.")                                      \
-    /* In no page: open connections without refused ones, for the balance \
-     * of the loops; and open descriptors beside those of connections. */    \
-    COUNTED(connections, GAUGE, NULL, NULL, NULL, NULL)                        \
+    /* In no page: open descriptors beside those of connections. */            \
     COUNTED(own_fds, GAUGE, NULL, NULL, NULL, NULL)
 
 /* How the job of a route ended: the field and the word. */

@@ -17,59 +17,57 @@ uint64_t hcs_balance_limit(uint64_t connections, unsigned loops)
     return mean + (slack > SLACK_MIN ? slack : SLACK_MIN);
 }
 
-static uint64_t open_in(const struct hcs_shard *shard)
-{
-    return hcs_counter_get(&shard->counts.connections);
-}
-
 static uint64_t open_in_all(const struct hcs_service *service)
 {
-    return atomic_load_explicit(&service->connections, memory_order_relaxed);
+    return hcs_gate_connections(&service->gate);
 }
 
-bool hcs_balance_is_heavy(const struct hcs_shard *shard)
+bool hcs_balance_is_over_share(const struct hcs_shard *shard)
 {
     const struct hcs_service *service = shard->service;
 
-    return open_in(shard) >
+    return hcs_shard_connections(shard) >
            hcs_balance_limit(open_in_all(service), service->shard_count);
 }
 
-bool hcs_balance_is_light(const struct hcs_shard *shard)
+bool hcs_balance_is_under_share(const struct hcs_shard *shard)
 {
     const struct hcs_service *service = shard->service;
 
-    return open_in(shard) * service->shard_count <= open_in_all(service);
+    return hcs_shard_connections(shard) * service->shard_count <=
+           open_in_all(service);
 }
 
-static struct hcs_shard *find_lightest(const struct hcs_shard *but)
+static struct hcs_shard *find_emptiest(const struct hcs_shard *but)
 {
     const struct hcs_service *service = but->service;
-    struct hcs_shard *lightest = NULL;
+    struct hcs_shard *emptiest = NULL;
 
     for (unsigned i = 0; i < service->shard_count; i++) {
         struct hcs_shard *shard = service->shards[i];
 
         if (shard != but &&
-            (lightest == NULL || open_in(shard) < open_in(lightest))) {
-            lightest = shard;
+            (emptiest == NULL || hcs_shard_connections(shard) <
+                                     hcs_shard_connections(emptiest))) {
+            emptiest = shard;
         }
     }
-    return lightest;
+    return emptiest;
 }
 
 void hcs_balance_hand_over(struct hcs_shard *shard)
 {
     const struct hcs_service *service = shard->service;
-    /* What it goes by may be old by now. Any other loop will do. */
-    struct hcs_shard *lightest = find_lightest(shard);
+    /* The counts may be old by now. Any other loop will do. */
+    struct hcs_shard *emptiest = find_emptiest(shard);
 
-    assert(lightest != NULL);
+    assert(emptiest != NULL);
     for (unsigned i = 0; i < service->shard_count; i++) {
         struct hcs_shard *other = service->shards[i];
 
-        if (other == lightest || (other != shard && hcs_shard_rests(other) &&
-                                     hcs_balance_is_light(other))) {
+        if (other == emptiest ||
+            (other != shard && hcs_shard_is_paused(other) &&
+                hcs_balance_is_under_share(other))) {
             hcs_shard_ask(other);
         }
     }

@@ -1,6 +1,8 @@
-#include "shard/conn_record.h"
+#include "shard/conn_read.h"
 
 #include "http/syntax.h"
+#include "shard/conn_reply.h"
+#include "shard/pages.h"
 
 #include <assert.h>
 #include <string.h>
@@ -12,9 +14,6 @@ enum {
     BRIEF_BODY_MAX = 4096, /* beyond it no job is brief */
     EMPTY_LINES_MAX = 8,   /* before a request */
 };
-
-static const char ALLOW_JOB[] = "GET, HEAD, POST, OPTIONS";
-static const char ALLOW_PAGE[] = "GET, HEAD, OPTIONS";
 
 static bool has_body(const struct hcs_head *head)
 {
@@ -37,9 +36,6 @@ static enum hcs_reason check_job(const struct hcs_shard *shard,
     struct hcs_span type = head->content_type;
     struct hcs_span encoding = head->content_encoding;
 
-    if (!hcs_service_is_open(shard->service)) {
-        return HCS_REASON_STARTING;
-    }
     if (!has_body(head)) {
         return HCS_REASON_NONE;
     }
@@ -64,36 +60,34 @@ static struct hcs_request *new_request(struct hcs_conn *c)
 
     if (request != NULL) {
         hcs_request_init(request, shard->service->budget, &shard->mailbox);
-        request->conn = c;
         c->request = request;
     }
     return request;
 }
 
-/* The request is complete: to the queue, or refused. more as in compose. */
 void hcs_conn_submit(struct hcs_conn *c, bool more)
 {
     struct hcs_shard *shard = c->shard;
     struct hcs_request *request = c->request;
-    struct hcs_refusal refusal = {
-        .reason = HCS_REASON_QUEUE_FULL, .more = more};
-    struct hcs_asked asked;
+    struct hcs_refusal refusal = {.more = more};
+    struct hcs_exchange exchange;
 
     if (request->head.request_id.length == 0) {
-        hcs_conn_make_id(shard, request->made_id);
-        request->id_length = HCS_REQUEST_ID_MADE;
+        hcs_shard_make_id(shard, request->made_id);
+        request->id_length = HCS_EXCHANGE_ID_MADE;
     }
     request->admitted_ns = shard->loop.now_ns;
     request->task.brief =
         (request->route->mount->handler->flags & HCS_HANDLER_BRIEF) != 0 &&
         request->in_length - request->head_length <= BRIEF_BODY_MAX;
-    if (hcs_pool_submit(shard->service->pool, &request->task)) {
+    refusal.reason = hcs_gate_admit(&shard->service->gate, &request->task);
+    if (refusal.reason == HCS_REASON_NONE) {
         shard->submitted = true;
         hcs_conn_enter(c, HCS_CONN_WORKING);
         return;
     }
-    hcs_conn_know_request(&asked, shard, request);
-    hcs_conn_refuse_request(c, &asked, &refusal);
+    hcs_exchange_from_request(&exchange, shard, &c->peer, request, false);
+    hcs_conn_refuse_request(c, &exchange, &refusal);
     hcs_conn_drop_request(c);
     hcs_conn_enter(c, HCS_CONN_IDLE);
 }
@@ -111,10 +105,10 @@ static void begin_job(struct hcs_conn *c, const char *bytes, size_t head_length,
         request = new_request(c);
         if (request == NULL ||
             !hcs_request_append(request, bytes, head_length)) {
-            struct hcs_asked asked;
+            struct hcs_exchange exchange;
 
-            hcs_conn_know_asked(&asked, shard, bytes, head);
-            hcs_conn_refuse_request(c, &asked,
+            hcs_exchange_from_head(&exchange, shard, &c->peer, bytes, head);
+            hcs_conn_refuse_request(c, &exchange,
                 &(struct hcs_refusal){
                     .reason = HCS_REASON_MEMORY_PRESSURE, .close = true});
             hcs_conn_drop_request(c);
@@ -138,6 +132,89 @@ static void begin_job(struct hcs_conn *c, const char *bytes, size_t head_length,
     }
 }
 
+/* A request whose header section was read, on its way to an answer. */
+struct asked {
+    const char *bytes; /* of the section */
+    struct hcs_head head;
+    const struct hcs_route *route; /* NULL: none, or all with "*" */
+    unsigned methods;              /* that are allowed there */
+    struct hcs_refusal refusal;
+};
+
+static bool is_job(const struct asked *asked)
+{
+    return asked->route != NULL && asked->route->page == NULL;
+}
+
+/* OPTIONS * and CONNECT are about no path. */
+static void judge_without_path(struct asked *asked)
+{
+    asked->methods = HCS_METHODS_JOB;
+    if (!asked->head.asterisk) { /* CONNECT */
+        asked->refusal.reason = HCS_REASON_METHOD_NOT_ALLOWED;
+        /* What follows may be meant for the tunnel that it did not get (RFC
+         * 9931). */
+        asked->refusal.close = true;
+    }
+}
+
+static void judge_path(const struct hcs_conn *c, struct asked *asked)
+{
+    const struct hcs_head *head = &asked->head;
+
+    asked->route = hcs_router_find(c->shard->service->sites[c->site].router,
+        asked->bytes + head->path.offset, head->path.length);
+    if (asked->route == NULL) {
+        asked->refusal.reason = HCS_REASON_NOT_FOUND;
+        return;
+    }
+    asked->methods = asked->route->methods;
+    if ((asked->methods & 1u << head->method) == 0) {
+        asked->refusal.reason = HCS_REASON_METHOD_NOT_ALLOWED;
+    } else if (is_job(asked)) {
+        asked->refusal.reason = check_job(c->shard, asked->bytes, head);
+    }
+}
+
+/* Answers what is no job, or is refused by its header section alone. The body
+ * is skipped if it is at hand; else the answer is the last one, since where the
+ * next request begins is not known before the body was read. Returns how many
+ * of the available bytes were skipped. */
+static size_t answer_at_once(
+    struct hcs_conn *c, struct asked *asked, size_t available)
+{
+    const struct hcs_head *head = &asked->head;
+    struct hcs_refusal *refusal = &asked->refusal;
+    bool whole = !head->chunked && head->content_length <= available;
+    size_t skipped = whole ? (size_t)head->content_length : available;
+    struct hcs_exchange exchange;
+    char allow[HCS_ALLOW_MAX];
+
+    hcs_exchange_from_head(&exchange, c->shard, &c->peer, asked->bytes, head);
+    exchange.route = asked->route != NULL ? asked->route->path : NULL;
+    refusal->more = available > skipped;
+    if (!whole) {
+        exchange.keep_alive = false;
+        refusal->close = true;
+    }
+    if (refusal->reason == HCS_REASON_METHOD_NOT_ALLOWED) {
+        hcs_method_allow(asked->methods, allow);
+        refusal->allow = allow;
+    }
+    if (refusal->reason != HCS_REASON_NONE) {
+        hcs_conn_refuse_request(c, &exchange, refusal);
+    } else if (head->method == HCS_OPTIONS) {
+        hcs_method_allow(asked->methods, allow);
+        hcs_conn_answer_options(c, &exchange, allow, refusal->more);
+    } else if (is_job(asked)) {
+        hcs_conn_answer_precondition(c, &exchange, head, false, refusal->more);
+    } else {
+        hcs_pages_answer(&(struct hcs_page_request){
+            c, &exchange, asked->route, asked->bytes, head, refusal->more});
+    }
+    return skipped;
+}
+
 /* A header section is complete. Answers, refuses or begins a job; returns how
  * many of the available bytes behind the section were skipped as a body that
  * nobody wants. */
@@ -145,83 +222,35 @@ static size_t begin(struct hcs_conn *c, const struct hcs_head_scan *scan,
     const char *bytes, size_t head_length, size_t available)
 {
     struct hcs_shard *shard = c->shard;
-    struct hcs_head head;
-    struct hcs_refusal refusal = {0};
-    const struct hcs_route *route = NULL;
-    const char *allow = ALLOW_PAGE;
-    struct hcs_asked asked;
-    bool whole; /* the body, if any, is at hand */
+    struct asked asked = {.bytes = bytes};
+    struct hcs_exchange exchange;
 
-    refusal.reason =
-        hcs_head_parse(&shard->parser, scan, bytes, head_length, &head);
+    asked.refusal.reason =
+        hcs_head_parse(&shard->parser, scan, bytes, head_length, &asked.head);
     hcs_counter_add(&shard->counts.requests, 1);
     c->empty_lines = 0;
-    if (refusal.reason != HCS_REASON_NONE) {
-        hcs_conn_know_asked(&asked, shard, bytes, &head);
-        asked.head = NULL;
-        refusal.close = true;
-        hcs_conn_refuse_request(c, &asked, &refusal);
+    if (asked.refusal.reason != HCS_REASON_NONE) {
+        hcs_exchange_from_head(&exchange, shard, &c->peer, bytes, &asked.head);
+        exchange.understood = false;
+        asked.refusal.close = true;
+        hcs_conn_refuse_request(c, &exchange, &asked.refusal);
         return available;
     }
-    if (head.path.length != 0) {
-        route = hcs_router_find(
-            shard->service->router, bytes + head.path.offset, head.path.length);
-        if (route == NULL) {
-            refusal.reason = HCS_REASON_NOT_FOUND;
-        } else if (route->resource == HCS_RESOURCE_JOB) {
-            allow = ALLOW_JOB;
-            refusal.reason = check_job(shard, bytes, &head);
-        }
-        if (route != NULL && (head.method == HCS_METHOD_OTHER ||
-                                 (head.method == HCS_POST &&
-                                     route->resource != HCS_RESOURCE_JOB))) {
-            refusal.reason = HCS_REASON_METHOD_NOT_ALLOWED;
-            refusal.allow = allow;
-        }
-    } else { /* of all that is here */
-        allow = ALLOW_JOB;
-        if (!head.asterisk) { /* CONNECT */
-            refusal.reason = HCS_REASON_METHOD_NOT_ALLOWED;
-            refusal.allow = allow;
-            /* What follows may be meant for the tunnel that it did not get
-             * (RFC 9931). */
-            refusal.close = true;
-        }
+    if (asked.head.path.length != 0) {
+        judge_path(c, &asked);
+    } else {
+        judge_without_path(&asked);
     }
-    if (head.secure) { /* RFC 9110, 7.4 */
-        refusal.reason = HCS_REASON_MISDIRECTED;
+    if (asked.head.secure) { /* RFC 9110, 7.4 */
+        asked.refusal.reason = HCS_REASON_MISDIRECTED;
     }
-    if (refusal.reason == HCS_REASON_NONE && route != NULL &&
-        route->resource == HCS_RESOURCE_JOB && head.method != HCS_OPTIONS &&
-        head.precondition == HCS_PRECONDITION_HOLDS) {
-        begin_job(c, bytes, head_length, &head, route, available);
+    if (asked.refusal.reason == HCS_REASON_NONE && is_job(&asked) &&
+        asked.head.method != HCS_OPTIONS &&
+        asked.head.precondition == HCS_PRECONDITION_HOLDS) {
+        begin_job(c, bytes, head_length, &asked.head, asked.route, available);
         return 0;
     }
-    /* Answered without the body, which is skipped if it is at hand; else the
-     * answer is the last one, since where the next request begins is not
-     * known before the body was read. */
-    whole = !head.chunked && head.content_length <= available;
-    hcs_conn_know_asked(&asked, shard, bytes, &head);
-    asked.route = route;
-    available -= whole ? (size_t)head.content_length : 0;
-    refusal.more = available > 0;
-    if (!whole) {
-        asked.keep_alive = false;
-        refusal.close = true;
-    }
-    if (refusal.reason != HCS_REASON_NONE) {
-        hcs_conn_refuse_request(c, &asked, &refusal);
-    } else if (head.method == HCS_OPTIONS) {
-        hcs_conn_answer_options(c, &asked, allow, refusal.more);
-    } else {
-        assert(route != NULL); /* else it was refused */
-        if (route->resource == HCS_RESOURCE_JOB) {
-            hcs_conn_answer_precondition(c, &asked, refusal.more);
-        } else {
-            hcs_conn_answer_page(c, &asked, bytes, &head, route, refusal.more);
-        }
-    }
-    return whole ? (size_t)head.content_length : available;
+    return answer_at_once(c, &asked, available);
 }
 
 /* RFC 9112, section 2.2, has at least one ignored. Without a bound they would be
@@ -387,14 +416,6 @@ static size_t take_chunked(struct hcs_conn *c, const char *bytes, size_t length)
     }
 }
 
-bool hcs_conn_takes_requests(const struct hcs_conn *c)
-{
-    return (c->state == HCS_CONN_IDLE || c->state == HCS_CONN_READING) &&
-           !c->last && c->outbox == NULL;
-}
-
-/* Reads requests from bytes, as many as can be; returns how many bytes were
- * used. The rest has to wait for a reply, or for the client to take one. */
 size_t hcs_conn_consume(struct hcs_conn *c, const char *bytes, size_t length)
 {
     size_t done = 0;

@@ -1,55 +1,34 @@
-#include "shard/conn_record.h"
+#include "shard/conn_write.h"
 
-#include <errno.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
-#include <sys/uio.h>
 
 enum {
     LINGER_IDLE_MS = 5000, /* without a byte, after the last reply */
     LINGER_MAX_MS = 30000,
     LINGER_MAX_BYTES = 64 * 1024 * 1024,
-    LINGER_MAX_CONNS = 4096,  /* a loop */
-    BOX_NEVER_REFUSED = 1024, /* for a reply's head and a few small replies */
+    LINGER_MAX_CONNS = 4096,    /* a loop */
+    QUEUE_NEVER_REFUSED = 1024, /* for a reply's head and a few small replies */
 };
 
-static bool send_failed(struct hcs_conn *c)
-{
-    bool peer = errno == EPIPE || errno == ECONNRESET || errno == ETIMEDOUT;
-
-    hcs_conn_close(c, peer ? HCS_REASON_CLIENT_RESET : HCS_REASON_IO_ERROR);
-    return false;
-}
-
-static ssize_t send_parts(int fd, struct iovec *parts, size_t count)
-{
-    if (count == 1) {
-        return send(fd, parts[0].iov_base, parts[0].iov_len, MSG_NOSIGNAL);
-    }
-    return sendmsg(fd, &(struct msghdr){.msg_iov = parts, .msg_iovlen = count},
-        MSG_NOSIGNAL);
-}
-
-/* As sendmsg(2) without blocking: bytes sent, 0 when the socket is full. False
- * when the connection was closed for it. */
+/* Bytes sent, 0 when the socket is full or the kernel has no memory. False when
+ * the connection was closed for it. */
 static bool send_some(
     struct hcs_conn *c, struct iovec *parts, size_t count, size_t *sent)
 {
-    ssize_t n;
-
-    *sent = 0;
-    do {
-        n = send_parts(c->fd, parts, count);
-    } while (n < 0 && errno == EINTR);
-    if (n < 0 && (errno == ENOBUFS || errno == ENOMEM)) {
+    switch (hcs_transport_send(&c->transport, parts, count, sent)) {
+    case HCS_IO_MORE:
+    case HCS_IO_DRAINED:
+        break;
+    case HCS_IO_STARVED:
         c->starved = true;
-    } else if (n < 0 && errno != EAGAIN) {
-        return send_failed(c);
+        return true;
+    case HCS_IO_END: /* of what the client sends: not told by sending */
+    case HCS_IO_FAILED:
+        hcs_conn_close(c, hcs_transport_failure());
+        return false;
     }
-    if (n > 0) {
-        *sent = (size_t)n;
-        hcs_counter_add(&c->shard->counts.sent_bytes, (uint64_t)n);
+    if (*sent > 0) {
+        hcs_counter_add(&c->shard->counts.sent_bytes, *sent);
     }
     return true;
 }
@@ -59,7 +38,7 @@ static bool want_out(struct hcs_conn *c, bool want)
     if (c->wants_out == want) {
         return true;
     }
-    if (hcs_loop_change(&c->shard->loop, c->fd, &c->watch,
+    if (hcs_loop_change(&c->shard->loop, c->transport.fd, &c->watch,
             EPOLLIN | EPOLLRDHUP | (want ? EPOLLOUT : 0)) != 0) {
         hcs_conn_close(c, HCS_REASON_IO_ERROR);
         return false;
@@ -68,119 +47,103 @@ static bool want_out(struct hcs_conn *c, bool want)
     return true;
 }
 
-/* Keeps what could not be sent: bytes, then the large body, if any, which is
- * taken. */
-static void keep_unsent(struct hcs_conn *c, const char *bytes, size_t length,
-    struct hcs_large *large, size_t large_sent)
+/* Room for bytes that a client does not take. The reply is there already, and
+ * the client has seen its beginning: so a few bytes are never refused.
+ * MAX_CONNECTIONS bounds them. */
+static void *alloc_unsent(struct hcs_budget *budget, size_t bytes)
 {
-    struct hcs_budget *budget = c->shard->service->budget;
-    size_t box_bytes = sizeof(struct hcs_outbox) + length;
-    /* The reply is there already, and the client has seen its beginning: not
-     * for want of so little. MAX_CONNECTIONS bounds it. */
-    struct hcs_outbox *box = box_bytes <= BOX_NEVER_REFUSED
-                                 ? hcs_budget_alloc_charged(budget, box_bytes)
-                                 : hcs_budget_alloc(budget, box_bytes);
+    return bytes <= QUEUE_NEVER_REFUSED
+               ? hcs_budget_alloc_charged(budget, bytes)
+               : hcs_budget_alloc(budget, bytes);
+}
 
-    if (box == NULL) {
-        if (large != NULL && large->request != NULL) {
-            hcs_conn_release_request(c->shard, large->request);
-        }
-        hcs_budget_free(budget, large != NULL ? large->block : NULL);
-        hcs_conn_close(c, HCS_REASON_MEMORY_PRESSURE);
+static void close_for_memory(struct hcs_conn *c, const struct hcs_body *body)
+{
+    hcs_conn_release_body(c->shard, body);
+    hcs_conn_close(c, HCS_REASON_MEMORY_PRESSURE);
+}
+
+/* Keeps what could not be sent: bytes, then the body, which is taken. */
+static void keep_unsent(struct hcs_conn *c, const char *bytes, size_t length,
+    const struct hcs_body *body, size_t body_sent)
+{
+    struct hcs_write_queue *queue =
+        alloc_unsent(c->shard->service->budget, sizeof(*queue) + length);
+
+    if (queue == NULL) {
+        close_for_memory(c, body);
         return;
     }
-    *box = (struct hcs_outbox){
+    *queue = (struct hcs_write_queue){
         .length = length,
-        .body = "", /* not NULL, which has no NULL + 0 */
+        .body = *body,
+        .body_sent = body_sent,
         .since_ms = c->shard->loop.now_ms,
     };
-    memcpy(box->bytes, bytes, length);
-    if (large != NULL) {
-        box->body = large->bytes;
-        box->body_length = large->length;
-        box->body_sent = large_sent;
-        box->request = large->request;
-        box->block = large->block;
-    }
-    c->outbox = box;
+    memcpy(queue->bytes, bytes, length);
+    c->write_queue = queue;
     (void)want_out(c, true);
 }
 
 /* More bytes for a client that has not taken those before them. */
 static void append_unsent(struct hcs_conn *c, const char *bytes, size_t length,
-    struct hcs_large *large)
+    const struct hcs_body *body)
 {
-    struct hcs_outbox *box = c->outbox;
-    size_t old = box->length - box->sent;
-    size_t old_body = box->body_length - box->body_sent;
+    struct hcs_write_queue *queue = c->write_queue;
+    size_t old = queue->length - queue->sent;
+    size_t old_body = queue->body.length - queue->body_sent;
     size_t joined = old + old_body + length;
     struct hcs_budget *budget = c->shard->service->budget;
-    char *copy = joined <= BOX_NEVER_REFUSED /* as in keep_unsent */
-                     ? hcs_budget_alloc_charged(budget, joined)
-                     : hcs_budget_alloc(budget, joined);
+    char *copy = alloc_unsent(budget, joined);
 
     if (copy == NULL) {
-        if (large != NULL && large->request != NULL) {
-            hcs_conn_release_request(c->shard, large->request);
-        }
-        hcs_budget_free(budget, large != NULL ? large->block : NULL);
-        hcs_conn_close(c, HCS_REASON_MEMORY_PRESSURE);
+        close_for_memory(c, body);
         return;
     }
-    memcpy(copy, box->bytes + box->sent, old);
-    if (old_body > 0) {
-        memcpy(copy + old, box->body + box->body_sent, old_body);
-    }
+    memcpy(copy, queue->bytes + queue->sent, old);
+    memcpy(copy + old, queue->body.bytes + queue->body_sent, old_body);
     memcpy(copy + old + old_body, bytes, length);
-    hcs_conn_free_outbox(c);
-    keep_unsent(c, copy, joined, large, 0);
+    hcs_conn_free_write_queue(c);
+    keep_unsent(c, copy, joined, body, 0);
     hcs_budget_free(budget, copy);
 }
 
-/* Sends what was composed, and the large body behind it. */
-void hcs_conn_flush(struct hcs_conn *c, struct hcs_large *large)
+void hcs_conn_flush(struct hcs_conn *c, const struct hcs_body *body)
 {
+    static const struct hcs_body none = {.bytes = ""};
     struct hcs_shard *shard = c->shard;
     size_t length = shard->out_length;
     struct iovec parts[2] = {{shard->out, length}, {NULL, 0}};
     size_t sent = 0;
 
     shard->out_length = 0;
-    if (c->state == HCS_CONN_CLOSED || (length == 0 && large == NULL)) {
+    if (body == NULL) {
+        body = &none;
+    }
+    if (c->state == HCS_CONN_CLOSED || (length == 0 && body->length == 0)) {
+        hcs_conn_release_body(shard, body);
         return;
     }
-    if (c->outbox != NULL) {
-        append_unsent(c, shard->out, length, large);
+    if (c->write_queue != NULL) {
+        append_unsent(c, shard->out, length, body);
         return;
     }
-    if (large != NULL) {
-        parts[1].iov_base = (char *)(uintptr_t)large->bytes;
-        parts[1].iov_len = large->length;
-    }
-    if (!send_some(c, parts, large != NULL ? 2 : 1, &sent)) {
-        if (large != NULL && large->request != NULL) {
-            hcs_conn_release_request(shard, large->request);
-        }
-        hcs_budget_free(
-            shard->service->budget, large != NULL ? large->block : NULL);
-        return;
-    }
-    if (sent < length) {
-        keep_unsent(c, shard->out + sent, length - sent, large, 0);
-    } else if (large != NULL && sent - length < large->length) {
-        keep_unsent(c, "", 0, large, sent - length);
-    } else if (large != NULL) {
-        if (large->request != NULL) {
-            hcs_conn_release_request(shard, large->request);
-        }
-        hcs_budget_free(shard->service->budget, large->block);
+    parts[1].iov_base = (char *)(uintptr_t)body->bytes;
+    parts[1].iov_len = body->length;
+    if (!send_some(c, parts, body->length > 0 ? 2 : 1, &sent)) {
+        hcs_conn_release_body(shard, body);
+    } else if (sent < length) {
+        keep_unsent(c, shard->out + sent, length - sent, body, 0);
+    } else if (sent - length < body->length) {
+        keep_unsent(c, "", 0, body, sent - length);
+    } else {
+        hcs_conn_release_body(shard, body);
     }
 }
 
-/* Sends more of what is unsent. True when the connection lives. */
 bool hcs_conn_write_more(struct hcs_conn *c)
 {
-    struct hcs_outbox *box = c->outbox;
+    struct hcs_write_queue *queue = c->write_queue;
 
     if (c->starved) {
         c->starved = false;
@@ -188,14 +151,14 @@ bool hcs_conn_write_more(struct hcs_conn *c)
     }
     for (;;) {
         struct iovec parts[2] = {
-            {box->bytes + box->sent, box->length - box->sent},
-            {(char *)(uintptr_t)box->body + box->body_sent,
-                box->body_length - box->body_sent},
+            {queue->bytes + queue->sent, queue->length - queue->sent},
+            {(char *)(uintptr_t)queue->body.bytes + queue->body_sent,
+                queue->body.length - queue->body_sent},
         };
         size_t sent;
 
         if (parts[0].iov_len + parts[1].iov_len == 0) {
-            hcs_conn_free_outbox(c);
+            hcs_conn_free_write_queue(c);
             return want_out(c, false);
         }
         if (!send_some(c, parts, 2, &sent)) {
@@ -205,27 +168,19 @@ bool hcs_conn_write_more(struct hcs_conn *c)
             return true; /* an edge tells when there is room */
         }
         c->timed = false; /* the client took something */
-        box->since_ms = c->shard->loop.now_ms;
+        queue->since_ms = c->shard->loop.now_ms;
         if (sent < parts[0].iov_len) {
-            box->sent += sent;
+            queue->sent += sent;
         } else {
-            box->sent = box->length;
-            box->body_sent += sent - parts[0].iov_len;
+            queue->sent = queue->length;
+            queue->body_sent += sent - parts[0].iov_len;
         }
     }
 }
 
-/* How much the client has yet to take of what was sent. */
-static int on_its_way(const struct hcs_conn *c)
-{
-    int bytes = 0;
-
-    return ioctl(c->fd, TIOCOUTQ, &bytes) == 0 ? bytes : 0; /* tcp(7) */
-}
-
 void hcs_conn_await_room(struct hcs_conn *c)
 {
-    c->outbox->on_its_way = on_its_way(c);
+    c->write_queue->untaken = hcs_transport_untaken(&c->transport);
     hcs_conn_arm(c, c->shard->service->limits.write_timeout_ms);
 }
 
@@ -234,13 +189,13 @@ void hcs_conn_await_room(struct hcs_conn *c)
  * bytes all the time. */
 bool hcs_conn_may_write_again(struct hcs_conn *c)
 {
-    struct hcs_outbox *box = c->outbox;
+    struct hcs_write_queue *queue = c->write_queue;
     uint64_t now_ms = c->shard->loop.now_ms;
 
-    if (on_its_way(c) < box->on_its_way) {
-        box->since_ms = now_ms;
+    if (hcs_transport_untaken(&c->transport) < queue->untaken) {
+        queue->since_ms = now_ms;
     } else if (now_ms >=
-               box->since_ms + c->shard->service->limits.write_timeout_ms) {
+               queue->since_ms + c->shard->service->limits.write_timeout_ms) {
         hcs_conn_close(c, HCS_REASON_WRITE_TIMEOUT);
         return false;
     }
@@ -265,51 +220,52 @@ static void arm_linger(struct hcs_conn *c)
     }
 }
 
-/* Throws input away until the client closes. MSG_TRUNC spares the copy
- * (tcp(7)). */
 void hcs_conn_discard(struct hcs_conn *c)
 {
     struct hcs_shard *shard = c->shard;
 
     for (int i = 0; i < HCS_CONN_READ_BUDGET / HCS_SHARD_IN; i++) {
-        ssize_t n = recv(c->fd, shard->in, HCS_SHARD_IN, MSG_TRUNC);
+        size_t count;
+        enum hcs_io end = hcs_transport_discard(
+            &c->transport, shard->in, HCS_SHARD_IN, &count);
 
-        if (n > 0) {
-            hcs_counter_add(&shard->counts.received_bytes, (uint64_t)n);
-            c->lingered_bytes += (uint32_t)n;
-            c->timed = false;
-        } else if (n < 0 && errno == EINTR) {
-            continue;
-        } else if (n < 0 && errno == EAGAIN) {
+        if (count == 0 && end == HCS_IO_DRAINED) {
             arm_linger(c);
             return;
         }
-        if (n <= 0 || c->lingered_bytes > LINGER_MAX_BYTES) {
+        hcs_counter_add(&shard->counts.received_bytes, count);
+        c->lingered_bytes += (uint32_t)count;
+        if (count == 0 || c->lingered_bytes > LINGER_MAX_BYTES) {
             hcs_conn_close(c, (enum hcs_reason)c->end_reason);
             return;
         }
+        c->timed = false;
     }
     arm_linger(c);
     hcs_loop_post(&shard->loop, &c->watch);
 }
 
-/* The last reply was sent: our side is shut, so that the client sees its end,
- * and input is thrown away for a while. A bare close would make the kernel
- * answer what still arrives with a reset, which can cost the client the reply
- * (RFC 9112, section 9.6). */
+/* The client has sent its last byte. Whoever read it has said so. */
+static bool has_ended(const struct hcs_conn *c)
+{
+    return c->end_reason == HCS_REASON_CLIENT_CLOSED ||
+           c->end_reason == HCS_REASON_REQUEST_TRUNCATED;
+}
+
+/* A bare close would make the kernel answer what still arrives with a reset,
+ * which can cost the client the reply (RFC 9112, section 9.6). */
 void hcs_conn_linger(struct hcs_conn *c)
 {
     struct hcs_shard *shard = c->shard;
 
-    if (c->ended || shard->lingering >= LINGER_MAX_CONNS ||
-        shutdown(c->fd, SHUT_WR) != 0) {
+    if (has_ended(c) || shard->lingering >= LINGER_MAX_CONNS ||
+        !hcs_transport_shut(&c->transport)) {
         hcs_conn_close(c, (enum hcs_reason)c->end_reason);
         return;
     }
     hcs_conn_enter(c, HCS_CONN_LINGERING);
     shard->lingering++;
-    hcs_budget_free(shard->service->budget, c->pending);
-    c->pending = NULL;
+    hcs_conn_free_read_ahead(c);
     c->linger_until_ms = shard->loop.now_ms + LINGER_MAX_MS;
     c->lingered_bytes = 0;
     hcs_conn_arm(c, LINGER_IDLE_MS);

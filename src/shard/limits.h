@@ -11,7 +11,6 @@ enum hcs_half_close {
 };
 
 struct hcs_limits {
-    unsigned max_connections;
     uint64_t read_timeout_ms;  /* a request's first byte to its last */
     uint64_t min_upload_rate;  /* bytes a second of a request; 0: any */
     uint64_t write_timeout_ms; /* since the last byte the client took */

@@ -12,18 +12,24 @@
 
 #include "base/log.h"
 #include "guard/budget.h"
+#include "guard/gate.h"
 #include "job/router.h"
-#include "observe/counts.h"
 #include "shard/limits.h"
 #include "sync/pool.h"
 
 #include <pthread.h>
-#include <stdalign.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 struct hcs_shard;
+
+/* What the clients of a listener are served. */
+struct hcs_site {
+    struct hcs_router *router; /* pages and jobs by their paths */
+};
+
+enum { HCS_SITE_MAIN, HCS_SITE_COUNT };
 
 /* Numbers that come from the kernel or from the past. main reads them once a
  * second. */
@@ -33,12 +39,12 @@ struct hcs_pulse {
     _Atomic uint64_t cpu_ms;
     _Atomic uint64_t threads;
     _Atomic uint64_t requests_10s_milli; /* requests per 1000 s, lately */
-    _Atomic uint64_t jobs_per_second;    /* ended lately: the drain rate */
 };
 
 struct hcs_service {
     struct hcs_limits limits;
-    struct hcs_router *router;
+    struct hcs_site sites[HCS_SITE_COUNT];
+    struct hcs_gate gate;
     struct hcs_pool *pool;
     struct hcs_deferrals *deferrals;
     struct hcs_budget *budget;
@@ -55,34 +61,25 @@ struct hcs_service {
     struct hcs_pulse pulse;
     _Atomic bool is_open;  /* all handlers and workers; main's */
     _Atomic bool draining; /* main's */
-    alignas(64) _Atomic unsigned connections; /* of all loops */
 };
 
-/* Whether jobs are taken yet. */
+/* Before there are loops: the pool, which is lent, is where jobs go that the
+ * gate admits. */
+void hcs_service_set_pool(struct hcs_service *service, struct hcs_pool *pool);
+
+/* The router of the jobs. */
+static inline struct hcs_router *hcs_service_router(
+    const struct hcs_service *service)
+{
+    return service->sites[HCS_SITE_MAIN].router;
+}
+
+/* Whether all handlers and workers are open. Jobs are taken before: they wait in
+ * the queue. */
 static inline bool hcs_service_is_open(const struct hcs_service *service)
 {
     /* [service.is_open] acquire: the handlers are as main left them. */
     return atomic_load_explicit(&service->is_open, memory_order_acquire);
 }
-
-/* Reads all metrics. The caller lends room for what metrics points at: loops
- * for shard_count, handlers for the jobs of the router, and custom for as many
- * as hcs_service_custom_metrics said. */
-void hcs_service_snapshot(const struct hcs_service *service,
-    struct hcs_metrics *metrics, struct hcs_metrics_loop *loops,
-    struct hcs_metrics_handler *handlers, struct hcs_custom_metric *custom,
-    size_t custom_count);
-
-/* How many metrics the handlers made. 0 while handlers are being opened. */
-size_t hcs_service_custom_metrics(const struct hcs_service *service);
-
-/* Sums over the loops. */
-uint64_t hcs_service_requests(const struct hcs_service *service);
-uint64_t hcs_service_jobs_ended(const struct hcs_service *service);
-
-/* Seconds after which a refused client may try again: what waits over what
- * lately left the queue, 1 to 30, with jitter from random. */
-unsigned hcs_service_retry_after_s(
-    const struct hcs_service *service, uint64_t random);
 
 #endif

@@ -1,11 +1,24 @@
 /*
- * shard - one loop's share of the daemon: its connections and all they need.
+ * shard - the record of one loop: its connections and all that they need.
  *
- * Owns:    loop, mailbox, listeners, slabs, buffers and counters; the
- *          connections in it.
- * Threads: create and destroy by main; run by the loop's own thread; command
- *          and the counters' readers from any.
- * Waits:   run only.
+ * The files of this folder form a ladder, and nobody calls up:
+ *
+ *   run          start, turns, commands of main, end
+ *   acceptor     new connections; balance: which loop takes them
+ *   conn         events, deadlines and results of a connection
+ *   conn_read    bytes to requests: answered, refused, or queued as a job
+ *   pages        the daemon's own pages
+ *   conn_reply   replies and problem documents
+ *   conn_write   bytes to the client, and lingering after the last ones
+ *   conn_state   the record of a connection: states, deadlines, the end
+ *   exchange     the facts of a request and its reply, counted and logged once
+ *   spares       descriptors kept for saying no
+ *   transport    the calls on a client's socket
+ *   shard        this record
+ *
+ * Owns:    what run.h says.
+ * Threads: the loop's own; command, asked, paused and the counters are for any.
+ * Waits:   never.
  */
 #ifndef HCS_SHARD_SHARD_H
 #define HCS_SHARD_SHARD_H
@@ -14,11 +27,13 @@
 #include "base/random.h"
 #include "base/slab.h"
 #include "event/loop.h"
+#include "http/exchange.h"
 #include "http/head.h"
 #include "observe/counts.h"
 #include "shard/service.h"
 #include "sync/mailbox.h"
 
+#include <bsd/sys/queue.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -39,19 +54,15 @@ enum hcs_command {
 };
 
 /* A listener, as its loop has it. */
-struct hcs_entrance {
-    struct hcs_watch watch;
+struct hcs_shard_listener {
+    struct hcs_watch watch; /* first, so that the one is the other */
     struct hcs_shard *shard;
-    int fd; /* -1: closed */
+    int fd;        /* -1: closed */
+    unsigned site; /* which of the service's sites its clients are served */
     bool watched;
 };
 
-/* A list of connections that were refused and only linger: oldest first. */
-struct hcs_conn_list {
-    struct hcs_conn *first;
-    struct hcs_conn **end;
-    unsigned count;
-};
+TAILQ_HEAD(hcs_conn_list, hcs_conn);
 
 struct hcs_shard {
     struct hcs_mailbox mailbox; /* first, for its alignment */
@@ -61,25 +72,27 @@ struct hcs_shard {
     struct hcs_loop loop;
     struct hcs_watch bell; /* the mailbox's descriptor */
 
-    struct hcs_entrance *entrances;
-    unsigned entrance_count;
-    bool is_open;       /* until they are closed */
-    bool handed;        /* over by a service manager, who goes on using them */
-    bool shares;        /* other loops wait at the same ones: balance.h */
-    _Atomic bool rests; /* does not wait there; its own loop stores it */
-    _Atomic bool asked; /* to wait there and look: by another loop */
+    struct hcs_shard_listener *listeners;
+    unsigned listener_count;
+    bool is_open;          /* until they are closed */
+    bool inherited;        /* from a service manager, who goes on using them */
+    bool shared;           /* other loops wait at the same ones: balance.h */
+    _Atomic bool paused;   /* does not wait there; its own loop stores it */
+    _Atomic bool asked;    /* to wait there and look: by another loop */
+    bool descriptor_freed; /* in this turn: what waits there may be accepted */
     struct hcs_timer accept_timer; /* to try again, or quiet during drain */
     uint64_t accept_until_ms;      /* drain: the latest end of accepting */
     bool accept_stalled;           /* stopped before EAGAIN: no edge comes */
     int spares[HCS_SHARD_SPARES];
     unsigned spare_count;
-    unsigned spares_lent; /* to connections that are refused */
-    struct hcs_conn_list shed;
-    struct hcs_conn *closed; /* in this turn; freed at its end */
+    unsigned spares_lent;      /* to connections that are refused */
+    struct hcs_conn_list shed; /* refused, and only lingering; oldest first */
+    unsigned shed_count;
+    struct hcs_conn_list closed; /* in this turn; freed at its end */
     unsigned lingering;
 
-    _Atomic int command; /* enum hcs_command, by main */
-    enum hcs_command obeyed;
+    _Atomic int command;        /* enum hcs_command, by main */
+    enum hcs_command applied;   /* the last one that this loop has applied */
     struct hcs_timer end_timer; /* after a cut, what is left is closed */
 
     struct hcs_slab *conns;
@@ -95,50 +108,27 @@ struct hcs_shard {
     char date[HCS_HTTP_DATE_LENGTH];
 };
 
-enum hcs_shard_door { /* where a shard's listeners come from */
-    HCS_DOOR_OWN,     /* opened for this loop: filtered before they close */
-    HCS_DOOR_HANDED,  /* by a service manager, for this loop alone */
-    HCS_DOOR_SHARED,  /* by a service manager; all loops wait at them */
-};
+/* --- For any thread. */
 
-/* Takes the listeners (their numbers in the table of the thread that will run
- * it; in private tables they are copies). NULL when there is no memory or no
- * descriptor. */
-struct hcs_shard *hcs_shard_create(struct hcs_service *service, unsigned index,
-    const int *listeners, unsigned count, enum hcs_shard_door door);
-
-/* After its thread has ended and the pool has stopped: late results are
- * counted and freed. */
-void hcs_shard_destroy(struct hcs_shard *shard);
-
-/* On the thread that will run it, in its own descriptor table if it is to have
- * one. 0, or -errno. */
-int hcs_shard_open(struct hcs_shard *shard);
-
-/* Serves until a command ends it; closes what open opened. */
-void hcs_shard_run(struct hcs_shard *shard);
-
-/* From any thread. A later command never goes back to an earlier one. */
-void hcs_shard_command(struct hcs_shard *shard, enum hcs_command command);
-
-/* --- For other loops that share its listeners. */
-
-/* Asks it to attend: to wait at the listeners, and to look at once what is
- * there. From any thread. */
+/* Asks the loop to wait at its listeners, and to look at once what is there. */
 void hcs_shard_ask(struct hcs_shard *shard);
 
-/* It does not wait at the listeners; as of lately. */
-bool hcs_shard_rests(const struct hcs_shard *shard);
+/* Whether the loop does not wait at the listeners; as of lately. */
+bool hcs_shard_is_paused(const struct hcs_shard *shard);
 
-/* --- For connections. */
+/* Connections that the loop has open; as of lately. */
+uint64_t hcs_shard_connections(const struct hcs_shard *shard);
 
-/* Closes the connection of a spare descriptor, which becomes a spare again. */
-void hcs_shard_close_lent(struct hcs_shard *shard, int fd);
-
-/* A descriptor was closed: what waits in the listener may be accepted now. */
-void hcs_shard_descriptor_freed(struct hcs_shard *shard);
+/* --- For the loop itself. */
 
 /* The time of this turn, for people. */
 uint64_t hcs_shard_realtime_ms(const struct hcs_shard *shard);
+
+/* The value of a Date field: HCS_HTTP_DATE_LENGTH bytes, lent until the next
+ * call. */
+const char *hcs_shard_date(struct hcs_shard *shard);
+
+/* A new identifier of a request (UUIDv7, RFC 9562). */
+void hcs_shard_make_id(struct hcs_shard *shard, char out[HCS_EXCHANGE_ID_MADE]);
 
 #endif

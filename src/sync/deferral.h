@@ -1,38 +1,39 @@
 /*
- * deferral - tokens of tasks that are answered later, by any thread.
+ * deferral - tokens for tasks that are answered later, by any thread.
  *
- * A worker that runs a task may open a token for it, and end the run without a
- * result. Whoever has the token claims the task, once, and sends it home. Until
- * then the task's loop may abandon it: its client left, or its time is up.
+ * A worker that runs a task may open a token for the task, and end the run
+ * without a result. A thread that has the token may claim the task, once, and
+ * then sends the task home. Until it is claimed, the task's loop may abandon
+ * it: its client has left, or its deadline has passed.
  *
- * Two words decide, each changed only by read-modify-write, so that two who
- * come at once both learn who was first:
+ * Two words decide. Each is changed only by read-modify-write, so that two
+ * threads that come at once both learn which one was first:
  *
- *   the task's (hcs_task.deferral)   none -> the token, by its worker;
- *                                    either -> abandoned, by its loop
- *   the token's place in the table   a generation, which a token has to match,
- *                                    and what has happened since it was opened
+ *   the task's word (hcs_task.deferral)
+ *       none -> the token, by its worker; either -> abandoned, by its loop
+ *   the state word of the token's slot in the table
+ *       a generation, which the token has to match, and these flags:
  *
- *   RUNNING     its worker has not returned from the run that opened it
- *   CLAIMED     by one thread, which has the task for itself
- *   DONE        that thread has ended, and left the task to its worker
- *   ABANDONED   nobody waits, and who is last to have it sends it home
+ *   RUNNING     the worker has not returned from the run that opened the token
+ *   CLAIMED     a thread has claimed the task, and has it alone
+ *   DONE        that thread has finished, and leaves the task to its worker
+ *   ABANDONED   nobody waits; the last thread that has the task sends it home
  *
- * A token that is neither RUNNING nor CLAIMED has the task alone, so a loop that
- * abandons it then owns the task at once. A place that was given back has
- * another generation, and one whose generations are used up is not used again: a
- * token never means another task.
+ * If the token is neither RUNNING nor CLAIMED, nobody has the task, so a loop
+ * that abandons it owns it at once. A slot gets a new generation each time that
+ * it is given back, and a slot that has used all its generations is never used
+ * again. So a token never means another task.
  *
- * A token goes from its worker to whoever claims it as all that threads share:
- * under a lock, or by a release and an acquire.
+ * A token must go from its worker to another thread as all data that threads
+ * share: under a lock, or by a release and an acquire.
  *
- * Proved in tests/model/deferral.pml and places.pml, by the tags in brackets.
+ * Proved in tests/model/deferral.pml and slots.pml, by the tags in brackets.
  *
- * Owns:    the places; never the tasks.
- * Threads: open, returned and withdraw by the worker that runs the task; claim,
- *          done and awaits from any; abandon by the task's loop.
- * Waits:   never, but that open may for a moment, while another thread
- *          allocates.
+ * Owns:    the slots; never the tasks.
+ * Threads: open, returned and withdraw from the worker that runs the task;
+ *          claim, done and awaits from any; abandon from the task's loop.
+ * Waits:   never, except that open may wait a moment for another thread that
+ *          allocates slots.
  */
 #ifndef HCS_SYNC_DEFERRAL_H
 #define HCS_SYNC_DEFERRAL_H
@@ -46,22 +47,22 @@
 
 struct hcs_deferrals; /* opaque */
 
-/* budget, if not NULL, is asked for the table's memory, which grows with the
- * most tokens that were ever open at once, by 16 bytes each. NULL when there is
- * no memory. */
+/* The table takes its memory from budget, if budget is not NULL: 16 bytes for
+ * each token, for the most tokens that were ever open at once. NULL when there
+ * is no memory. */
 struct hcs_deferrals *hcs_deferrals_create(
     hcs_budget_take_fn *take, hcs_budget_give_fn *give, void *budget);
 void hcs_deferrals_destroy(struct hcs_deferrals *deferrals);
 
-/* Opens a token for the task, which has none yet. 0 when there is no memory.
- * Where nobody waits for the task any more it is dead from the start. */
+/* Opens a token for the task, which has none yet. 0 when there is no memory. If
+ * the task is abandoned already, the token is dead from the start. */
 uint64_t hcs_deferrals_open(
     struct hcs_deferrals *deferrals, struct hcs_task *task);
 
-/* Whether its worker opened one: for that worker. */
+/* Whether the task has a token. Only its worker may ask. */
 static inline bool hcs_deferrals_opened(const struct hcs_task *task)
 {
-    /* [deferral.task] Relaxed: this thread has written it. 1: nobody waits. */
+    /* [deferral.task] Relaxed: this thread has written it. 1: abandoned. */
     return atomic_load_explicit(&task->deferral, memory_order_relaxed) > 1;
 }
 
@@ -70,34 +71,35 @@ static inline bool hcs_deferrals_opened(const struct hcs_task *task)
 bool hcs_deferrals_returned(
     struct hcs_deferrals *deferrals, struct hcs_task *task);
 
-/* The run has ended with a result after all. True: the token is dead, and the
- * caller sends the task home; false: it was claimed, and the result comes from
- * there: go on as with hcs_deferrals_returned. */
+/* The run has ended with a result, although it opened a token. True: the token
+ * is dead, and the caller sends the task home. False: another thread has
+ * claimed it and brings the result; call hcs_deferrals_returned next. */
 bool hcs_deferrals_withdraw(
     struct hcs_deferrals *deferrals, struct hcs_task *task);
 
-/* The task, for the caller alone; NULL when the token is dead. */
+/* Gives the task to the caller alone. NULL when the token is dead. */
 struct hcs_task *hcs_deferrals_claim(
     struct hcs_deferrals *deferrals, uint64_t token);
 
-/* Ends what claim began. True: the caller sends the task home; false: its
- * worker does. */
+/* Ends a claim. True: the caller sends the task home. False: the task's worker
+ * does. */
 bool hcs_deferrals_done(struct hcs_deferrals *deferrals, struct hcs_task *task);
 
-/* Whether the token may still be claimed. */
+/* Whether the token can still be claimed. */
 bool hcs_deferrals_awaits(struct hcs_deferrals *deferrals, uint64_t token);
 
 enum hcs_abandoned {
     HCS_ABANDONED_OWNED,   /* by the caller: nobody else has the task */
-    HCS_ABANDONED_RUNNING, /* a worker is in its run, and sends it home */
-    HCS_ABANDONED_CLAIMED, /* by a thread that sends it home, or has just */
+    HCS_ABANDONED_RUNNING, /* a worker runs the task, and sends it home */
+    HCS_ABANDONED_CLAIMED, /* a thread has claimed the task, and sends it home
+                              or has just done so */
 };
 
-/* Nobody waits for the taken task any more. Once. */
+/* Nobody waits for the task, which a worker has taken. Call it once. */
 enum hcs_abandoned hcs_deferrals_abandon(
     struct hcs_deferrals *deferrals, struct hcs_task *task);
 
-/* Tokens that are open. */
+/* How many tokens are open. */
 size_t hcs_deferrals_open_count(const struct hcs_deferrals *deferrals);
 
 #endif

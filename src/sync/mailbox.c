@@ -8,7 +8,7 @@
 
 /* Proved in tests/model/mailbox.pml, by the tags in brackets. */
 
-/* The address of this stands for ASLEEP: no task has it. */
+/* The address of this stands for ASLEEP. No task has this address. */
 static struct hcs_task asleep_mark;
 #define ASLEEP (&asleep_mark)
 #define EMPTY ((struct hcs_task *)NULL)
@@ -35,7 +35,7 @@ bool hcs_mailbox_put(struct hcs_mailbox *box, struct hcs_task *task)
 
     do {
         task->next = head == ASLEEP ? NULL : head;
-        /* [mail] release: the task's content goes with it. */
+        /* [mail] release: the loop sees the content of the task. */
     } while (!atomic_compare_exchange_weak_explicit(
         &box->head, &head, task, memory_order_release, memory_order_relaxed));
     return head == ASLEEP;
@@ -43,9 +43,10 @@ bool hcs_mailbox_put(struct hcs_mailbox *box, struct hcs_task *task)
 
 void hcs_mailbox_ring(struct hcs_mailbox *box)
 {
-    /* [bell] EAGAIN would need 2^64 rings; EINTR does not happen to a descriptor
-     * that does not block. The wait queue is woken by each write, read or
-     * not, which is the edge that epoll(7) promises for new input. */
+    /* [bell] Cannot fail: EAGAIN would need 2^64 rings, and EINTR does not
+     * happen on a descriptor that does not block. Each write is new input, for
+     * which epoll(7) promises an edge, whether the earlier input was read or
+     * not. */
     (void)eventfd_write(box->fd, 1);
 }
 
@@ -59,7 +60,7 @@ struct hcs_task *hcs_mailbox_take(struct hcs_mailbox *box)
     if (task == ASLEEP) {
         return NULL;
     }
-    while (task != NULL) { /* the last one put hangs on top */
+    while (task != NULL) { /* the newest task is the head: reverse the list */
         struct hcs_task *next = task->next;
 
         task->next = oldest;
@@ -73,7 +74,8 @@ bool hcs_mailbox_sleep(struct hcs_mailbox *box)
 {
     struct hcs_task *head = EMPTY;
 
-    /* [mail.sleep] Relaxed: nothing is read or published by it. */
+    /* [mail.sleep] Relaxed: the loop neither reads nor publishes anything by
+     * it. */
     return atomic_compare_exchange_strong_explicit(&box->head, &head, ASLEEP,
                memory_order_relaxed, memory_order_relaxed) ||
            head == ASLEEP;

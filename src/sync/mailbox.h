@@ -1,21 +1,22 @@
 /*
- * mailbox - results on their way to the loop that waits for them.
+ * mailbox - takes results back to the loop that waits for them.
  *
- * A list of tasks that any thread adds to and one loop takes whole. Tasks are
- * linked through themselves, so a mailbox can always take one more.
+ * A list of tasks. Any thread adds a task; one loop takes all of them at once.
+ * Tasks are linked through themselves, so there is always room for one more.
  *
- * The doorbell is an eventfd in the loop's epoll set, edge-triggered, so that
- * it is never read: each ring is a new edge. It has to ring only when the loop
- * may be asleep, and only once until the loop is awake again. Both are decided
- * by the one word that the tasks hang on:
+ * The doorbell is an eventfd in the loop's epoll set. It is edge-triggered and
+ * never read: each write is a new edge. It has to ring only when the loop may
+ * be asleep, and only once until the loop is awake again. One word, the head
+ * of the list, decides both:
  *
- *   EMPTY   no task, the loop is awake and will look before it sleeps
- *   ASLEEP  no task, the loop sleeps or is about to
- *   a task  the last one put; whoever replaced ASLEEP owes a ring
+ *   EMPTY   no task; the loop is awake, and looks before it sleeps
+ *   ASLEEP  no task; the loop sleeps or is about to
+ *   a task  the newest one; the thread that replaced ASLEEP owes a ring
  *
- * Since put, take and sleep are all read-modify-writes of that word, each sees
- * what the one before it left: a task put before the loop lies down keeps it
- * up, one put after it owes a ring. Nothing is slept on.
+ * Put, take and sleep are read-modify-writes of this word, so each sees what
+ * the one before it left. If a task is put before the loop says that it
+ * sleeps, the loop stays awake. If it is put afterwards, its thread owes a
+ * ring. So no wake-up is lost.
  *
  * Owns:    the eventfd; never the tasks.
  * Threads: put and ring from any; take and sleep from the loop.
@@ -35,21 +36,21 @@ struct hcs_mailbox {
     int fd;
 };
 
-/* 0, or -errno. The descriptor must be opened before tables are made private
- * and be closed after the last ring. */
+/* 0, or -errno. Open the mailbox before threads make their descriptor tables
+ * private, and close it after the last ring. */
 int hcs_mailbox_open(struct hcs_mailbox *box);
 void hcs_mailbox_close(struct hcs_mailbox *box);
 
-/* Puts the task. True: the caller owes one hcs_mailbox_ring, at once or after
- * more puts, but before it does anything that may take long. */
+/* Adds the task. True: the caller owes one hcs_mailbox_ring. It may put more
+ * tasks first, but rings before it does anything that may take long. */
 bool hcs_mailbox_put(struct hcs_mailbox *box, struct hcs_task *task);
 void hcs_mailbox_ring(struct hcs_mailbox *box);
 
-/* The tasks put so far, oldest first, linked by next; NULL when there are
- * none. Marks the loop as awake. */
+/* Takes all tasks: the oldest, with the others behind it by next. NULL when
+ * there are none. The loop counts as awake from now on. */
 struct hcs_task *hcs_mailbox_take(struct hcs_mailbox *box);
 
-/* The loop is about to sleep. False: there are tasks, take them first. */
+/* The loop is about to sleep. False: there are tasks; take them first. */
 bool hcs_mailbox_sleep(struct hcs_mailbox *box);
 
 #endif

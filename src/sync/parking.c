@@ -8,8 +8,8 @@
 
 /* Proved in tests/model/parking.pml, by the tags in brackets. */
 
-/* The word: epoch in the upper half, which is what the futex looks at, then
- * one bit, then the number of parked workers. */
+/* The word: the epoch in the upper half, which the futex compares; then one
+ * bit; then the number of parked workers. */
 #define EPOCH ((uint64_t)1 << 32)
 #define WAKING ((uint64_t)1 << 31)
 #define PARKED (WAKING - 1)
@@ -25,7 +25,8 @@ static uint32_t *futex_half(struct hcs_parking *parking)
 #endif
 }
 
-/* futex(2). Its result does not matter: who wakes for no reason looks again. */
+/* futex(2). Its result does not matter: a worker that wakes for no reason looks
+ * for work and parks again. */
 static void futex(uint32_t *at, int operation, uint32_t value)
 {
     (void)syscall(
@@ -39,22 +40,22 @@ void hcs_parking_init(struct hcs_parking *parking)
 
 uint32_t hcs_parking_announce(struct hcs_parking *parking)
 {
-    /* [park] acquire: what was published before an earlier look is seen by the
-     * caller's second look for work. */
+    /* [park] acquire: the caller's second look for work sees all that was
+     * published before an earlier wake. */
     uint64_t word =
         atomic_fetch_add_explicit(&parking->word, 1, memory_order_acq_rel);
 
     return (uint32_t)(word >> 32);
 }
 
-/* Also ends the wake-up that is under way, whether it was meant for us or not:
- * then a second one may start too early, which costs a wake-up; a mark left
- * behind would cost all later ones. */
+/* Also clears the mark of a wake-up that is under way, even if it was meant for
+ * another worker. Then a second wake-up may start too early, and that costs
+ * little. A mark left behind would prevent all later wake-ups. */
 void hcs_parking_leave(struct hcs_parking *parking)
 {
     uint64_t word = atomic_load_explicit(&parking->word, memory_order_relaxed);
 
-    /* [park] acquire: as in announce, for the caller that looks for work now. */
+    /* [park] acquire: as in announce; the caller looks for work next. */
     while (!atomic_compare_exchange_weak_explicit(&parking->word, &word,
         (word - 1) & ~WAKING, memory_order_acq_rel, memory_order_relaxed)) {
     }
@@ -71,14 +72,14 @@ void hcs_parking_wake(struct hcs_parking *parking)
     uint64_t word = atomic_load_explicit(&parking->word, memory_order_relaxed);
     uint64_t next;
 
-    /* The word must change even when nobody is woken, or whoever announces
-     * itself next would not see our work; the epoch is what changes. */
+    /* The word changes even when no worker is parked. Else a worker that
+     * announces itself next would not see the caller's work. */
     do {
         next = word + EPOCH;
         if ((word & PARKED) != 0) {
             next |= WAKING;
         }
-        /* [park] release: the work published before goes with the word. */
+        /* [park] release: a worker that sees the word sees the work, too. */
     } while (!atomic_compare_exchange_weak_explicit(&parking->word, &word, next,
         memory_order_acq_rel, memory_order_relaxed));
     if ((word & PARKED) != 0 && (word & WAKING) == 0) {

@@ -1,20 +1,20 @@
 /*
- * parking - where idle workers sleep, on a futex.
+ * parking - an eventcount: idle workers sleep here, on a futex.
  *
- * One word holds how many are parked, whether one of them is being woken, and
- * an epoch that each wake-up advances. A worker that wants to sleep announces
- * itself, looks for work once more, and only then sleeps; whoever publishes
- * work does so first and looks at the word second. Announcing and looking are
- * both read-modify-writes of the one word, so they have an order:
+ * One word holds the number of parked workers, a mark that one of them is being
+ * woken, and an epoch that each wake-up advances. A worker that wants to sleep
+ * announces itself, looks for work once more, and only then sleeps. A thread
+ * that publishes work calls wake afterwards. Announce and wake are both
+ * read-modify-writes of the word, so one of them comes first:
  *
- *   look first      the announcement sees it, so the worker's second look at
- *                   the queue finds the work
- *   announce first  the look sees a sleeper, and wakes
+ *   wake first      the announcement sees the new epoch, so the worker's second
+ *                   look for work finds it
+ *   announce first  wake sees a parked worker, and wakes it
  *
- * At most one wake-up is under way at a time: a worker that was woken looks for
- * work before another is woken, and wakes the next one itself when it is going
- * to be busy and there is more (hcs_pool). So a burst of short jobs does not
- * wake every worker for nothing.
+ * At most one wake-up is under way at a time. A woken worker looks for work
+ * before another one is woken. If there is more work and the worker is going to
+ * be busy, it wakes the next one itself (pool.c). So a burst of short jobs does
+ * not wake every worker for nothing.
  *
  * Owns:    nothing but the word.
  * Threads: any.
@@ -33,20 +33,21 @@ struct hcs_parking {
 
 void hcs_parking_init(struct hcs_parking *parking);
 
-/* Announces the caller. Look for work afterwards, then call one of the two
- * below with what this returned. */
+/* Announces that the caller wants to sleep. Look for work afterwards. Then call
+ * hcs_parking_leave, or hcs_parking_wait with the epoch that this returned. */
 uint32_t hcs_parking_announce(struct hcs_parking *parking);
 
-/* There is work after all. */
+/* The caller does not sleep: it has found work. */
 void hcs_parking_leave(struct hcs_parking *parking);
 
-/* Sleeps until woken; may return early. The caller is no longer parked. */
+/* Sleeps until woken; may return early. The caller is not parked any more. */
 void hcs_parking_wait(struct hcs_parking *parking, uint32_t epoch);
 
-/* Work was published: wakes one parked worker, unless one is being woken. */
+/* Call it after publishing work. Wakes one parked worker, unless one is being
+ * woken already. */
 void hcs_parking_wake(struct hcs_parking *parking);
 
-/* Wakes all. */
+/* Wakes all parked workers. */
 void hcs_parking_wake_all(struct hcs_parking *parking);
 
 #endif

@@ -31,6 +31,8 @@ struct worker {
     struct hcs_mailbox *owe[BRIEF_BATCH]; /* to whom */
 };
 
+enum verdict { UNDECIDED, RUN, END };
+
 struct hcs_pool {
     struct hcs_pool_work work;
     struct hcs_queue *queue;
@@ -38,8 +40,10 @@ struct hcs_pool {
     struct worker *workers;
     unsigned count;
     unsigned started;
-    pthread_mutex_t lock; /* of the three below */
-    pthread_cond_t changed;
+    pthread_mutex_t lock;   /* of all up to ended */
+    pthread_cond_t changed; /* open, failed or ended; start and stop wait */
+    pthread_cond_t decided; /* the verdict; open workers wait */
+    enum verdict verdict;   /* what open workers do, once all are open */
     unsigned open;
     unsigned failed;
     unsigned ended;
@@ -82,6 +86,7 @@ struct hcs_pool *hcs_pool_create(
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&pool->changed, &monotonic);
     pthread_condattr_destroy(&monotonic);
+    pthread_cond_init(&pool->decided, NULL);
     return pool;
 }
 
@@ -91,6 +96,7 @@ void hcs_pool_destroy(struct hcs_pool *pool)
         return;
     }
     hcs_queue_destroy(pool->queue);
+    pthread_cond_destroy(&pool->decided);
     pthread_cond_destroy(&pool->changed);
     pthread_mutex_destroy(&pool->lock);
     free(pool->workers);
@@ -166,6 +172,24 @@ static struct hcs_task *next_task(struct worker *worker)
     return task;
 }
 
+/* Waits until all workers are open, or one is not. True when tasks are to be
+ * run: none is while another worker may still fail the start. */
+static bool await_verdict(struct hcs_pool *pool, bool is_open)
+{
+    enum verdict verdict;
+
+    pthread_mutex_lock(&pool->lock);
+    pool->open += is_open;
+    pool->failed += !is_open;
+    pthread_cond_signal(&pool->changed);
+    while (is_open && pool->verdict == UNDECIDED) {
+        pthread_cond_wait(&pool->decided, &pool->lock);
+    }
+    verdict = pool->verdict;
+    pthread_mutex_unlock(&pool->lock);
+    return is_open && verdict == RUN;
+}
+
 static void *worker_main(void *arg)
 {
     struct worker *worker = arg;
@@ -173,23 +197,17 @@ static void *worker_main(void *arg)
     struct hcs_task *task;
 
     worker->state = pool->work.open(pool->work.context, worker->index);
-    pthread_mutex_lock(&pool->lock);
-    if (worker->state != NULL) {
-        pool->open++;
-    } else {
-        pool->failed++;
-    }
-    pthread_cond_broadcast(&pool->changed);
-    pthread_mutex_unlock(&pool->lock);
-    if (worker->state != NULL) {
+    if (await_verdict(pool, worker->state != NULL)) {
         while ((task = next_task(worker)) != NULL) {
             run_task(worker, task);
         }
+    }
+    if (worker->state != NULL) {
         pool->work.close(worker->state);
     }
     pthread_mutex_lock(&pool->lock);
     pool->ended++;
-    pthread_cond_broadcast(&pool->changed);
+    pthread_cond_signal(&pool->changed);
     pthread_mutex_unlock(&pool->lock);
     return NULL;
 }
@@ -221,9 +239,11 @@ int hcs_pool_start(struct hcs_pool *pool)
     if (rc == 0 && pool->failed > 0) {
         rc = -ENOMEM;
     }
+    pool->verdict = rc == 0 ? RUN : END;
+    pthread_cond_broadcast(&pool->decided);
     pthread_mutex_unlock(&pool->lock);
     if (rc != 0) {
-        (void)hcs_pool_stop(pool, UINT32_MAX); /* no task yet, none stuck */
+        (void)hcs_pool_stop(pool, UINT32_MAX); /* no task has begun */
     }
     return rc;
 }

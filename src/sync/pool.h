@@ -3,7 +3,7 @@
  *
  * Owns:    the queue, the threads and their parking place.
  * Threads: submit, wake, cancel and the counts from any; create, start, stop
- *          and destroy by main.
+ *          and destroy by one at a time.
  * Waits:   start and stop only.
  *
  * A task that may block (not brief) is run only after the results before it
@@ -41,12 +41,14 @@ struct hcs_pool_work {
 struct hcs_pool *hcs_pool_create(
     unsigned workers, size_t queue_size, const struct hcs_pool_work *work);
 
-/* Starts the threads and waits until each is open. 0, or -errno: those that
- * were started have ended. */
+/* Starts the threads and waits until each is open. Tasks may be submitted
+ * before: they wait, and the first is run when all workers are open. 0; or
+ * -errno: the workers that were started have ended, and no task was run. */
 int hcs_pool_start(struct hcs_pool *pool);
 
 /* Lets the queue run empty, and ends the threads. False when they did not end
- * within wait_ms: a task is stuck, and the pool must not be destroyed. */
+ * within wait_ms: the pool must not be destroyed, and stop may be called again.
+ */
 bool hcs_pool_stop(struct hcs_pool *pool, unsigned wait_ms);
 void hcs_pool_destroy(struct hcs_pool *pool);
 

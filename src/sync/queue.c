@@ -12,9 +12,9 @@
 
 /* Proved in tests/model/queue.pml, by the tags in brackets. */
 
-/* turn counts how often the cell was filled and emptied: 2 * lap when it waits
- * to be filled in that lap, 2 * lap + 1 when it waits to be emptied. It starts
- * at 0, so that a fresh zero page is an empty ring. */
+/* turn counts how often the cell was filled and emptied. It is 2 * lap while
+ * the cell waits to be filled in that lap, and 2 * lap + 1 while it waits to be
+ * emptied. It starts at 0, so that a fresh zero page is an empty ring. */
 struct cell {
     _Atomic uint64_t turn;
     struct hcs_task *task;
@@ -49,7 +49,7 @@ struct hcs_queue *hcs_queue_create(size_t capacity)
     atomic_init(&queue->tail, 0);
     atomic_init(&queue->head, 0);
     atomic_init(&queue->places, 0);
-    /* mmap, not calloc: its pages are zero without being written. */
+    /* mmap, not calloc: the pages are zero, and nothing writes them. */
     queue->cells = mmap(NULL, hcs_queue_bytes(queue), PROT_READ | PROT_WRITE,
         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (queue->cells == MAP_FAILED) {
@@ -72,7 +72,7 @@ size_t hcs_queue_bytes(const struct hcs_queue *queue)
     return (size_t)(queue->mask + 1) * sizeof(struct cell);
 }
 
-/* False when the cell at the tail is not empty yet. */
+/* False when the cell at the tail is still full. */
 static bool ring_push(struct hcs_queue *queue, struct hcs_task *task)
 {
     uint64_t at = atomic_load_explicit(&queue->tail, memory_order_relaxed);
@@ -80,22 +80,22 @@ static bool ring_push(struct hcs_queue *queue, struct hcs_task *task)
     for (;;) {
         struct cell *cell = &queue->cells[at & queue->mask];
         uint64_t want = (at >> queue->shift) * 2;
-        /* [cell] acquire: the popper before us has read the cell. */
+        /* [cell] acquire: the popper of the lap before has read the cell. */
         uint64_t turn = atomic_load_explicit(&cell->turn, memory_order_acquire);
 
         if (turn == want) {
-            /* [queue.position] Relaxed: it only divides the cells among us;
-             * the cell's turn carries the content. */
+            /* [queue.position] Relaxed: it only divides the cells among the
+             * pushers; the turn of the cell publishes the content. */
             if (atomic_compare_exchange_weak_explicit(&queue->tail, &at, at + 1,
                     memory_order_relaxed, memory_order_relaxed)) {
                 cell->task = task;
-                /* [cell] release: the task's content goes with the turn. */
+                /* [cell] release: the popper sees the content of the task. */
                 atomic_store_explicit(
                     &cell->turn, want + 1, memory_order_release);
                 return true;
             }
         } else if (turn < want) {
-            return false; /* still holds the entry of the lap before */
+            return false; /* the cell holds the entry of the lap before */
         } else {
             at = atomic_load_explicit(&queue->tail, memory_order_relaxed);
         }
@@ -119,7 +119,7 @@ static struct hcs_task *ring_pop(struct hcs_queue *queue)
                     memory_order_relaxed, memory_order_relaxed)) {
                 struct hcs_task *task = cell->task;
 
-                /* [cell] release: the cell was read and may be filled. */
+                /* [cell] release: the cell has been read, and may be filled. */
                 atomic_store_explicit(
                     &cell->turn, want + 1, memory_order_release);
                 return task;
@@ -136,8 +136,9 @@ static bool take_place(struct hcs_queue *queue)
 {
     uint64_t taken = atomic_load_explicit(&queue->places, memory_order_relaxed);
 
-    /* Not add-and-look: the excess of a refused pusher would make another one
-     * see a full queue that is not. [queue.places] Relaxed: it only counts. */
+    /* Not an addition that is taken back when the queue is full: meanwhile
+     * another pusher would see a full queue that is not full. [queue.places]
+     * Relaxed: it only counts. */
     do {
         if (taken >= queue->capacity) {
             return false;
@@ -164,19 +165,21 @@ static void send_home(struct hcs_task *task)
 
 static bool is_cancelled(struct hcs_task *task)
 {
-    /* [task.state] An older QUEUED may be seen: the dead one is kept then. */
+    /* [task.state] May still read QUEUED; then the sweep keeps a dead entry. */
     return atomic_load_explicit(&task->state, memory_order_acquire) ==
            HCS_TASK_CANCELLED;
 }
 
-/* Passes once over what the ring holds: the dead go home, the living go to the
- * end, in their order. Another pusher's task may come between them: order in a
- * queue whose clients leave by the thousand is worth less than their places. */
+/* Goes once through the entries of the ring. Dead entries go home. Live
+ * entries go back to the end, in their order. Tasks of other pushers may come
+ * between them: where clients leave by the thousand, room matters more than
+ * order. */
 static void sweep(struct hcs_queue *queue)
 {
-    /* The head first: a tail read before it may be behind it by now, when
-     * others push and sweep too, and the difference would have no end. Never
-     * more than a lap, or the living would be carried round for ever. */
+    /* Read the head first. A tail that was read before the head may be behind
+     * it, because others push and sweep, too, and then the difference would
+     * wrap round. Never go through more than one lap, or live entries would be
+     * carried round for ever. */
     uint64_t head = atomic_load_explicit(&queue->head, memory_order_acquire);
     uint64_t tail = atomic_load_explicit(&queue->tail, memory_order_relaxed);
     uint64_t count = tail - head <= queue->mask ? tail - head : queue->mask + 1;
@@ -193,11 +196,12 @@ static void sweep(struct hcs_queue *queue)
             send_home(task);
             continue;
         }
-        /* next is ours while the task is in no ring and in no mailbox. */
+        /* next is free for use while the task is in no ring and no mailbox. */
         task->next = NULL;
         *end = task;
         end = &task->next;
-        /* Back in at once where there is room: what we hold, workers miss. */
+        /* Put entries back as soon as there is room: workers cannot pop the
+         * entries that are kept here. */
         while (kept != NULL) {
             struct hcs_task *next = kept->next;
 
@@ -210,8 +214,8 @@ static void sweep(struct hcs_queue *queue)
             }
         }
     }
-    /* Whoever filled the ring meanwhile filled it with at least as many dead
-     * entries as we hold: places bound the living to half of its cells. */
+    /* The ring is full. It holds at least as many dead entries as are kept
+     * here, because the places allow live entries in only half of the cells. */
     while (kept != NULL) {
         struct hcs_task *next = kept->next;
         struct hcs_task *task;
@@ -222,8 +226,8 @@ static void sweep(struct hcs_queue *queue)
         }
         task = ring_pop(queue);
         if (task == NULL) {
-            /* Somebody claimed the cell that we need and was stopped before
-             * emptying it. What we hold belongs in the ring: let them run. */
+            /* A thread has claimed the cell that is needed, and was stopped
+             * before it emptied the cell. Let it run. */
             sched_yield();
         } else if (is_cancelled(task)) {
             send_home(task);
@@ -252,7 +256,7 @@ bool hcs_queue_push(struct hcs_queue *queue, struct hcs_task *task)
         return true;
     }
     /* A popper was stopped between claiming the cell and emptying it, a whole
-     * lap ago: full is the honest answer. */
+     * lap ago. So the ring is full. */
     atomic_store_explicit(&task->state, HCS_TASK_IDLE, memory_order_relaxed);
     free_place(queue);
     return false;
@@ -265,7 +269,7 @@ struct hcs_task *hcs_queue_pop(struct hcs_queue *queue)
     while ((task = ring_pop(queue)) != NULL) {
         unsigned char queued = HCS_TASK_QUEUED;
 
-        /* [task.state] The one decision between worker and loop. */
+        /* [task.state] This decides between the worker and the loop. */
         if (atomic_compare_exchange_strong_explicit(&task->state, &queued,
                 HCS_TASK_TAKEN, memory_order_acq_rel, memory_order_acquire)) {
             return task;
@@ -284,8 +288,8 @@ bool hcs_queue_cancel(struct hcs_queue *queue, struct hcs_task *task)
 {
     unsigned char queued = HCS_TASK_QUEUED;
 
-    /* [task.state] Release: what the loop did to the record before is done
-     * when whoever pops the dead entry sends it home. */
+    /* [task.state] Release: the thread that pops the dead entry sees all that
+     * the loop has done to the record before. */
     if (!atomic_compare_exchange_strong_explicit(&task->state, &queued,
             HCS_TASK_CANCELLED, memory_order_acq_rel, memory_order_acquire)) {
         return false;
@@ -299,14 +303,10 @@ size_t hcs_queue_depth(const struct hcs_queue *queue)
     return (size_t)atomic_load_explicit(&queue->places, memory_order_relaxed);
 }
 
-size_t hcs_queue_capacity(const struct hcs_queue *queue)
-{
-    return queue->capacity;
-}
-
 bool hcs_queue_has_entries(const struct hcs_queue *queue)
 {
-    /* [queue.position] Relaxed: who was woken for an entry knows of it. */
+    /* [queue.position] Relaxed: a worker that was woken for an entry sees
+     * it. */
     return atomic_load_explicit(&queue->tail, memory_order_relaxed) !=
            atomic_load_explicit(&queue->head, memory_order_relaxed);
 }

@@ -1,18 +1,19 @@
 /*
- * queue - bounded first-in-first-out queue of tasks, any number of pushers and
- * poppers, whose waiting tasks can be cancelled where they stand.
+ * queue - a bounded first-in-first-out queue of tasks for any number of
+ * threads, in which a waiting task can be cancelled.
  *
- * The bound is exact and need be no power of two: a counter of places admits,
- * a ring of at least twice as many cells (Vyukov's bounded MPMC ring) carries. A
- * task has its place until it is cancelled or, once popped, released. Cancelling
- * leaves a dead entry in the ring; whoever pops it sends it home. Should dead
- * entries fill the ring, because no worker pops, a pusher sweeps them out.
+ * The bound is exact, and need not be a power of two. A counter of places
+ * admits tasks. A ring with at least twice as many cells (Vyukov's bounded
+ * MPMC queue) holds them. A task keeps its place until it is cancelled or,
+ * after a pop, released. A cancelled task stays in the ring as a dead entry.
+ * The thread that pops the dead entry sends the task home. If dead entries
+ * fill the ring because no worker pops, a pusher sweeps them out.
  *
  * Owns:    its cells; never the tasks.
- * Threads: push, pop, release and depth from any; cancel from the task's own loop;
- *          create and destroy while no other looks.
- * Waits:   never. Full and empty are answers, and the caller decides. (A sweep
- *          yields the processor to a popper that it meets half-way.)
+ * Threads: push, pop, release and depth from any; cancel from the task's own
+ *          loop; create and destroy while no other thread uses the queue.
+ * Waits:   never. "Full" and "empty" are results. (A sweep that needs a cell
+ *          may yield the processor to the thread that is popping it.)
  */
 #ifndef HCS_SYNC_QUEUE_H
 #define HCS_SYNC_QUEUE_H
@@ -22,44 +23,44 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum { HCS_QUEUE_MAX = (1 << 24) + 65535 }; /* to wait and to be run */
+enum { HCS_QUEUE_MAX = (1 << 24) + 65535 }; /* tasks that wait or run */
 
 struct hcs_queue; /* opaque */
 
-/* capacity: 1 .. HCS_QUEUE_MAX. NULL when there is no memory. Nothing is
- * touched in advance. */
+/* capacity: 1 .. HCS_QUEUE_MAX. NULL when there is no memory. The cells become
+ * resident only as they are used. */
 struct hcs_queue *hcs_queue_create(size_t capacity);
 void hcs_queue_destroy(struct hcs_queue *queue);
 
-/* Takes an IDLE task, which becomes QUEUED. False when full, or when a popper
- * has been stopped in the middle of a pop for a whole lap of the ring, which has
- * at least twice as many cells as there are places: the task is still the
- * caller's, and IDLE. */
+/* Takes an IDLE task, which becomes QUEUED. False: the queue is full, and the
+ * task is still the caller's, and IDLE. The queue also counts as full if a
+ * popper was stopped in the middle of a pop while others went once round the
+ * ring. */
 bool hcs_queue_push(struct hcs_queue *queue, struct hcs_task *task);
 
-/* Gives the oldest task that was not cancelled, TAKEN; NULL when there is none.
- * It keeps its place until release. */
+/* Gives the oldest task that was not cancelled; it becomes TAKEN and keeps its
+ * place until release. NULL when there is none. */
 struct hcs_task *hcs_queue_pop(struct hcs_queue *queue);
 
-/* Frees the place of a task that was popped. Whoever pops in order to work holds
- * it as long as the work lasts: then those who are free to work count as room,
- * and a burst is not refused because they have not come to it yet. */
+/* Frees the place of a popped task. A worker holds the place while it works. So
+ * idle workers count as room, and a burst is not refused because the workers
+ * have not popped it yet. */
 void hcs_queue_release(struct hcs_queue *queue);
 
-/* True: the task will not be run, its place is free; the task itself comes
- * home through its mailbox, CANCELLED, when its entry is come across, and must
- * not be touched until then but by its loop, outside struct hcs_task. False: a
- * worker took it. */
+/* True: the task will not run, and its place is free. The task comes home
+ * through its mailbox, CANCELLED, when a worker or a sweep finds the dead
+ * entry. Until then only its loop may touch the record around it, and nobody
+ * the struct hcs_task itself. False: a worker has taken the task. */
 bool hcs_queue_cancel(struct hcs_queue *queue, struct hcs_task *task);
 
-/* Places taken: by tasks that wait, and by those that were popped. */
+/* How many places are taken: by tasks that wait and by tasks that were
+ * popped. */
 size_t hcs_queue_depth(const struct hcs_queue *queue);
-size_t hcs_queue_capacity(const struct hcs_queue *queue);
 
 /* Bytes mapped for the cells. */
 size_t hcs_queue_bytes(const struct hcs_queue *queue);
 
-/* A hint: whether an entry, live or dead, is likely to be popped. */
+/* A hint: whether a pop is likely to find an entry, live or dead. */
 bool hcs_queue_has_entries(const struct hcs_queue *queue);
 
 #endif

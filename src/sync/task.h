@@ -1,16 +1,20 @@
 /*
- * task - what travels from a loop through the queue to a worker and back.
+ * task - goes from a loop through the queue to a worker, and back.
  *
- * Embedded in the record of a request. Its state says who owns it:
+ * It is embedded in the record of a request. Its state says which one owns it:
  *
  *   IDLE       its loop
- *   QUEUED     the queue; its loop may cancel it, a worker may take it
- *   TAKEN      the worker that took it, until it is put into its mailbox
- *   CANCELLED  the queue, as a dead entry that nobody runs, until somebody
- *              comes across it and sends it home
+ *   QUEUED     the queue; its loop may cancel it, and a worker may take it
+ *   TAKEN      the worker that took it, until it puts it into the mailbox
+ *   CANCELLED  the queue: a dead entry that nobody runs, until a worker or a
+ *              sweep finds it and sends it home
  *
- * QUEUED is left by one compare-and-swap, so either the loop or a worker has
- * the last word and both know it.
+ * One compare-and-swap ends QUEUED. So either the loop or a worker wins, and
+ * both know which.
+ *
+ * Owns:    nothing.
+ * Threads: as above.
+ * Waits:   never.
  */
 #ifndef HCS_SYNC_TASK_H
 #define HCS_SYNC_TASK_H
@@ -29,11 +33,11 @@ enum hcs_task_state {
 };
 
 struct hcs_task {
-    struct hcs_task *next;     /* in the mailbox */
-    struct hcs_mailbox *home;  /* of the loop that owns it */
-    _Atomic uint64_t deferral; /* deferral.h: a token, or 0 */
-    _Atomic unsigned char state;
-    bool brief; /* takes microseconds and never blocks */
+    struct hcs_task *next;       /* in the mailbox */
+    struct hcs_mailbox *home;    /* of its loop */
+    _Atomic uint64_t deferral;   /* a token, or 0: deferral.h */
+    _Atomic unsigned char state; /* enum hcs_task_state */
+    bool brief;                  /* its run takes microseconds, never blocks */
 };
 
 #endif

@@ -1,4 +1,4 @@
-# ctest: timeout=120
+# ctest: timeout=120 slow
 """hcsd-load accounts for every request, whatever the server does."""
 
 import json
@@ -128,8 +128,8 @@ class Outcomes(TestCase):
             read_request(sock)
             for byte in REPLY:
                 sock.sendall(bytes([byte]))
-                time.sleep(0.05)
-        self.ends_as(answer, {"answered": 1}, {}, "--timeout", "1s", status=0)
+                time.sleep(3 / len(REPLY))
+        self.ends_as(answer, {"answered": 1}, {}, "--timeout", "2s", status=0)
 
     def test_a_reply_to_head_has_no_body(self):
         with tempfile.NamedTemporaryFile() as request:
@@ -320,10 +320,11 @@ class Shapes(TestCase):
     def test_an_interrupted_one_tells_what_it_has(self):
         server = self.serve(always(REPLY))
         for shape in ("rate", "hold", "churn"):
+            before = len(server.peers)
             process = subprocess.Popen(
                 [LOAD, shape, "-c", "2", "-d", "100s", "--json", server.url],
                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-            time.sleep(1)
+            self.eventually(lambda: len(server.peers) > before, "a connection")
             process.send_signal(signal.SIGINT)
             output, _ = process.communicate(timeout=harness.PATIENCE)
             self.assertEqual(process.returncode, 0, output)
@@ -333,10 +334,13 @@ class Shapes(TestCase):
         while what not in (line := process.stderr.readline()):
             self.assertNotEqual(line, "", "it ended without %r" % what)
 
-    def interrupted(self, after, *arguments, stdin=subprocess.DEVNULL):
-        """Its last summary, and how long it took to end."""
+    def interrupted(self, server, after, *arguments, stdin=subprocess.DEVNULL):
+        """Its last summary, and how long it took to end. It is interrupted so
+        long after it has begun."""
+        arguments = *arguments, server.url
         process = subprocess.Popen([LOAD, *arguments, "--json", "--quiet"], stdin=stdin,
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.eventually(lambda: server.peers, "a connection")
         time.sleep(after)
         process.send_signal(signal.SIGINT)
         begun = time.monotonic()
@@ -352,10 +356,10 @@ class Shapes(TestCase):
                 time.sleep(0.2)
                 sock.sendall(REPLY)
         summary, seconds = self.interrupted(
-            1, "rate", "-c", "1", "-r", "50", "--timeout", "20s", self.serve(answer).url)
+            self.serve(answer), 1, "rate", "-c", "1", "-r", "50", "--timeout", "20s")
         self.assertGreater(summary["errors"]["not-sent"], 20)
         self.assertLess(summary["requests"]["sent"], 10)
-        self.assertLess(seconds, 10)
+        self.assertLess(seconds, harness.LATE)
 
     def test_an_interrupted_hold_awaits_its_answers(self):
         def answer(sock, _):
@@ -365,8 +369,8 @@ class Shapes(TestCase):
                 time.sleep(1)
                 sock.sendall(REPLY)
         summary, _ = self.interrupted(
-            1.2, "hold", "-c", "4", "--processes", "4", "-d", "10s", "--held-rate", "4",
-            self.serve(answer).url)
+            self.serve(answer), 1.2, "hold", "-c", "4", "--processes", "4", "-d", "10s",
+            "--held-rate", "4")
         self.assertEqual(summary["requests"]["answered"], summary["requests"]["due"])
 
     def test_without_standard_streams(self):
@@ -394,8 +398,8 @@ class Shapes(TestCase):
                                    stderr=subprocess.PIPE, text=True)
         self.await_progress(process, "due 2")
         process.send_signal(signal.SIGINT)
-        time.sleep(0.3)
-        self.assertIsNone(process.poll())  # the answers may still come
+        time.sleep(0.3)  # nothing happens, since the answers may still come
+        self.assertIsNone(process.poll())
         process.send_signal(signal.SIGINT)
         self.assertIn("interrupted", process.communicate(timeout=harness.PATIENCE)[1])
         self.assertEqual(process.returncode, 1)

@@ -1,4 +1,4 @@
-# ctest: timeout=180 serial
+# ctest: timeout=180 slow
 """The report comes out whole: each number accounted for, each table written.
 
 No word about how quick anything was: that is what the report itself is for.

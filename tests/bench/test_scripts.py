@@ -1,4 +1,4 @@
-# ctest: timeout=180 serial
+# ctest: timeout=180 slow
 """The scripts that measure run, small, and their sums are right. What they
 measure is for people; how fast it was fails nothing here."""
 

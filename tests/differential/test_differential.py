@@ -1,4 +1,4 @@
-# ctest: timeout=300
+# ctest: timeout=300 slow
 """The same bytes for hcsd, nginx and HAProxy: hcsd must not see a request where
 one of them sees none, nor draw other bounds for one that both see. Then hcsd
 behind each of them: what the proxy forwards as one request is one to hcsd.

@@ -4,6 +4,7 @@ own, as a user without privileges, and gone with the test."""
 import glob
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -42,9 +43,17 @@ def unprivileged():
 
 
 def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
+    """A port that no connection gets from the kernel while the server is down."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range") as file:
+        first = int(file.read().split()[0])
+    while True:
+        port = random.randrange(min(10000, first // 2), first)
+        with socket.socket() as sock:
+            try:
+                sock.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                pass  # somebody's
 
 
 class Server:

@@ -1,4 +1,5 @@
 """What few clients do, and few machines have."""
+# ctest: builds=release,asan
 
 import json
 import socket

@@ -1,4 +1,4 @@
-# ctest: timeout=240
+# ctest: timeout=240 builds=release,asan,tsan
 """Jobs that are answered later: they hold no worker, and whatever happens to
 them meanwhile, each client gets its own answer, or none."""
 
@@ -76,7 +76,7 @@ class Wait(DeferredCase):
             run = re.search(r"run;dur=([0-9.]+)", reply.headers["server-timing"])
             self.assertGreaterEqual(float(run.group(1)), 499)
         # One behind the other they would take CROWD / 2 seconds.
-        self.assertLess(time.monotonic() - begun, CROWD / 8)
+        self.assertLess(time.monotonic() - begun, CROWD / 3)
         self.assertEqual(self.handler(daemon, "/")["ok"], CROWD)
         self.assertEqual(daemon.metrics()["jobs_deferred"], 0)
         self.assert_balanced(daemon)
@@ -204,7 +204,7 @@ class Wait(DeferredCase):
     def test_what_is_no_duration_stops_the_start(self):
         for handlers in ("/=wait", "/=wait:", "/=wait:x", "/=wait:25h", "/=wait:-1s"):
             daemon = harness.Daemon(HANDLERS=handlers)
-            self.addCleanup(daemon.log.close)
+            self.addCleanup(daemon.close_log)
             self.assertEqual(daemon.wait(), 78, daemon.output())
             self.assertIn("wait:120s", daemon.output())
 

@@ -1,4 +1,4 @@
-# ctest: timeout=240 serial
+# ctest: timeout=240 builds=release,asan,tsan
 """SIGTERM: nothing that was accepted is lost, and it ends in time.
 
 Both sides count: a client what it sent and what came back, the daemon what it
@@ -14,9 +14,9 @@ import threading
 import time
 
 import harness
-from harness import SLOW, get_bytes
+from harness import LATE, get_bytes
 
-HANDLERS = "/=echo /slow=sleep:20ms /stuck=sleep:60s /half=sleep:500ms"
+HANDLERS = "/=echo /slow=sleep:20ms /stuck=sleep:1h"
 BACKLOG = 200
 
 
@@ -54,7 +54,7 @@ class KeepAlive(threading.Thread):
                     self.trouble = "closed without an answer"
                     return
                 if reply.status != 200:
-                    self.trouble = "answered %d" % reply.status
+                    self.trouble = repr(reply)
                     return
                 self.answered += 1
                 if reply.closes():
@@ -151,7 +151,8 @@ class Drain(harness.TestCase):
         clients = [KeepAlive(daemon, path) for path in ["/", "/slow"] * 12]
         for client in clients:
             client.start()
-        time.sleep(0.7)
+        self.eventually(lambda: all(client.answered > 2 or client.trouble
+                                    for client in clients), "replies for all of them")
         daemon.signal()
         for client in clients:
             client.join(harness.PATIENCE)
@@ -183,7 +184,14 @@ class Drain(harness.TestCase):
             worker.start()
             ready.wait()
             workers.append(worker)
-        time.sleep(0.5)
+        asked = 1
+
+        def many_are_served():
+            nonlocal asked
+            asked += 1
+            return witness.ask(get_bytes("/metrics")).json()["completed_requests"] > 60
+
+        self.eventually(many_are_served, "connections")
         daemon.signal()
         told = [results.get(timeout=harness.PATIENCE) for _ in workers]
         for worker in workers:
@@ -193,12 +201,12 @@ class Drain(harness.TestCase):
         troubles = [trouble for each in told for trouble in each[2]]
         self.assertEqual(troubles, [], daemon.output())
         self.assertEqual(answered, connected)
-        self.assertGreater(connected, 30)
+        self.assertGreater(connected, 15)
         reply = witness.ask(get_bytes("/metrics").decode())
         self.assertIsNotNone(reply, "the witness was sent away")
         counted = reply.json()
         self.assertEqual(counted["connections_accepted"], connected + 1)
-        self.assertEqual(counted["completed_requests"], answered + 1)
+        self.assertEqual(counted["completed_requests"], answered + asked)
         self.assertTrue(reply.closes())
         self.assert_ends_well(daemon, witness)
 
@@ -247,25 +255,31 @@ class Drain(harness.TestCase):
     # --- What was received before.
 
     def test_jobs_that_wait_in_the_queue_are_run(self):
-        daemon = self.serve(WORKERS=1, LOOPS=2)
+        route, open_gate = self.gate()
+        daemon = self.serve(WORKERS=1, LOOPS=2, HANDLERS="/=" + route)
         clients = [self.client(daemon) for _ in range(6)]
         for client in clients:
-            client.send(get_bytes("/half"))
+            client.send(get_bytes("/"))
         self.eventually(lambda: daemon.metrics()["queue_depth"] == 5, "jobs that wait")
         daemon.signal()
-        for i, client in enumerate(clients):
+        self.accepting_has_ended(daemon)
+        open_gate()
+        for client in clients:
             reply = client.read_reply()
             self.assertEqual(reply.status, 200)
-            self.assertTrue(reply.closes() or i == 0)  # it may just have ended
+            self.assertTrue(reply.closes())
         self.assert_ends_well(daemon, *clients)
 
     def test_pipelined_requests_are_all_answered_and_only_the_last_reply_closes(self):
-        daemon = self.serve(WORKERS=1)
+        route, open_gate = self.gate()
+        daemon = self.serve(WORKERS=1, HANDLERS=HANDLERS + " /gate=" + route)
         client = self.client(daemon)
-        client.send(get_bytes("/half") + get_bytes("/health") * 3 + get_bytes("/slow") +
+        client.send(get_bytes("/gate") + get_bytes("/health") * 3 + get_bytes("/slow") +
                     get_bytes("/readyz"))
         self.eventually(lambda: daemon.metrics()["workers_busy"] == 1, "busy worker")
         daemon.signal()
+        self.accepting_has_ended(daemon)
+        open_gate()
         replies = [client.read_reply() for _ in range(6)]
         self.assertNotIn(None, replies)
         self.assertEqual([reply.status for reply in replies], [200] * 5 + [503])
@@ -276,11 +290,14 @@ class Drain(harness.TestCase):
     def test_a_request_that_was_begun_is_waited_for(self):
         daemon = self.serve(DRAIN_IDLE="100ms")
         client = self.client(daemon)
+        idle = self.client(daemon)
         request = get_bytes("/")
         client.send(request[:10])
-        time.sleep(0.2)
+        self.eventually(lambda: daemon.metrics()["connections"]["reading"] == 1,
+                        "the first bytes")
         daemon.signal()
-        time.sleep(0.8)
+        self.assertTrue(idle.at_end())  # when DRAIN_IDLE has passed
+        self.assertFalse(client.readable(0.2))
         client.send(request[10:])
         reply = client.read_reply()
         self.assertIsNotNone(reply, "closed although a request had begun")
@@ -289,52 +306,62 @@ class Drain(harness.TestCase):
         self.assert_ends_well(daemon, client)
 
     def test_an_idle_connection_may_speak_until_drain_idle_has_passed(self):
-        daemon = self.serve(DRAIN_IDLE="2s")
+        daemon = self.serve(DRAIN_IDLE="10m")
         late = self.client(daemon)
-        silent = self.client(daemon)
         self.assertEqual(late.ask(get_bytes("/").decode()).status, 200)
-        self.assertEqual(silent.ask(get_bytes("/").decode()).status, 200)
         daemon.signal()
-        begun = time.monotonic()
-        time.sleep(0.5)
+        self.accepting_has_ended(daemon)
         reply = late.ask(get_bytes("/").decode())
         self.assertIsNotNone(reply, "closed before DRAIN_IDLE")
         self.assertEqual(reply.status, 200)
         self.assertTrue(reply.closes())
+        self.assert_ends_well(daemon, late)
+
+    def test_an_idle_connection_is_closed_when_drain_idle_has_passed(self):
+        daemon = self.serve(DRAIN_IDLE="1s")
+        silent = self.client(daemon)
+        self.assertEqual(silent.ask(get_bytes("/").decode()).status, 200)
+        begun = time.monotonic()
+        daemon.signal()
         self.assertTrue(silent.at_end())
         passed = time.monotonic() - begun
-        self.assertGreaterEqual(passed, 1.9)
-        self.assertLess(passed, 2.0 + (8 if SLOW else 4))
-        self.assert_ends_well(daemon, late, silent)
+        self.assertGreaterEqual(passed, 0.9)
+        self.assertLess(passed, 1 + LATE)
+        self.assert_ends_well(daemon, silent)
 
-    def test_a_drain_without_connections_is_quick(self):
+    def test_a_drain_without_connections_waits_for_nothing(self):
         for tables in self.tables():
-            daemon = self.serve(LOOPS=4, PRIVATE_FD_TABLES=tables)
-            begun = time.monotonic()
+            daemon = self.serve(LOOPS=4, PRIVATE_FD_TABLES=tables, DRAIN_IDLE="10m",
+                                SHUTDOWN_TIMEOUT="1h")
             daemon.signal()
             self.assert_ends_well(daemon)
-            self.assertLess(time.monotonic() - begun, 3 * (4 if SLOW else 1))
 
     # --- Readiness and delay.
 
     def test_readiness_turns_first_and_the_delay_still_serves(self):
-        daemon = self.serve(DRAIN_DELAY="1500ms", DRAIN_IDLE="100ms")
+        daemon = self.serve(DRAIN_DELAY="10m", DRAIN_IDLE="100ms")
         self.assertEqual(daemon.get("/readyz").status, 200)
         kept = self.client(daemon)
-        begun = time.monotonic()
         daemon.signal()
         self.eventually(lambda: daemon.get("/readyz").status == 503, "unreadiness")
-        if time.monotonic() - begun < 1.0:  # else the machine is too slow to tell
-            self.assertEqual(daemon.get("/").status, 200)
-            self.assertEqual(daemon.get("/livez").status, 200)
-            reply = kept.ask(get_bytes("/").decode())
-            self.assertEqual(reply.status, 200)
-        self.accepting_has_ended(daemon)
-        self.assertGreaterEqual(time.monotonic() - begun, 1.4)
+        self.assertEqual(daemon.get("/").status, 200)
+        self.assertEqual(daemon.get("/livez").status, 200)
+        reply = kept.ask(get_bytes("/").decode())
+        self.assertEqual(reply.status, 200)
+        self.assertFalse(reply.closes())
+        daemon.signal()  # ends the delay
         self.assert_ends_well(daemon, kept)
 
+    def test_accepting_ends_when_the_delay_has_passed(self):
+        daemon = self.serve(DRAIN_DELAY="500ms", DRAIN_IDLE="100ms")
+        begun = time.monotonic()
+        daemon.signal()
+        self.accepting_has_ended(daemon)
+        self.assertGreaterEqual(time.monotonic() - begun, 0.4)
+        self.assert_ends_well(daemon)
+
     def test_a_kept_connection_sees_that_it_is_not_ready(self):
-        daemon = self.serve(DRAIN_IDLE="3s")
+        daemon = self.serve(DRAIN_IDLE="10m")
         client = self.client(daemon)
         self.assertEqual(client.ask(get_bytes("/readyz").decode()).status, 200)
         daemon.signal()
@@ -350,7 +377,7 @@ class Drain(harness.TestCase):
     # --- The end of patience.
 
     def stuck(self, **settings):
-        """A daemon all of whose workers are busy for a minute, with jobs that
+        """A daemon all of whose workers are busy for an hour, with jobs that
         wait behind them; and the clients of both."""
         daemon = self.serve(WORKERS=2, **settings)
         running = self.occupy(daemon, 2, "/stuck")
@@ -375,11 +402,10 @@ class Drain(harness.TestCase):
                     self.assertTrue(reply.closes())
                 self.assertGreaterEqual(time.monotonic() - begun, 0.9)
                 self.assertEqual(daemon.wait(), 0, daemon.output())
-                self.assertLess(time.monotonic() - begun, 1 + (8 if SLOW else 3))
                 self.assert_port_is_free(daemon)
 
     def test_the_timeout_also_ends_who_sends_slowly_and_who_does_not_read(self):
-        daemon = self.serve(SHUTDOWN_TIMEOUT="1s", READ_TIMEOUT="60s", WRITE_TIMEOUT="60s")
+        daemon = self.serve(SHUTDOWN_TIMEOUT="1s", READ_TIMEOUT="10m", WRITE_TIMEOUT="10m")
         slow = self.client(daemon)
         slow.send(get_bytes("/")[:10])
         deaf = self.client(daemon, rcvbuf=4096)
@@ -389,43 +415,42 @@ class Drain(harness.TestCase):
                 deaf.sock.send(get_bytes("/metrics") * 50)
         except BlockingIOError:
             pass
-        begun = time.monotonic()
         daemon.signal()
         self.assertEqual(daemon.wait(), 0, daemon.output())
-        self.assertLess(time.monotonic() - begun, 1 + (8 if SLOW else 3))
 
     def test_a_second_signal_ends_at_once(self):
         for first, second in ((signal.SIGTERM, signal.SIGTERM),
                               (signal.SIGINT, signal.SIGINT),
                               (signal.SIGTERM, signal.SIGINT)):
             with self.subTest(first=first, second=second):
-                daemon, running, waiting = self.stuck(SHUTDOWN_TIMEOUT="60s")
+                daemon, running, waiting = self.stuck(SHUTDOWN_TIMEOUT="1h")
                 daemon.signal(first)
                 self.eventually(lambda: '"msg":"stopping' in daemon.output(), "drain")
-                time.sleep(0.3)
+                self.assertFalse(waiting[0].readable(0.1))
                 self.assertIsNone(daemon.process.poll())
-                begun = time.monotonic()
                 daemon.signal(second)
                 self.assertEqual(daemon.wait(), 0, daemon.output())
-                self.assertLess(time.monotonic() - begun, 2 * (4 if SLOW else 1))
                 for client in waiting:
                     self.assertEqual(client.read_reply().problem(), "draining")
                 self.assert_port_is_free(daemon)
 
     def test_a_second_signal_ends_the_delay_too(self):
-        daemon = self.serve(DRAIN_DELAY="60s")
+        daemon = self.serve(DRAIN_DELAY="1h")
         daemon.signal()
         self.eventually(lambda: '"msg":"stopping' in daemon.output(), "drain")
         daemon.signal()
-        self.assertEqual(daemon.wait(10), 0, daemon.output())
+        self.assertEqual(daemon.wait(), 0, daemon.output())
         self.assert_port_is_free(daemon)
 
     def test_an_interrupt_drains_as_a_termination_does(self):
-        daemon = self.serve(WORKERS=1)
+        route, open_gate = self.gate()
+        daemon = self.serve(WORKERS=1, HANDLERS="/=" + route)
         client = self.client(daemon)
-        client.send(get_bytes("/half"))
+        client.send(get_bytes("/"))
         self.eventually(lambda: daemon.metrics()["workers_busy"] == 1, "busy worker")
         daemon.signal(signal.SIGINT)
+        self.accepting_has_ended(daemon)
+        open_gate()
         self.assertEqual(client.read_reply().status, 200)
         self.assert_ends_well(daemon, client)
 
@@ -434,7 +459,7 @@ class Drain(harness.TestCase):
         clients = [KeepAlive(first, "/") for _ in range(8)]
         for client in clients:
             client.start()
-        time.sleep(0.2)
+        self.eventually(lambda: all(client.answered > 0 for client in clients), "replies")
         first.signal()
         self.assertEqual(first.wait(), 0, first.output())
         second = self.serve(LOOPS=2, PORT=first.port)

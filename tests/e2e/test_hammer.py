@@ -1,4 +1,4 @@
-# ctest: timeout=180
+# ctest: timeout=180 cores=2 builds=release,asan,tsan slow
 """Clients that do everything wrong at once, on a daemon with tight limits.
 
 Each step picks a connection and does something to it by chance: sends whole,

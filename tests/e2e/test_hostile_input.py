@@ -1,4 +1,4 @@
-# ctest: timeout=180
+# ctest: timeout=180 builds=release,asan slow
 """Input that nobody sane would send: what never ends, at full speed, and bodies
 made to cost more than they look."""
 

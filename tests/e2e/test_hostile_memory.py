@@ -1,4 +1,4 @@
-# ctest: timeout=120 serial
+# ctest: timeout=120 builds=release slow
 """The most memory that clients can make the daemon take: docs/limits.md gives the
 formula, and here it is held against everything at once."""
 

@@ -1,4 +1,4 @@
-# ctest: timeout=120
+# ctest: timeout=120 builds=release,asan slow
 """Clients that send within READ_TIMEOUT, but so slowly that they only mean to
 hold a place: MIN_UPLOAD_RATE, 240 bytes a second by default, in each 10 s."""
 
@@ -6,11 +6,10 @@ import time
 
 import harness
 import hostile
-from harness import SLOW, post_bytes
+from harness import LATE, post_bytes
 from hostile import CHUNKED
 
 EARLY = 0.1
-LATE = 4.0 * (5 if SLOW else 1)
 
 
 class Uploader:

@@ -1,4 +1,4 @@
-# ctest: timeout=120 serial
+# ctest: timeout=120 builds=release slow
 """An idle daemon sleeps: no wake-ups but one tick of the clock a second."""
 
 import time

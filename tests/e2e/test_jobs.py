@@ -1,4 +1,5 @@
 """Jobs: what a handler is given, what comes back, and to whom."""
+# ctest: builds=release,asan,tsan
 
 import os
 import re

@@ -1,4 +1,4 @@
-# ctest: timeout=240 serial
+# ctest: timeout=240 cores=2 builds=release slow
 """MEMORY_BUDGET is a ceiling for the whole process."""
 
 import contextlib

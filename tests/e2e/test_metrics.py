@@ -1,6 +1,6 @@
 """/metrics: every number in it is real. And /health: quick, whatever else is
 full."""
-# ctest: timeout=240
+# ctest: timeout=240 builds=release,asan,tsan
 
 import math
 import os
@@ -8,7 +8,7 @@ import re
 import time
 
 import harness
-from harness import SLOW, get_bytes, post_bytes
+from harness import LATE, SLOW, get_bytes, post_bytes
 
 HANDLERS = "/=echo /stuck=sleep:1h /other=echo /timed=sleep:1h"
 
@@ -236,7 +236,7 @@ class Json(MetricsTest):
         metrics = metrics_of(client)
         elapsed = time.monotonic() - started
         self.assertGreaterEqual(metrics["uptime_seconds"], 0.9 * elapsed)
-        self.assertLess(metrics["uptime_seconds"], elapsed + 10)
+        self.assertLess(metrics["uptime_seconds"], elapsed + LATE)
         self.assertAlmostEqual(metrics["requests_per_sec"],
                                metrics["total_requests"] / metrics["uptime_seconds"], delta=
                                0.2 * metrics["requests_per_sec"])
@@ -358,10 +358,8 @@ class Quick(MetricsTest):
                 started = time.monotonic()
                 self.assertEqual(client.ask(get_bytes(path)).status, 200)
                 times.append(time.monotonic() - started)
-        times.sort()
-        # The typical one, since this machine may have other things to do.
-        self.assertLess(times[len(times) // 2], 0.1 if SLOW else 0.02)
-        self.assertLess(times[-1], harness.PATIENCE / 3)
+        # The workers are busy for an hour.
+        self.assertLess(max(times), LATE)
         # Ready it is not.
         reply = daemon.get("/readyz")
         self.assertEqual((reply.status, reply.problem()), (503, "queue-full"))

@@ -1,4 +1,4 @@
-# ctest: timeout=240
+# ctest: timeout=240 builds=release,asan slow
 """Modules, as their authors meet them: what docs/handlers.md says is done as it stands
 there, with hcsd installed and moved; and what the daemon does with modules that are
 slow, wrong, or ask for all that the header offers (modules/*.c)."""
@@ -11,6 +11,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import time
 import urllib.parse
 
 import harness
@@ -329,16 +330,16 @@ class Refused(TestCase):
         probe = "/a=module:%s" % self.installed.probe()
         for query, words in (
                 ("countt=1", ("probe has no setting countt", "allowed:", "count", "timeout")),
-                ("count=101", ("count=101", "from -5 to 100")),
+                ("count=101", ("count=101: too large; allowed: -5 to 100",)),
                 ("count=1.5", ("count=1.5", "whole number")),
                 ("count=+1", ("count=+1", "whole number")),
                 ("count=1&count=2", ("count is set twice",)),
-                ("share=1.01", ("share=1.01", "from 0 to 1")),
-                ("share=nan", ("share=nan",)),
-                ("pause=0", ("pause=0", "1ms", "1h")),
-                ("pause=5", ("pause=5", "duration")),
-                ("room=1", ("room=1", "1024")),
-                ("room=2MiB", ("room=2MiB", "1048576")),
+                ("share=1.01", ("share=1.01: too large; allowed: 0 to 1",)),
+                ("share=nan", ("share=nan: not a number",)),
+                ("pause=0", ("pause=0: too small; allowed: 1ms to 60m",)),
+                ("pause=5", ("pause=5: no unit; write 5s or 5ms",)),
+                ("room=1", ("room=1: too small; allowed: 1KiB to 1MiB",)),
+                ("room=2MiB", ("room=2MiB: too large; allowed: 1KiB to 1MiB",)),
                 ("text=", ("text is empty",)),
                 ("text", ("name=value",)),
                 ("=1", ("name=value",)),
@@ -394,6 +395,15 @@ class SlowStart(TestCase):
         return self.launch("/quick=echo /=module:%s?await=%s%s" % (
             self.installed.probe(), self.path("go"), query), **settings)
 
+    def send_jobs(self, daemon, *requests, queued=None):
+        """Each on a connection of its own; returns once all wait in the queue."""
+        clients = [self.client(daemon) for _ in requests]
+        for client, request in zip(clients, requests):
+            client.send(request)
+        self.eventually(
+            lambda: daemon.metrics()["queue_depth"] == (queued or len(requests)), "queued jobs")
+        return clients
+
     def test_alive_and_not_ready_until_all_are_open(self):
         daemon = self.waiting()
         with daemon.client() as client:
@@ -401,13 +411,10 @@ class SlowStart(TestCase):
                 reply = client.ask(get_bytes("/health"))
                 self.assertEqual((reply.status, reply.json()), (200, {"status": "starting"}))
                 self.assertEqual(client.ask(get_bytes("/livez")).status, 200)
-                for request in (get_bytes("/readyz"), get_bytes("/"), get_bytes("/quick"),
-                                post_bytes('{"data":1}', "/quick"), post_bytes("[1]" * 9)):
-                    client.send(request)
-                    reply = client.read_reply()
-                    self.assertEqual((reply.status, reply.problem()), (503, "starting"))
-                    self.assertTrue(1 <= int(reply.headers["retry-after"]) <= 30, reply)
-                    self.assertFalse(reply.closes())
+                reply = client.ask(get_bytes("/readyz"))
+                self.assertEqual((reply.status, reply.problem()), (503, "starting"))
+                self.assertTrue(1 <= int(reply.headers["retry-after"]) <= 30, reply)
+                self.assertFalse(reply.closes())
             self.assertIs(client.ask(get_bytes("/metrics")).json()["starting"], True)
             text = client.ask(get_bytes("/metrics?format=prometheus")).body.decode()
             self.assertRegex(text, r"(?m)^hcsd_starting 1$")
@@ -423,8 +430,75 @@ class SlowStart(TestCase):
             self.assertIs(metrics["starting"], False)
             # Those above, and the looks for readiness.
             self.assertEqual(set(metrics["requests_rejected"]), {"starting"})
-            self.assertGreaterEqual(metrics["requests_rejected"]["starting"], 15)
+            self.assertGreaterEqual(metrics["requests_rejected"]["starting"], 3)
         self.assertIn('"msg":"ready"', daemon.output())
+        self.assertEqual(daemon.stop(), 0, daemon.output())
+
+    def test_jobs_wait_until_all_are_open(self):
+        """All of the queue, and no job more: idle workers are room, as they are later."""
+        daemon = self.waiting(WORKERS=2, QUEUE_SIZE=3)
+        clients = self.send_jobs(
+            daemon, get_bytes("/"), get_bytes("/quick"), post_bytes('{"data":1}', "/quick"),
+            post_bytes('{"data":[2]}', "/quick"), post_bytes("[1"))
+        self.assertEqual(daemon.get("/quick").problem(), "queue-full")
+        self.assertEqual(daemon.metrics()["workers_busy"], 0)
+        self.assertEqual(daemon.get("/health").json(), {"status": "starting"})
+        self.assertFalse(any(client.readable() for client in clients))
+        self.make("go")
+        replies = [client.read_reply() for client in clients]
+        self.assertEqual([reply.status for reply in replies], [200, 200, 200, 200, 400])
+        self.assertEqual(replies[0].json(), {"probe": True})
+        self.assertEqual([reply.json()["data"] for reply in replies[1:4]], [None, 1, [2]])
+        self.eventually(lambda: daemon.get("/readyz").status == 200, "readiness")
+        self.assertEqual(daemon.metrics()["queue_depth"], 0)
+        self.assertEqual(daemon.stop(), 0, daemon.output())
+
+    def test_no_job_runs_before_the_last_worker_is_open(self):
+        """It may fail the start yet."""
+        daemon = self.launch(
+            "/quick=echo /=module:%s?await_worker=%s&worker=1" % (
+                self.installed.probe(), self.path("go")), WORKERS=3)
+        clients = self.send_jobs(daemon, get_bytes("/quick"), get_bytes("/"))
+        self.make("go")
+        for client in clients:
+            self.assertEqual(client.read_reply().problem(), "draining")
+        self.assertEqual(daemon.wait(), EX_CONFIG, daemon.output())
+        self.assertIn("worker 1 fails as it was told", daemon.output())
+
+    def test_queue_timeout_runs_while_handlers_open(self):
+        daemon = self.waiting(QUEUE_TIMEOUT="300ms")
+        started = time.monotonic()
+        self.assertEqual(daemon.get("/").problem(), "queue-timeout")
+        self.assertGreaterEqual(time.monotonic() - started, 0.29)
+        self.assertEqual(daemon.metrics()["queue_depth"], 0)
+        self.make("go")
+        self.eventually(lambda: daemon.get("/readyz").status == 200, "readiness")
+        self.assertEqual(daemon.get("/").status, 200)
+        self.assertEqual(daemon.stop(), 0, daemon.output())
+
+    def test_the_time_to_run_begins_when_the_job_runs(self):
+        """Of the path's own timeout too, which is known before the handler is open."""
+        daemon = self.waiting("&timeout=200ms", QUEUE_TIMEOUT=0, JOB_TIMEOUT="10m")
+        waiting, late = self.send_jobs(daemon, get_bytes("/"), get_bytes("/?meet=9"))
+        time.sleep(0.5)
+        self.assertFalse(waiting.readable() or late.readable())
+        self.make("go")
+        self.assertEqual(waiting.read_reply().status, 200)
+        self.assertEqual(late.read_reply().problem(), "deadline-exceeded")
+        self.assertEqual(daemon.stop(), 0, daemon.output())
+
+    def test_a_client_that_leaves_while_handlers_open_frees_its_place(self):
+        daemon = self.waiting(WORKERS=1, QUEUE_SIZE=1)
+        for _ in range(30): # more than the ring has cells
+            first, second = self.send_jobs(daemon, get_bytes("/"), get_bytes("/quick"))
+            self.assertEqual(daemon.get("/").problem(), "queue-full")
+            first.close()
+            second.close()
+            self.eventually(lambda: daemon.metrics()["queue_depth"] == 0, "free places")
+        last, = self.send_jobs(daemon, get_bytes("/"))
+        self.make("go")
+        self.assertEqual(last.read_reply().status, 200)
+        self.assertEqual(daemon.metrics()["cancelled_requests"], 60)
         self.assertEqual(daemon.stop(), 0, daemon.output())
 
     def test_the_service_manager_waits(self):
@@ -451,6 +525,64 @@ class SlowStart(TestCase):
         daemon.signal()
         self.assertEqual(daemon.wait(), 0, daemon.output())
         self.assertNotIn('"msg":"ready"', daemon.output())
+        self.assertIn("a handler did not return in time", daemon.output())
+
+    def test_a_stop_ends_the_wait_of_jobs_for_what_opens(self):
+        """Within SHUTDOWN_TIMEOUT, or at the second signal."""
+        for timeout, signals in (("300ms", 1), ("10m", 2)):
+            with self.subTest(timeout=timeout):
+                daemon = self.waiting(SHUTDOWN_TIMEOUT=timeout)
+                clients = self.send_jobs(daemon, get_bytes("/"), get_bytes("/quick"))
+                for words in ("stopping", "second signal")[:signals]:
+                    daemon.signal()
+                    self.eventually(lambda: words in daemon.output(), words)
+                for client in clients:
+                    reply = client.read_reply()
+                    self.assertEqual((reply.status, reply.problem()), (503, "draining"))
+                    self.assertTrue(client.at_end())
+                self.assertEqual(daemon.wait(), 0, daemon.output())
+
+    def test_a_stop_lets_jobs_wait_for_what_opens(self):
+        daemon = self.waiting(SHUTDOWN_TIMEOUT="10m")
+        clients = self.send_jobs(daemon, get_bytes("/"), get_bytes("/quick"))
+        daemon.signal()
+        self.eventually(lambda: "stopping" in daemon.output(), "drain")
+        self.make("go")
+        for client in clients:
+            self.assertEqual(client.read_reply().status, 200)
+        self.assertEqual(daemon.wait(), 0, daemon.output())
+
+    def test_a_stop_at_the_start_leaves_nothing_behind(self):
+        """At whatever moment: every thread that was started is joined."""
+        for i in range(12):
+            with self.subTest(i=i):
+                daemon = self.launch(
+                    "/quick=echo /=module:%s?diary=%s" % (
+                        self.installed.probe(), self.path("diary%d" % i)), WORKERS=100)
+                time.sleep(i * 0.01)
+                daemon.signal()
+                self.assertEqual(daemon.wait(), 0, daemon.output())
+                self.assertNotIn("did not return", daemon.output())
+                self.assertNotIn("Sanitizer", daemon.output())
+                with open(self.path("diary%d" % i)) as file:
+                    lines = [line.split()[0] for line in file]
+                self.assertEqual(lines.count("open_worker"), lines.count("close_worker"))
+                self.assertEqual(lines.count("open"), lines.count("close"))
+
+    def test_workers_that_open_are_called_off(self):
+        """Those that are in open_worker are waited for, and no other one begins."""
+        diary = self.path("diary")
+        daemon = self.launch("/=module:%s?await_worker=%s&diary=%s" % (
+            self.installed.probe(), self.path("go"), diary), WORKERS=4)
+        daemon.signal()
+        self.eventually(lambda: "stopping" in daemon.output(), "drain")
+        self.make("go")
+        self.assertEqual(daemon.wait(), 0, daemon.output())
+        self.assertNotIn("did not return", daemon.output())
+        with open(diary) as file:
+            lines = [line.split()[0] for line in file]
+        self.assertEqual(lines.count("open_worker"), lines.count("close_worker"))
+        self.assertEqual(lines[-1], "close")
 
     def test_what_opens_while_the_daemon_ends_serves_its_last_jobs(self):
         daemon = self.waiting(DRAIN_DELAY="10m")
@@ -468,8 +600,10 @@ class SlowStart(TestCase):
     def test_open_that_fails_late_ends_the_daemon(self):
         daemon = self.waiting("&then=fail", SHUTDOWN_TIMEOUT="10m")
         client = self.client(daemon)
-        self.assertEqual(client.ask(get_bytes("/")).problem(), "starting")
+        client.send(get_bytes("/"))
+        self.eventually(lambda: daemon.metrics()["queue_depth"] == 1, "a queued job")
         self.make("go")
+        self.assertEqual(client.read_reply().problem(), "draining")
         self.assertEqual(daemon.wait(), EX_CONFIG, daemon.output())
         said = [line for line in daemon.output().splitlines() if not line.startswith("{")]
         self.assertEqual(said, ["hcsd: HANDLERS: /=module: the probe fails, as it was told"])

@@ -1,4 +1,4 @@
-# ctest: timeout=120
+# ctest: timeout=120 builds=release,asan,tsan
 """The command line, the settings, and the start."""
 
 import contextlib

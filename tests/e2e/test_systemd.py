@@ -1,4 +1,4 @@
-# ctest: timeout=180
+# ctest: timeout=180 builds=release,asan,tsan
 """The service manager's side of $NOTIFY_SOCKET (sd_notify(3)) and of $LISTEN_FDS
 (sd_listen_fds(3)).
 
@@ -14,11 +14,10 @@ import socket
 import subprocess
 import tempfile
 import threading
-import time
 import unittest
 
 import harness
-from harness import SLOW, get_bytes
+from harness import get_bytes
 
 
 class Manager:
@@ -121,20 +120,24 @@ class Notify(harness.TestCase):
 
     def test_a_drain_asks_for_more_time_as_long_as_it_lasts(self):
         manager = self.manager()
-        daemon = self.begin(manager, HANDLERS="/=echo /long=sleep:3s")
+        route, open_gate = self.gate()
+        daemon = self.begin(manager, HANDLERS="/=echo /long=" + route)
         daemon.port = self.find_port(manager.read()["STATUS"])
         client = self.client(daemon)
         client.send(get_bytes("/long"))
         self.eventually(lambda: daemon.metrics()["workers_busy"] == 1, "busy worker")
         daemon.signal()
         self.assertEqual(manager.read()["STOPPING"], "1")
+        seen = 0
+        while seen < 3:
+            seen += "EXTEND_TIMEOUT_USEC" in manager.read()
+        open_gate()
         self.assertEqual(client.read_reply().status, 200)
         self.assertEqual(daemon.wait(), 0, daemon.output())
         messages = manager.rest()
         extensions = [int(m["EXTEND_TIMEOUT_USEC"]) for m in messages
                       if "EXTEND_TIMEOUT_USEC" in m]
         # At once, and each second: before the last one has passed.
-        self.assertGreaterEqual(len(extensions), 3)
         for extension in extensions:
             self.assertGreaterEqual(extension, 5 * 1000 * 1000)
         self.assertNotIn("EXTEND_TIMEOUT_USEC", messages[0])
@@ -156,7 +159,7 @@ class Notify(harness.TestCase):
         taken = self.start()
         manager = self.manager()
         daemon = harness.Daemon(env={"NOTIFY_SOCKET": manager.name}, PORT=taken.port)
-        self.addCleanup(daemon.log.close)
+        self.addCleanup(daemon.close_log)
         self.addCleanup(daemon.kill)
         self.assertEqual(daemon.wait(), os.EX_UNAVAILABLE, daemon.output())
         self.assertEqual([m for m in manager.rest() if "READY" in m], [])
@@ -182,11 +185,9 @@ class Notify(harness.TestCase):
                 filler.sendto(b"X=1", manager.name)
         except BlockingIOError:
             pass
-        begun = time.monotonic()
         daemon = self.begin(manager).wait_ready()
         self.assertEqual(daemon.get("/").status, 200)
         self.assertEqual(daemon.stop(), 0)
-        self.assertLess(time.monotonic() - begun, 10 * (4 if SLOW else 1))
 
 
 def listen(address="127.0.0.1", kind=socket.SOCK_STREAM, family=socket.AF_INET):
@@ -243,7 +244,7 @@ class Activation(harness.TestCase):
 
     def refused(self, inherit, said, **env):
         daemon = harness.Daemon(inherit=inherit, env=env)
-        self.addCleanup(daemon.log.close)
+        self.addCleanup(daemon.close_log)
         self.addCleanup(daemon.kill)
         self.assertEqual(daemon.wait(), os.EX_CONFIG, daemon.output())
         lines = [line for line in daemon.output().splitlines() if line.startswith("hcsd: ")]
@@ -277,7 +278,7 @@ class Activation(harness.TestCase):
             for max_fds in (8, 14, 20, 26):  # at a place or another of the start
                 daemon = harness.Daemon(inherit=[listener], LOOPS=3, WORKERS=1,
                                         max_fds=max_fds)
-                self.addCleanup(daemon.log.close)
+                self.addCleanup(daemon.close_log)
                 self.addCleanup(daemon.kill)
                 try:
                     daemon.wait_ready()
@@ -346,22 +347,26 @@ class Succession(harness.TestCase):
         daemon = self.serve(**settings)
         for asker in askers:
             asker.start()
+
+        def all_are_answered_again():
+            before = [asker.answered for asker in askers]
+            self.eventually(lambda: all(asker.answered > count + 3 or asker.troubles
+                                        for asker, count in zip(askers, before)), "answers")
+
         for _ in range(3):
-            time.sleep(0.3)
+            all_are_answered_again()
             following = self.serve(**settings) if overlap else None
-            begun = time.monotonic()
             daemon.signal()
-            self.assertEqual(daemon.wait(), 0, daemon.output())
             # Others connect all the time; that keeps nobody here.
-            self.assertLess(time.monotonic() - begun, 5 * (4 if SLOW else 1))
+            self.assertEqual(daemon.wait(), 0, daemon.output())
             daemon = following or self.serve(**settings)
-        time.sleep(0.3)
+        all_are_answered_again()
         for asker in askers:
             asker.ends = True
         for asker in askers:
             asker.join()
         self.assertEqual([asker.troubles for asker in askers], [[]] * len(askers))
-        self.assertGreater(min(asker.answered for asker in askers), 20)
+        self.assertGreater(min(asker.answered for asker in askers), 12)
 
     def test_one_after_the_other_loses_nobody(self):
         for loops in (1, 3):
@@ -391,7 +396,7 @@ class Succession(harness.TestCase):
 
     def test_what_had_come_is_accepted_before_the_end(self):
         """There may be no next one."""
-        daemon = self.serve(LOOPS=3, DRAIN_IDLE="20s")
+        daemon = self.serve(LOOPS=3, DRAIN_IDLE="10m")
         daemon.signal(19)  # SIGSTOP
         clients = [self.client(daemon) for _ in range(200)]
         daemon.signal()
@@ -404,11 +409,11 @@ class Succession(harness.TestCase):
         self.assertEqual(daemon.wait(), 0, daemon.output())
 
     def test_a_second_signal_leaves_the_rest_to_the_next(self):
-        daemon = self.serve(LOOPS=2, DRAIN_DELAY="60s")
+        daemon = self.serve(LOOPS=2, DRAIN_DELAY="1h")
         daemon.signal()
         self.eventually(lambda: '"msg":"stopping' in daemon.output(), "drain")
         daemon.signal()
-        self.assertEqual(daemon.wait(10), 0, daemon.output())
+        self.assertEqual(daemon.wait(), 0, daemon.output())
         with socket.create_connection(self.listener.getsockname(),
                                       timeout=harness.PATIENCE) as sock:
             client = harness.Client(sock)

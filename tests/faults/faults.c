@@ -48,7 +48,6 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -189,7 +188,6 @@ int __real_getpwnam_r(const char *name, struct passwd *user, char *room,
     size_t size, struct passwd **found);
 int __real_getpwuid_r(uid_t id, struct passwd *user, char *room, size_t size,
     struct passwd **found);
-ssize_t __real_getrandom(void *bytes, size_t length, unsigned flags);
 int __real_getrlimit(int what, struct rlimit *limit);
 int __real_getsockname(int fd, struct sockaddr *at, socklen_t *length);
 int __real_getsockopt(
@@ -221,6 +219,7 @@ int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
 int __real_pthread_setname_np(pthread_t thread, const char *name);
 ssize_t __real_read(int fd, void *bytes, size_t length);
 void *__real_realloc(void *block, size_t bytes);
+void *__real_reallocarray(void *block, size_t count, size_t bytes);
 ssize_t __real_recv(int fd, void *bytes, size_t length, int flags);
 ssize_t __real_recvmsg(int fd, struct msghdr *message, int flags);
 int __real_sched_getaffinity(pid_t pid, size_t bytes, cpu_set_t *mask);
@@ -238,7 +237,6 @@ int __real_socket(int domain, int type, int protocol);
 int __real_socketpair(int domain, int type, int protocol, int ends[2]);
 int __real_stat(const char *path, struct stat *out);
 char *__real_strdup(const char *text);
-char *__real_strndup(const char *text, size_t length);
 long __real_syscall(
     long number, long a, long b, long c, long d, long e, long f);
 long __real_sysconf(int name);
@@ -582,6 +580,20 @@ void *__wrap_realloc(void *block, size_t bytes)
     return moved;
 }
 
+void *__wrap_reallocarray(void *block, size_t count, size_t bytes)
+{
+    const void *caller = __builtin_return_address(0);
+    void *moved;
+
+    if (fails("reallocarray", NO_MEMORY, caller)) {
+        return NULL;
+    }
+    (void)drop(block); /* as in realloc */
+    moved = __real_reallocarray(block, count, bytes);
+    keep(moved != NULL ? moved : block, "reallocarray", caller);
+    return moved;
+}
+
 char *__wrap_strdup(const char *text)
 {
     const void *caller = __builtin_return_address(0);
@@ -590,18 +602,6 @@ char *__wrap_strdup(const char *text)
     if (!fails("strdup", NO_MEMORY, caller)) {
         copy = __real_strdup(text);
         keep(copy, "strdup", caller);
-    }
-    return copy;
-}
-
-char *__wrap_strndup(const char *text, size_t length)
-{
-    const void *caller = __builtin_return_address(0);
-    char *copy = NULL;
-
-    if (!fails("strndup", NO_MEMORY, caller)) {
-        copy = __real_strndup(text, length);
-        keep(copy, "strndup", caller);
     }
     return copy;
 }
@@ -1511,18 +1511,6 @@ long __wrap_syscall(long number, ...)
     assert(number == SYS_futex || number == SYS_close_range ||
            number == SYS_capget);
     return __real_syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
-}
-
-ssize_t __wrap_getrandom(void *bytes, size_t length, unsigned flags)
-{
-    static const int effects[] = {EAGAIN, ENOSYS, SHORT, END};
-    int effect = meet("getrandom", effects, __builtin_return_address(0));
-
-    if (effect != END && effect != SHORT) {
-        errno = effect;
-        return -1;
-    }
-    return __real_getrandom(bytes, effect == SHORT ? 1 : length, flags);
 }
 
 int __wrap_getrlimit(int what, struct rlimit *limit)

@@ -1,7 +1,7 @@
 """Each call that exec makes fails once, in the daemon, in its spawner, and in a
 child before it is executed. Jobs may be refused then; nobody hangs, nothing is
 left over, and unless the spawner itself is lost, jobs go well again."""
-# ctest: timeout=600
+# ctest: timeout=600 builds=release,asan slow
 
 import os
 import tempfile

@@ -1,4 +1,5 @@
 """What the daemon asks of libc either can be made to fail, or is known not to."""
+# ctest: builds=release
 
 import os
 import re

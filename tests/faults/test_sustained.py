@@ -1,6 +1,6 @@
 """Not one failure but many: something is missing for a while, or comes in the
 smallest pieces. Clients may be refused then, and are served again afterwards."""
-# ctest: timeout=300
+# ctest: timeout=300 builds=release,asan slow
 
 import errno
 import itertools

@@ -11,7 +11,7 @@ further run, together with what made it be called.
 
 A failure shows its rules; HCSD_FAULTS_RULES=RULES runs those alone.
 """
-# ctest: timeout=600
+# ctest: timeout=600 cores=2 builds=release,asan,tsan
 
 import concurrent.futures
 import os
@@ -29,7 +29,7 @@ DAY = int(os.environ.get("HCSD_FAULTS_DAY") or time.time() // 86400)
 # deadlines, where each run waits, and more of them at once starve each other until
 # good clients miss deadlines as well.
 SAMPLE_LATE = 1 if FULL else 4 * STEP
-SAMPLE = 1 if harness.BUILD == "release" else SAMPLE_LATE
+SAMPLE = STEP if harness.BUILD == "release" else SAMPLE_LATE
 PARALLEL = min(4, len(os.sched_getaffinity(0)) + 1)
 SHOWN = 5
 
@@ -41,6 +41,11 @@ SHOWN = 5
 COUNTS = 5
 TRIES = 6
 LEFT = 0.03
+
+
+# The thread sanitizer looks at threads: the life of two loops shows them.
+other_builds = unittest.skipIf(harness.BUILD == "tsan" and not FULL,
+                               "release and asan show it")
 
 
 def rule(site, number, way):
@@ -142,22 +147,27 @@ class Sweep(unittest.TestCase):
         self.say("%d places more, called only after a fault; %d pairs of faults; %.0f s" % (
             len(chosen), len(results), time.monotonic() - begun))
 
+    @other_builds
     def test_each_call_of_a_whole_life_may_fail(self):
         self.sweep_whole_lives()
 
+    @other_builds
     def test_calls_of_loops_with_tables_of_their_own_may_fail(self):
         self.sweep_whole_lives(SAMPLE, LOOPS="2", WORKERS="2")
 
     def test_calls_of_loops_that_share_a_table_may_fail(self):
         self.sweep_whole_lives(SAMPLE, LOOPS="2", WORKERS="2", PRIVATE_FD_TABLES="off")
 
+    @other_builds
     def test_calls_of_loops_that_share_an_inherited_listener_may_fail(self):
         self.sweep_whole_lives(SAMPLE, LOOPS="2", WORKERS="2", play=faulty.HandedPlay,
                                handed=True)
 
+    @other_builds
     def test_calls_around_deadlines_may_fail(self):
         self.sweep_whole_lives(SAMPLE_LATE, play=faulty.LatePlay, **faulty.LatePlay.SETTINGS)
 
+    @other_builds
     def test_each_call_of_a_start_may_fail(self):
         """With everything found out by the daemon itself, which only looks at its
         settings and ends."""

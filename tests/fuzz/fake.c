@@ -14,7 +14,6 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -644,7 +643,6 @@ int __real_poll(struct pollfd *fds, nfds_t count, int timeout_ms);
 int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout_ms);
 int __wrap_getsockopt(
     int fd, int level, int option, void *value, socklen_t *length);
-int __wrap_getpeername(int fd, struct sockaddr *address, socklen_t *length);
 
 static struct fake_client *client_of(int fd, const char *call)
 {
@@ -660,7 +658,8 @@ int __wrap_accept4(
     struct file *file = file_of(fd, "accept4");
     struct fake_client *client;
 
-    fuzz_check(file->kind == LISTENER && address == NULL && length == NULL &&
+    fuzz_check(file->kind == LISTENER && address != NULL &&
+                   *length >= sizeof(struct sockaddr_in) &&
                    flags == (SOCK_NONBLOCK | SOCK_CLOEXEC),
         "accept4 of another kind");
     if (fake.accept_fault != 0) {
@@ -684,6 +683,11 @@ int __wrap_accept4(
     client->accepted = true;
     file->client = client;
     fake.accepted++;
+    memcpy(address,
+        &(struct sockaddr_in){
+            .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)},
+        sizeof(struct sockaddr_in));
+    *length = sizeof(struct sockaddr_in);
     return number_of(file);
 }
 
@@ -875,26 +879,12 @@ int __wrap_getsockopt(
     return 0;
 }
 
-int __wrap_getpeername(int fd, struct sockaddr *address, socklen_t *length)
-{
-    struct sockaddr_in v4 = {.sin_family = AF_INET};
-
-    if (client_of(fd, "getpeername")->reset) {
-        errno = ENOTCONN;
-        return -1;
-    }
-    fuzz_check(*length >= sizeof v4, "no room for an address");
-    memcpy(address, &v4, sizeof v4);
-    *length = sizeof v4;
-    return 0;
-}
-
 /* --- Clock and chance. */
 
 int __real_clock_gettime(clockid_t clock, struct timespec *out);
 int __wrap_clock_gettime(clockid_t clock, struct timespec *out);
-ssize_t __real_getrandom(void *at, size_t length, unsigned flags);
-ssize_t __wrap_getrandom(void *at, size_t length, unsigned flags);
+void __real_arc4random_buf(void *at, size_t length);
+void __wrap_arc4random_buf(void *at, size_t length);
 
 int __wrap_clock_gettime(clockid_t clock, struct timespec *out)
 {
@@ -911,15 +901,15 @@ int __wrap_clock_gettime(clockid_t clock, struct timespec *out)
     return 0;
 }
 
-ssize_t __wrap_getrandom(void *at, size_t length, unsigned flags)
+void __wrap_arc4random_buf(void *at, size_t length)
 {
     if (!fake.running) {
-        return __real_getrandom(at, length, flags);
+        __real_arc4random_buf(at, length);
+        return;
     }
     for (size_t i = 0; i < length; i++) {
         ((char *)at)[i] = (char)fuzz_next(&fake.random);
     }
-    return (ssize_t)length;
 }
 
 /* --- Memory. */

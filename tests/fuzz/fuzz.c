@@ -115,7 +115,7 @@ uint64_t fuzz_next(uint64_t *state) /* splitmix64 */
 void fuzz_forbid(void *at, size_t length)
 {
 #if defined(HAS_ASAN)
-    ASAN_POISON_MEMORY_ARENA(at, length);
+    ASAN_POISON_MEMORY_REGION(at, length);
 #else
     (void)at;
     (void)length;
@@ -125,7 +125,7 @@ void fuzz_forbid(void *at, size_t length)
 void fuzz_allow(void *at, size_t length)
 {
 #if defined(HAS_ASAN)
-    ASAN_UNPOISON_MEMORY_ARENA(at, length);
+    ASAN_UNPOISON_MEMORY_REGION(at, length);
 #else
     (void)at;
     (void)length;

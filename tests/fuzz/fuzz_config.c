@@ -237,7 +237,7 @@ static void check_values(const struct hcs_config *config)
     check_range(config->half_close, 0, HCS_HALF_CLOSE_SERVE);
     check_range(config->log_level, 0, HCS_LOG_DEBUG);
     check_range(config->log_format, 0, HCS_LOG_LOGFMT);
-    check_range(config->route_count, 1, HCS_CONFIG_ROUTES_MAX);
+    check_range(config->routes.count, 1, HCS_ROUTES_MAX);
 }
 
 /* --- The router. */
@@ -325,8 +325,8 @@ static void check_found(const struct hcs_router *router, const char *path)
     size_t length = strlen(path);
     char *encoded = encode(path);
 
-    fuzz_check(route != NULL && route->resource == HCS_RESOURCE_JOB &&
-                   strcmp(route->path, path) == 0,
+    fuzz_check(
+        route != NULL && route->page == NULL && strcmp(route->path, path) == 0,
         "%s was added and is not found", path);
     fuzz_check(length > 1024 || /* which no decoded path may be */
                    hcs_router_find(router, encoded, strlen(encoded)) == route,
@@ -357,8 +357,8 @@ static void check_router(const struct hcs_config *config)
     size_t added = 0;
 
     fuzz_check(router != NULL, "no memory");
-    for (size_t i = 0; i < config->route_count; i++) {
-        const struct hcs_config_route *route = &config->routes[i];
+    for (size_t i = 0; i < config->routes.count; i++) {
+        const struct hcs_routes_entry *route = &config->routes.entries[i];
 
         fuzz_check(route->path[0] == '/' && route->kind[0] != '\0',
             "a route without path or handler");
@@ -375,7 +375,7 @@ static void check_router(const struct hcs_config *config)
     }
     check_open(router);
     for (size_t i = 0; i < added; i++) {
-        check_found(router, config->routes[i].path);
+        check_found(router, config->routes.entries[i].path);
     }
     hcs_router_destroy(router);
 }

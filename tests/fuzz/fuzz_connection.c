@@ -22,7 +22,8 @@
 #include "job/job.h"
 #include "job/request.h"
 #include "shard/conn.h"
-#include "shard/shard.h"
+#include "shard/pages.h"
+#include "shard/run.h"
 #include "sync/deferral.h"
 #include "sync/queue.h"
 
@@ -51,6 +52,7 @@ enum {
 
 struct hcs_pool {
     struct hcs_queue *queue;
+    size_t capacity;
     void *states[WORKERS];
     struct {
         struct hcs_task *task; /* NULL: the worker is idle */
@@ -190,7 +192,12 @@ static bool work_off(struct hcs_pool *pool)
 static void open_pool(
     struct hcs_pool *pool, size_t queue_size, struct hcs_job_context *context)
 {
-    *pool = (struct hcs_pool){.queue = hcs_queue_create(queue_size + WORKERS)};
+    const size_t capacity = queue_size + WORKERS;
+
+    *pool = (struct hcs_pool){
+        .queue = hcs_queue_create(capacity),
+        .capacity = capacity,
+    };
     fuzz_check(pool->queue != NULL, "no memory");
     for (unsigned i = 0; i < WORKERS; i++) {
         pool->states[i] = HCS_JOB_WORK.open(context, i);
@@ -249,7 +256,7 @@ size_t hcs_pool_depth(const struct hcs_pool *pool)
 
 size_t hcs_pool_capacity(const struct hcs_pool *pool)
 {
-    return hcs_queue_capacity(pool->queue);
+    return pool->capacity;
 }
 
 size_t hcs_pool_bytes(const struct hcs_pool *pool)
@@ -400,6 +407,7 @@ static struct hcs_router *make_router(void)
 {
     struct hcs_router *router = hcs_router_create();
 
+    fuzz_check(hcs_pages_add_to(router) == 0, "no memory");
     host.deferrals = hcs_deferrals_create(NULL, NULL, NULL);
     /* /slow is not brief, and reads the body into a tree. */
     fuzz_check(host.deferrals != NULL && router != NULL &&
@@ -469,7 +477,7 @@ static void take_setting(struct world *world, const struct step *step)
         world->disturbed = true;
         break;
     case SET_CONNS:
-        limits->max_connections = 1 + (unsigned)n;
+        world->service.gate.max_connections = 1 + (unsigned)n;
         world->disturbed |= n < FAKE_CLIENTS;
         break;
     case SET_READ:
@@ -492,7 +500,7 @@ static void take_setting(struct world *world, const struct step *step)
         world->disturbed |= n < HARMLESS_MS;
         break;
     case SET_JOB_TIMEOUT:
-        set_job_timeout(world->service.router, n % 60000);
+        set_job_timeout(hcs_service_router(&world->service), n % 60000);
         world->disturbed |= n < HARMLESS_MS;
         break;
     case SET_HALF_CLOSE:
@@ -675,11 +683,18 @@ static uint64_t state_count(
     return hcs_counter_get(&world->shard->counts.states[state]);
 }
 
-/* Connections, those that are refused and only linger with them. */
-static size_t open_in(const struct hcs_shard *shard)
+static void count_record(void *record, void *count)
 {
-    return (size_t)hcs_counter_get(&shard->counts.connections) +
-           shard->shed.count;
+    (void)record;
+    ++*(size_t *)count;
+}
+
+static size_t records_in_use(struct hcs_slab *slab)
+{
+    size_t count = 0;
+
+    hcs_slab_each(slab, count_record, &count);
+    return count;
 }
 
 static void check_settled(struct world *world)
@@ -693,9 +708,9 @@ static void check_settled(struct world *world)
         "there is room, and %llu wait for it",
         (unsigned long long)state_count(world, HCS_CONN_WRITING));
     fuzz_check(hcs_pool_depth(&world->pool) == 0, "places of no job");
-    fuzz_check(hcs_slab_used(shard->conns) == open_in(shard),
-        "%zu records of %zu connections", hcs_slab_used(shard->conns),
-        open_in(shard));
+    fuzz_check(records_in_use(shard->conns) == hcs_shard_connections(shard),
+        "%zu records of %zu connections", records_in_use(shard->conns),
+        (size_t)hcs_shard_connections(shard));
     for (size_t i = 0; i < FAKE_CLIENTS; i++) {
         const struct fake_client *client = fake_client(i);
 
@@ -741,9 +756,9 @@ static void go_on_ending(struct world *world)
     uint64_t since_ms = fake_now_ms() - world->ending_since_ms;
 
     if (world->has_left && since_ms >= 2000) {
-        fuzz_check(open_in(world->shard) == 0,
+        fuzz_check(hcs_shard_connections(world->shard) == 0,
             "all clients have left, and %zu connections are open",
-            open_in(world->shard));
+            hcs_shard_connections(world->shard));
         if (world->ending == END_WITH_CLIENTS) {
             world->ending = END_WITH_DRAIN;
             hcs_shard_command(world->shard, HCS_COMMAND_DRAIN);
@@ -850,7 +865,6 @@ static void open_world(
     world->jobs = (struct hcs_job_context){&world->budget, router};
     open_pool(&world->pool, queue_size_of(program), &world->jobs);
     service->limits = (struct hcs_limits){
-        .max_connections = 1000,
         .read_timeout_ms = 15000,
         .write_timeout_ms = 15000,
         .idle_timeout_ms = 60000,
@@ -860,8 +874,9 @@ static void open_world(
         .max_body_bytes = 1024 * 1024,
         .half_close = HCS_HALF_CLOSE_CANCEL,
     };
-    service->router = router;
-    service->pool = &world->pool;
+    service->sites[HCS_SITE_MAIN].router = router;
+    hcs_gate_init(&service->gate, 1000);
+    hcs_service_set_pool(service, &world->pool);
     service->deferrals = host.deferrals;
     atomic_store(&service->is_open, true);
     service->budget = &world->budget;
@@ -876,8 +891,8 @@ static void open_world(
             take_setting(world, &program->steps[i]);
         }
     }
-    world->shard =
-        hcs_shard_create(service, 0, &(int){fake_listen()}, 1, HCS_DOOR_OWN);
+    world->shard = hcs_shard_create(
+        service, 0, &(int){fake_listen()}, 1, HCS_LISTENER_OWN);
     fuzz_check(world->shard != NULL, "no memory");
     shards[0] = world->shard;
     fuzz_check(hcs_shard_open(world->shard) == 0, "no memory");
@@ -908,7 +923,8 @@ static void check_counters(const struct world *world)
     uint64_t received = 0;
     uint64_t sent = 0;
 
-    for (size_t i = 0; i < hcs_router_jobs(world->service.router); i++) {
+    for (size_t i = 0; i < hcs_router_jobs(hcs_service_router(&world->service));
+         i++) {
         ended += hcs_counter_get(&counts->routes[i].ok) +
                  hcs_counter_get(&counts->routes[i].error) +
                  hcs_counter_get(&counts->routes[i].timeout) +
@@ -933,12 +949,12 @@ static void check_counters(const struct world *world)
         sum(counts->closed, HCS_REASON_COUNT), "connections opened and closed");
     check_equal(hcs_counter_get(&counts->received_bytes), received, "received");
     check_equal(hcs_counter_get(&counts->sent_bytes), sent, "sent");
-    check_equal(hcs_counter_get(&counts->connections), 0, "connections");
-    check_equal(atomic_load(&world->service.connections), 0, "connections");
+    check_equal(hcs_shard_connections(shard), 0, "connections of the loop");
+    check_equal(hcs_gate_connections(&world->service.gate), 0, "connections");
     check_equal(shard->lingering, 0, "lingering");
-    check_equal(shard->shed.count, 0, "shed");
+    check_equal(shard->shed_count, 0, "shed");
     check_equal(shard->spares_lent, 0, "spares lent");
-    check_equal(hcs_slab_used(shard->conns), 0, "records of connections");
+    check_equal(records_in_use(shard->conns), 0, "records of connections");
 }
 
 /* Results that the loop did not stay for: hcs_shard_destroy would take them as

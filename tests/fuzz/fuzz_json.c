@@ -15,6 +15,8 @@
 #include "fuzz.h"
 
 #include "base/json.h"
+#include "base/json_escape.h"
+#include "base/json_members.h"
 #include "base/text.h"
 #include "http/problem.h"
 

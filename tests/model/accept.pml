@@ -1,15 +1,17 @@
 /*
- * accept - loops that wait at one listener, of which some rest.
+ * accept - loops that wait at one listener, of which some pause.
  *
- * Mirrors:  on_listening, accept_batch, rest, attend, on_bell and hcs_shard_ask
- *           in src/shard/shard.c, hcs_balance_hand_over in src/shard/balance.c,
- *           hcs_loop_run in src/event/loop.c; of the kernel, what a listener
- *           does with EPOLLEXCLUSIVE | EPOLLET.
+ * Mirrors:  hcs_acceptor_ready, accept_batch, pause_accepting and
+ *           resume_accepting in src/shard/acceptor.c, on_bell in
+ *           src/shard/run.c, hcs_shard_ask in src/shard/shard.c,
+ *           hcs_balance_hand_over in src/shard/balance.c, hcs_loop_run in
+ *           src/event/loop.c; of the kernel, what a listener does with
+ *           EPOLLEXCLUSIVE | EPOLLET.
  * Claims:   when nothing happens any more, nobody waits in the backlog; each
  *           connection is accepted once; a loop is asked only where that has a
  *           use.
- * Left out: how many connections a loop has. Who rests, whom it asks, and who
- *           comes back by itself are free choices here, so nothing depends on
+ * Left out: how many connections a loop has. Which loop pauses, which one it asks,
+ *           and which one comes back by itself are free choices here, so nothing depends on
  *           counters being new or right. Memory: what passes between loops goes
  *           through the kernel's locks, of the eventfd (mailbox.pml) and of the
  *           listener. Accepting that fails, which a timer tries again.
@@ -25,7 +27,7 @@ bool waits[LOOPS] = true; /* its epoll is in the listener's wait queue */
 bool ready[LOOPS];   /* the listener is in its epoll's ready list */
 bool bell[LOOPS];    /* an edge of its doorbell */
 bool asked[LOOPS];   /* [shard.asked] */
-bool rests[LOOPS];
+bool paused[LOOPS];
 bool again[LOOPS];   /* hcs_loop_post of its watch */
 
 /* ep_poll_callback and __wake_up_common tell the first loop that sleeps, and
@@ -55,7 +57,7 @@ active proctype clients()
 }
 
 /* EPOLL_CTL_ADD: what waits already makes it ready at once (ep_insert). */
-inline wait_at_all()
+inline watch_all()
 {
     atomic {
         if
@@ -66,7 +68,7 @@ inline wait_at_all()
 #endif
         :: else
         fi;
-        rests[i] = false
+        paused[i] = false
     }
 }
 
@@ -88,11 +90,11 @@ inline stop_waiting()
         waits[i] = false;
         ready[i] = false;
         again[i] = false;
-        rests[i] = true
+        paused[i] = true
     }
 }
 
-inline rest()
+inline pause_accepting()
 {
 #ifdef ASKS_FIRST
     ask((i + 1 + choice) % LOOPS);
@@ -104,7 +106,7 @@ inline rest()
     choice = 0
 }
 
-/* Takes until there is none, or it rests, or it has done enough for a turn. */
+/* Takes until there is none, or it pauses, or it has done enough for a turn. */
 inline accept_batch()
 {
     do
@@ -115,8 +117,8 @@ inline accept_batch()
        };
        if
        :: true /* goes on */
-       :: choice = 0; rest(); break
-       :: choice = 1; rest(); break
+       :: choice = 0; pause_accepting(); break
+       :: choice = 1; pause_accepting(); break
        :: atomic {
 #ifndef STOPS_EARLY
             again[i] = true;
@@ -128,13 +130,13 @@ inline accept_batch()
     od
 }
 
-inline attend()
+inline resume_accepting()
 {
 #ifdef LOOKS_THEN_WAITS
     accept_batch();
-    wait_at_all()
+    watch_all()
 #else
-    wait_at_all();
+    watch_all();
 #ifndef ATTENDS_WITHOUT_A_LOOK
     accept_batch()
 #endif
@@ -169,25 +171,25 @@ end_sleeping: /* epoll_wait */
 #ifdef ONLY_WHO_RESTS_COMES
         ;
         if
-        :: !rests[i] -> goto end_sleeping
+        :: !paused[i] -> goto end_sleeping
         :: else
         fi
 #endif
        };
-       attend()
+       resume_accepting()
     :: atomic { /* hcs_loop_post */
         again[i] ->
         again[i] = false
        };
        if
-       :: rests[i] -> attend()
+       :: paused[i] -> resume_accepting()
        :: else -> accept_batch()
        fi
-    :: atomic { /* it is closed: a loop that rests may be light now */
-        leaves && accepted > 0 && rests[i] ->
+    :: atomic { /* it is closed: a paused loop may be under its share now */
+        leaves && accepted > 0 && paused[i] ->
         leaves = false
        };
-       attend()
+       resume_accepting()
     fi;
     goto end_sleeping
 }

@@ -1,18 +1,18 @@
 /*
  * deferral - a worker that defers, threads that claim, a loop that abandons.
  *
- * Mirrors:  src/sync/deferral.c, but for its list of free places (places.pml);
+ * Mirrors:  src/sync/deferral.c, but for its list of free slots (slots.pml);
  *           run_task in src/sync/pool.c; run_handler, hcs_mount_resume and
- *           hcs_job_complete in src/job/job.c; drop_request and
- *           hcs_conn_result in src/shard/conn.c.
+ *           hcs_job_complete in src/job/job.c; drop_request in
+ *           src/shard/conn_state.c and hcs_conn_result in src/shard/conn.c.
  * Claims:   a task comes home once, or is the loop's at once, never both, and
  *           nobody has it afterwards; a dead token claims nothing, and one that
  *           is alive is not refused; what is in the task is seen whole by all
- *           who have it in turn; a place is given back once.
+ *           who have it in turn; a slot is given back once.
  * Left out: the queue and its cancelling (queue.pml, detach.pml): the loop
  *           abandons only what a worker has taken. The mailbox (mailbox.pml).
  * Size:     two tasks one after the other, which the loop abandons at any
- *           moment or never; one place, so that the second gets a token where
+ *           moment or never; one slot, so that the second gets a token where
  *           the first one's was, or none; two threads that claim with either
  *           token, also when it is long dead, or with a number that they made
  *           up and that is no token yet.
@@ -20,8 +20,8 @@
 #define TASKS_MAX 2
 
 /* Threads are 0 .. 3. */
-#define WORD_VIEW 4  /* of the place */
-#define FREE_VIEW 5  /* of the list of free places */
+#define STATE_VIEW 4  /* of the slot */
+#define FREE_VIEW 5  /* of the list of free slots */
 #define BLOCK_VIEW 6 /* of the pointer to the block */
 #define HAND 6       /* where the handler leaves tokens 1 and 2: 7 and 8 */
 #define OWN_VIEW 8   /* of the deferral of tasks 1 and 2: 9 and 10 */
@@ -30,7 +30,7 @@
 #define VIEWS 13
 
 #define FIRST_SEEN 0
-#define OPENED(generation) (1 << (generation)) /* stores to place->word */
+#define OPENED(generation) (1 << (generation)) /* stores to slot->state */
 #define ENDED(generation) (8 << (generation))
 #define HELD(generation) (64 << (generation))
 #define OWN(task) (512 << (task))
@@ -39,13 +39,13 @@
 #define INPUT(task) (4 << (task))   /* read by all who have it */
 #define OUTPUT(task) (16 << (task)) /* of one at a time */
 #define RUN(task) (64 << (task))    /* what the run reads until it returns */
-#define BLOCK 512                   /* of places */
+#define BLOCK 512                   /* of slots */
 #define ALL_DATA 1023
 #define TASK(task) (LINK(task) | INPUT(task) | OUTPUT(task) | RUN(task))
 
 #include "memory.inc"
 
-/* The place's word: flags, and a generation from here on up. */
+/* The slot's state: flags, and a generation from here on up. */
 #define RUNNING 1
 #define CLAIMED 2
 #define DONE 4
@@ -58,10 +58,10 @@
 #define NOBODY_WAITS 8
 #define TOKEN(value) ((value) & 7)
 
-byte word = GENERATION + FREE;
+byte state = GENERATION + FREE;
 byte held; /* a task */
 byte own[TASKS_MAX + 1];
-bool place_is_free = true;
+bool slot_is_free = true;
 bool has_block;
 
 byte handed; /* tokens */
@@ -81,7 +81,7 @@ inline look_at(data)
 
 /* --- src/sync/deferral.c. */
 
-/* A change of the word is one step with the look before it, which only guesses
+/* A change of the state is one step with the look before it, which only guesses
  * what the compare-and-swap then has to find, or learns what stays true. Only
  * where a thread may not know that the token was opened it may find what was
  * before. */
@@ -89,27 +89,27 @@ inline look_at(data)
 inline end_generation(generation) /* next_generation */
 {
 #ifdef SAME_GENERATION
-    word = (generation) * GENERATION + FREE;
+    state = (generation) * GENERATION + FREE;
 #else
-    word = ((generation) + 1) * GENERATION + FREE;
+    state = ((generation) + 1) * GENERATION + FREE;
 #endif
     dead[generation] = true;
     seen[me] = seen[me] | ENDED(generation)
 }
 
-/* Of the list only what passes from who gives a place to who takes it. */
-inline give_place()
+/* Of the list only what passes from who gives a slot to who takes it. */
+inline give_slot()
 {
     atomic { /* [deferral.free] */
-        assert(!place_is_free); /* doubled */
-        place_is_free = true;
+        assert(!slot_is_free); /* doubled */
+        slot_is_free = true;
 #ifndef NO_GIVE_RELEASE
         release_more(FREE_VIEW)
 #endif
     }
 }
 
-inline take_place(generation)
+inline take_slot(generation)
 {
     atomic {
         if
@@ -126,10 +126,10 @@ inline take_place(generation)
     };
     atomic { /* [deferral.free] */
         if
-        :: place_is_free ->
-            place_is_free = false;
-            generation = OF(word);
-#ifndef NO_TAKE_PLACE_ACQUIRE
+        :: slot_is_free ->
+            slot_is_free = false;
+            generation = OF(state);
+#ifndef NO_TAKE_SLOT_ACQUIRE
             acquire(FREE_VIEW)
 #endif
         :: else
@@ -137,24 +137,24 @@ inline take_place(generation)
     }
 }
 
-/* hcs_deferrals_open. generation: of the token; 0 without a place. */
+/* hcs_deferrals_open. generation: of the token; 0 without a slot. */
 inline open_token(task, generation, won)
 {
-    take_place(generation);
+    take_slot(generation);
     if
     :: generation != 0 ->
-        atomic { /* [deferral.word] relaxed load, of the newest; store */
+        atomic { /* [deferral.state] relaxed load, of the newest; store */
             assert(generation == 1 ||
                 (seen[me] & ENDED(generation - 1)) != 0);
-            assert(word == generation * GENERATION + FREE);
+            assert(state == generation * GENERATION + FREE);
             held = task;
             task_of[generation] = task;
-            word = generation * GENERATION + RUNNING;
+            state = generation * GENERATION + RUNNING;
             seen[me] = seen[me] | HELD(generation) | OPENED(generation);
 #ifndef NO_OPEN_RELEASE
-            release_store(WORD_VIEW)
+            release_store(STATE_VIEW)
 #else
-            relaxed_store(WORD_VIEW)
+            relaxed_store(STATE_VIEW)
 #endif
         };
 #ifdef OPEN_LOOKS_THEN_STORES
@@ -177,16 +177,16 @@ inline open_token(task, generation, won)
         if
         :: won -> won = false
         :: else -> /* dead from the start */
-            atomic { /* [deferral.word] */
-                assert(word == generation * GENERATION + RUNNING);
+            atomic { /* [deferral.state] */
+                assert(state == generation * GENERATION + RUNNING);
                 end_generation(generation);
 #ifndef NO_DEAD_RELEASE
-                release_store(WORD_VIEW)
+                release_store(STATE_VIEW)
 #else
-                relaxed_store(WORD_VIEW)
+                relaxed_store(STATE_VIEW)
 #endif
             };
-            give_place()
+            give_slot()
         fi
     :: else
     fi
@@ -196,11 +196,11 @@ inline open_token(task, generation, won)
 inline token_returned(generation, now, home)
 {
 #ifdef RETURNED_LOOKS_THEN_STORES
-    now = word;
+    now = state;
 #endif
-    atomic { /* [deferral.word] */
+    atomic { /* [deferral.state] */
 #ifndef RETURNED_LOOKS_THEN_STORES
-        now = word;
+        now = state;
 #endif
         assert(OF(now) == generation && (now & RUNNING) != 0);
 #ifdef RETURNED_IGNORES_DONE
@@ -214,19 +214,19 @@ inline token_returned(generation, now, home)
 #endif
 #endif
 #ifndef NO_RETURNED_ACQUIRE
-        acquire(WORD_VIEW);
+        acquire(STATE_VIEW);
 #endif
         if
         :: home -> end_generation(generation)
-        :: else -> word = now - RUNNING
+        :: else -> state = now - RUNNING
         fi;
 #ifndef NO_RETURNED_RELEASE
-        release_more(WORD_VIEW);
+        release_more(STATE_VIEW);
 #endif
         now = 0
     };
     if
-    :: home -> give_place()
+    :: home -> give_slot()
     :: else
     fi
 }
@@ -234,28 +234,28 @@ inline token_returned(generation, now, home)
 inline withdraw(generation, now, home)
 {
 #ifdef WITHDRAW_LOOKS_THEN_STORES
-    now = word;
+    now = state;
 #endif
-    atomic { /* [deferral.word] */
+    atomic { /* [deferral.state] */
 #ifndef WITHDRAW_LOOKS_THEN_STORES
-        now = word;
+        now = state;
 #endif
         home = ((now & CLAIMED) == 0);
         now = 0;
         if
         :: home ->
 #ifndef NO_WITHDRAW_ACQUIRE
-            acquire(WORD_VIEW);
+            acquire(STATE_VIEW);
 #endif
             end_generation(generation);
 #ifndef NO_WITHDRAW_RELEASE
-            release_more(WORD_VIEW)
+            release_more(STATE_VIEW)
 #endif
         :: else
         fi
     };
     if
-    :: home -> give_place()
+    :: home -> give_slot()
     :: else
     fi
 }
@@ -277,11 +277,11 @@ inline withdraw(generation, now, home)
 inline claim(token, now, task)
 {
 #ifdef CLAIM_LOOKS_THEN_STORES
-    now = word;
+    now = state;
 #endif
-    atomic { /* [deferral.word] */
+    atomic { /* [deferral.state] */
 #ifndef CLAIM_LOOKS_THEN_STORES
-        now = word;
+        now = state;
 #endif
         if
         :: true
@@ -291,12 +291,12 @@ inline claim(token, now, task)
         :: MAY_BE_CLAIMED(token, now) ->
             assert(!dead[token]); /* a dead token claims */
             dead[token] = true;
-            word = now | CLAIMED;
+            state = now | CLAIMED;
 #ifndef NO_CLAIM_ACQUIRE
-            acquire(WORD_VIEW);
+            acquire(STATE_VIEW);
 #endif
 #ifndef NO_CLAIM_RELEASE
-            release_more(WORD_VIEW);
+            release_more(STATE_VIEW);
 #endif
             assert((seen[me] & HELD(token)) != 0); /* else an older one */
             task = held;
@@ -311,13 +311,13 @@ inline claim(token, now, task)
 inline done(task, token, now, home)
 {
 #ifdef DONE_LOOKS_THEN_STORES
-    now = word;
+    now = state;
 #endif
-    atomic { /* [deferral.word] */
+    atomic { /* [deferral.state] */
         /* own_token: [deferral.task] relaxed, so it may be an older one */
         assert((seen[me] & OWN(task)) != 0);
 #ifndef DONE_LOOKS_THEN_STORES
-        now = word;
+        now = state;
 #endif
         assert(OF(now) == token);
         assert((now & CLAIMED) != 0 && (now & DONE) == 0);
@@ -326,19 +326,19 @@ inline done(task, token, now, home)
         home = true;
 #endif
 #ifndef NO_DONE_ACQUIRE
-        acquire(WORD_VIEW);
+        acquire(STATE_VIEW);
 #endif
         if
         :: home -> end_generation(token)
-        :: else -> word = now | DONE
+        :: else -> state = now | DONE
         fi;
 #ifndef NO_DONE_RELEASE
-        release_more(WORD_VIEW);
+        release_more(STATE_VIEW);
 #endif
         now = 0
     };
     if
-    :: home -> give_place()
+    :: home -> give_slot()
     :: else
     fi
 }
@@ -360,12 +360,12 @@ inline abandon(task, token, now, alone)
     };
     if
     :: token != 0 ->
-#ifdef ABANDON_WORD_LOOKS_THEN_STORES
-        now = word;
+#ifdef ABANDON_STATE_LOOKS_THEN_STORES
+        now = state;
 #endif
-        atomic { /* [deferral.word] */
-#ifndef ABANDON_WORD_LOOKS_THEN_STORES
-            now = word;
+        atomic { /* [deferral.state] */
+#ifndef ABANDON_STATE_LOOKS_THEN_STORES
+            now = state;
 #endif
             if
             :: true
@@ -382,22 +382,22 @@ inline abandon(task, token, now, alone)
                 alone = (now & RUNNING) == 0;
 #endif
 #ifndef NO_ABANDON_ACQUIRE
-                acquire(WORD_VIEW);
+                acquire(STATE_VIEW);
 #endif
                 if
                 :: alone -> end_generation(token)
                 :: else ->
-                    word = now | ABANDONED;
+                    state = now | ABANDONED;
                     dead[token] = true
                 fi;
 #ifndef NO_ABANDON_RELEASE
-                release_more(WORD_VIEW)
+                release_more(STATE_VIEW)
 #endif
             fi;
             now = 0
         };
         if
-        :: alone -> give_place()
+        :: alone -> give_slot()
         :: else
         fi
     :: else
@@ -467,7 +467,7 @@ active proctype loop()
         }
     :: atomic { /* or one is lost, and nothing goes on */
             !out[1] && !out[2] && !in_box[1] && !in_box[2];
-            assert(place_is_free);
+            assert(slot_is_free);
             break
         }
     od
@@ -565,13 +565,13 @@ active [2] proctype claimer()
         fi;
         token = 0
     :: atomic { /* a number that is no token yet */
-            tries < 2 && has_block && (word & FREE) != 0;
+            tries < 2 && has_block && (state & FREE) != 0;
             tries++;
 #ifndef NO_BLOCK_ACQUIRE
             acquire(BLOCK_VIEW); /* [deferral.block] */
 #endif
             look_at(BLOCK);
-            assert(!MAY_BE_CLAIMED(OF(word), word))
+            assert(!MAY_BE_CLAIMED(OF(state), state))
         }
     :: break
     od

@@ -1,9 +1,9 @@
 /*
  * detach - deadlines and leaving clients against workers, over one record.
  *
- * Mirrors:  src/shard/conn.c: drop_request, refuse_working,
- *           hcs_conn_result, working_expired, hcs_conn_close; hcs_conn_submit
- *           in conn_read.c; run in src/job/job.c; the state in
+ * Mirrors:  drop_request and hcs_conn_close in src/shard/conn_state.c;
+ *           refuse_working, hcs_conn_result and working_expired in conn.c;
+ *           hcs_conn_submit in conn_read.c; run in src/job/job.c; the state in
  *           src/sync/queue.c; hcs_request_init and hcs_request_fini. Of a job
  *           that is not deferred: else deferral.pml.
  * Claims:   a request is answered at most once, and with what was computed from
@@ -186,7 +186,7 @@ inline drop_request()
 inline refuse_working()
 {
     atomic {
-        look_at(BYTES(record)); /* hcs_conn_know_request */
+        look_at(BYTES(record)); /* hcs_exchange_from_request */
         assert(asked[record] == asking);
         asking = 0
     };
@@ -196,7 +196,7 @@ inline refuse_working()
 active proctype loop()
 {
     byte record;          /* c->request */
-    byte conn[3];         /* request->conn; 0: NULL */
+    byte conn[3];         /* request->waiter.owner; 0: NULL */
     bool used[3];         /* not in the slab */
     byte client = 1;      /* which connection it is */
     byte asking, request; /* which waits for its answer; the last sent */

@@ -3,8 +3,8 @@
  *
  * Mirrors:  src/sync/mailbox.c; run_task, next_task and pay_rings in
  *           src/sync/pool.c as far as they put and ring; sleep_ms and
- *           hcs_loop_run in src/event/loop.c; on_turned, obey and
- *           hcs_shard_command in src/shard/shard.c.
+ *           hcs_loop_run in src/event/loop.c; on_turned,
+ *           apply_command and hcs_shard_command in src/shard/run.c.
  * Claims:   each result arrives once, whole, and by itself ends the loop's
  *           sleep; a command ends it too, and what main did before it is done;
  *           all come to their end.
@@ -67,7 +67,7 @@ turn:
         od;
         next = 0
     };
-    atomic { /* obey */
+    atomic { /* apply_command */
         if
         :: drains
         :: !drains && commanded -> /* [shard.command] the new value */

@@ -164,7 +164,7 @@ round:
         od;
         next = 0
     };
-    atomic { /* obey */
+    atomic { /* apply_command */
         if
         :: drains
         :: !drains && commanded -> /* [shard.command] the new value */

@@ -8,7 +8,7 @@ import unittest
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.join(FOLDER, "..", "..")
 NAME = re.compile(r"`(test_\w+\.\w+\.test_\w+)`")
-UNIT = re.compile(r"`(unit/test_\w+\.c): (\w+)`")
+UNIT = re.compile(r"`(unit/\w+\.[ch]): (\w+)`")
 
 
 def rows():
@@ -58,7 +58,9 @@ class Table(unittest.TestCase):
         for cells in rows():
             for path, name in UNIT.findall(cells[-1]):
                 with open(os.path.join(ROOT, "tests", path), encoding="utf-8") as source:
-                    self.assertIn("static void %s(" % name, source.read())
+                    # A function, or the rows below a name.
+                    self.assertRegex(
+                        source.read(), r"\b(static void|TEST)[ (]%s[()]" % name)
 
     def test_every_test_of_the_protocol_is_named(self):
         named = {name for cells in rows() for name in NAME.findall(cells[-1])}

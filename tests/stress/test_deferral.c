@@ -1,3 +1,4 @@
+/* ctest: cores=2 slow */
 #include "sync/deferral.h"
 
 #include "sync/mailbox.h"
@@ -312,36 +313,36 @@ static void every_task_is_somebodys_and_only_once(void **state)
 
 /* --- Places. */
 
-enum { TAKERS = 4, HOLDS = 400, PLACES_MOST = 8192 };
+enum { TAKERS = 4, HOLDS = 400, SLOTS_MOST = 8192 };
 
 static struct {
     struct hcs_deferrals *deferrals;
     uint64_t end_ms;
-    _Atomic unsigned char is_taken[PLACES_MOST];
+    _Atomic unsigned char is_taken[SLOTS_MOST];
 } crowd;
 
 static void open_one(struct hcs_task *task)
 {
     uint64_t token;
-    uint32_t place;
+    uint32_t slot;
 
     memset(task, 0, sizeof(*task));
     token = hcs_deferrals_open(crowd.deferrals, task);
-    place = (uint32_t)token >> 1;
+    slot = (uint32_t)token >> 1;
     CHECK(token != 0);
-    CHECK(place < PLACES_MOST);
+    CHECK(slot < SLOTS_MOST);
     CHECK(atomic_exchange_explicit(
-              &crowd.is_taken[place], 1, memory_order_relaxed) == 0);
+              &crowd.is_taken[slot], 1, memory_order_relaxed) == 0);
 }
 
 static void close_one(struct hcs_task *task)
 {
     uint64_t token =
         atomic_load_explicit(&task->deferral, memory_order_relaxed);
-    uint32_t place = (uint32_t)token >> 1;
+    uint32_t slot = (uint32_t)token >> 1;
 
     CHECK(atomic_exchange_explicit(
-              &crowd.is_taken[place], 0, memory_order_relaxed) == 1);
+              &crowd.is_taken[slot], 0, memory_order_relaxed) == 1);
     CHECK(hcs_deferrals_withdraw(crowd.deferrals, task));
 }
 
@@ -376,12 +377,12 @@ static void *take_and_give(void *argument)
     return NULL;
 }
 
-static void no_place_is_given_to_two(void **state)
+static void no_slot_is_given_to_two(void **state)
 {
     pthread_t threads[TAKERS];
 
     (void)state;
-    storm_begin("places");
+    storm_begin("slots");
     crowd.deferrals = hcs_deferrals_create(NULL, NULL, NULL);
     CHECK(crowd.deferrals != NULL);
     crowd.end_ms = storm_now_ms() + RUN_MS;
@@ -400,7 +401,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_task_is_somebodys_and_only_once),
-        cmocka_unit_test(no_place_is_given_to_two),
+        cmocka_unit_test(no_slot_is_given_to_two),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,3 +1,4 @@
+/* ctest: cores=2 slow */
 #include "sync/mailbox.h"
 
 #include "storm.h"

@@ -1,3 +1,4 @@
+/* ctest: cores=2 slow */
 #include "sync/parking.h"
 
 #include "sync/mailbox.h"

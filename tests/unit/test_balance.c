@@ -44,10 +44,11 @@ static void set_loops(unsigned count, const unsigned *connections)
         memset(shards[i], 0, sizeof(struct hcs_shard));
         shards[i]->service = &service;
         shards[i]->index = i;
-        hcs_counter_add(&shards[i]->counts.connections, connections[i]);
+        hcs_counter_add(
+            &shards[i]->counts.states[HCS_CONN_IDLE], connections[i]);
         all += connections[i];
     }
-    atomic_store(&service.connections, all);
+    atomic_store(&service.gate.connections, all);
 }
 
 static int free_loops(void **state)
@@ -84,26 +85,28 @@ static void with_100_each_no_loop_has_12_times_anothers(void **state)
     }
 }
 
-static void heavy_is_above_the_limit_and_light_up_to_the_mean(void **state)
+static void over_share_is_above_the_limit_and_under_share_up_to_the_mean(
+    void **state)
 {
     (void)state;
     set_loops(4, (unsigned[]){18, 19, 10, 11});
     /* 58 in all: a mean of 14.5 */
-    assert_false(hcs_balance_is_heavy(shards[0]));
-    assert_false(hcs_balance_is_light(shards[0]));
-    assert_true(hcs_balance_is_light(shards[2]));
+    assert_false(hcs_balance_is_over_share(shards[0]));
+    assert_false(hcs_balance_is_under_share(shards[0]));
+    assert_true(hcs_balance_is_under_share(shards[2]));
     set_loops(4, (unsigned[]){22, 23, 10, 3});
-    assert_false(hcs_balance_is_heavy(shards[0]));
-    assert_true(hcs_balance_is_heavy(shards[1]));
+    assert_false(hcs_balance_is_over_share(shards[0]));
+    assert_true(hcs_balance_is_over_share(shards[1]));
     set_loops(2, (unsigned[]){0, 0});
-    assert_true(hcs_balance_is_light(shards[0])); /* or nobody would be */
+    assert_true(
+        hcs_balance_is_under_share(shards[0])); /* or no loop would be */
     set_loops(3, (unsigned[]){5, 5, 5});
-    assert_true(hcs_balance_is_light(shards[0]));
+    assert_true(hcs_balance_is_under_share(shards[0]));
     set_loops(3, (unsigned[]){5, 5, 4});
-    assert_false(hcs_balance_is_light(shards[0]));
+    assert_false(hcs_balance_is_under_share(shards[0]));
 }
 
-static void the_lightest_is_asked_whether_it_rests_or_not(void **state)
+static void the_emptiest_loop_is_asked_whether_it_is_paused_or_not(void **state)
 {
     (void)state;
     set_loops(4, (unsigned[]){30, 7, 6, 9});
@@ -118,13 +121,13 @@ static void the_lightest_is_asked_whether_it_rests_or_not(void **state)
     assert_int_equal(asked[1], 0); /* never itself, whatever it has */
 }
 
-static void who_rests_and_is_light_is_asked_as_well(void **state)
+static void a_paused_loop_under_its_share_is_asked_as_well(void **state)
 {
     (void)state;
     set_loops(5, (unsigned[]){30, 7, 6, 9, 20});
-    atomic_store(&shards[0]->rests, true);
-    atomic_store(&shards[3]->rests, true);
-    atomic_store(&shards[4]->rests, true); /* not light */
+    atomic_store(&shards[0]->paused, true);
+    atomic_store(&shards[3]->paused, true);
+    atomic_store(&shards[4]->paused, true); /* not under its share */
     hcs_balance_hand_over(shards[0]);
     assert_int_equal(asked[0], 0);
     assert_int_equal(asked[1], 0);
@@ -133,8 +136,8 @@ static void who_rests_and_is_light_is_asked_as_well(void **state)
     assert_int_equal(asked[4], 0);
 }
 
-/* However few they are and whatever they have, somebody else is asked. */
-static void there_is_always_somebody_to_hand_over_to(void **state)
+/* However few they are and whatever they have, another loop is asked. */
+static void there_is_always_a_loop_to_hand_over_to(void **state)
 {
     unsigned connections[LOOPS_MAX] = {0};
 
@@ -160,10 +163,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_limit_is_the_mean_and_a_32nd_but_at_least_8_more),
         cmocka_unit_test(with_100_each_no_loop_has_12_times_anothers),
-        cmocka_unit_test(heavy_is_above_the_limit_and_light_up_to_the_mean),
-        cmocka_unit_test(the_lightest_is_asked_whether_it_rests_or_not),
-        cmocka_unit_test(who_rests_and_is_light_is_asked_as_well),
-        cmocka_unit_test(there_is_always_somebody_to_hand_over_to),
+        cmocka_unit_test(
+            over_share_is_above_the_limit_and_under_share_up_to_the_mean),
+        cmocka_unit_test(
+            the_emptiest_loop_is_asked_whether_it_is_paused_or_not),
+        cmocka_unit_test(a_paused_loop_under_its_share_is_asked_as_well),
+        cmocka_unit_test(there_is_always_a_loop_to_hand_over_to),
     };
 
     return cmocka_run_group_tests(tests, NULL, free_loops);

@@ -1,3 +1,4 @@
+/* ctest: builds=release,asan,tsan */
 #include "guard/budget.h"
 
 #include <malloc.h>

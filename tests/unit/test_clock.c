@@ -1,3 +1,4 @@
+/* ctest: builds=release,asan,tsan */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

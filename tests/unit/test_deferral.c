@@ -13,14 +13,14 @@
  * come. The orders of their memory accesses are the model's. */
 
 enum {
-    PLACE_BYTES = 16,
-    PLACES = 1024, /* of a block */
-    BLOCK_BYTES = PLACES * PLACE_BYTES,
+    SLOT_BYTES = 16,
+    SLOTS = 1024, /* of a block */
+    BLOCK_BYTES = SLOTS * SLOT_BYTES,
     BLOCKS_MOST = 16 * 1024,
 };
 
-/* The last block of places, whose words a test may look at and set: a place is
- * a word, its generation in the upper half, and what it holds. */
+/* The last block of slots, which a test may look at and set. A slot is its
+ * state word, with the generation in the upper half, and what it holds. */
 static struct {
     uint64_t *last;
     unsigned made;
@@ -296,7 +296,7 @@ static void an_old_token_never_means_the_task_that_is_there_now(void **state)
         tokens[i] = open_for(*state, &task);
         for (int old = 0; old < i; old++) {
             assert_true(tokens[old] != tokens[i]);
-            /* The same place, as long as it is free. */
+            /* The same slot, as long as it is free. */
             assert_int_equal((uint32_t)tokens[old], (uint32_t)tokens[i]);
             assert_dead(*state, tokens[old]);
         }
@@ -315,7 +315,7 @@ static void numbers_that_are_no_tokens_claim_nothing(void **state)
         (uint64_t)1 << 32 | UINT32_MAX, UINT64_MAX, UINT64_MAX - 1};
 
     for (size_t i = 0; i < sizeof(made_up) / sizeof(made_up[0]); i++) {
-        assert_dead(*state, made_up[i]); /* before there is any place */
+        assert_dead(*state, made_up[i]); /* before there is any slot */
     }
     token = open_for(*state, &task);
     for (size_t i = 0; i < sizeof(made_up) / sizeof(made_up[0]); i++) {
@@ -326,15 +326,15 @@ static void numbers_that_are_no_tokens_claim_nothing(void **state)
     assert_dead(*state, token + 1); /* the bit that is no token's */
     assert_true(hcs_deferrals_withdraw(*state, &task));
 
-    /* Those that are yet to come, in places that are free. */
+    /* Those that are yet to come, in slots that are free. */
     assert_dead(*state, token + ((uint64_t)1 << 32));
-    for (uint64_t place = 0; place < 2 * PLACES; place++) {
+    for (uint64_t slot = 0; slot < 2 * SLOTS; slot++) {
         for (uint64_t generation = 0; generation < 4; generation++) {
-            assert_dead(*state, generation << 32 | place << 1);
+            assert_dead(*state, generation << 32 | slot << 1);
         }
     }
     /* None of which has done any harm. */
-    for (int i = 0; i < 2 * PLACES; i++) {
+    for (int i = 0; i < 2 * SLOTS; i++) {
         token = open_for(*state, &task);
         assert_ptr_equal(hcs_deferrals_claim(*state, token), &task);
         assert_false(hcs_deferrals_done(*state, &task));
@@ -342,23 +342,23 @@ static void numbers_that_are_no_tokens_claim_nothing(void **state)
     }
 }
 
-/* Leaves two free places of a new block, of which one was taken and given. */
+/* Leaves two free slots of a new block, of which one was taken and given. */
 static void shorten(void)
 {
-    blocks.last[PLACE_BYTES / sizeof(uint64_t) + 1] = UINT32_MAX;
+    blocks.last[SLOT_BYTES / sizeof(uint64_t) + 1] = UINT32_MAX;
 }
 
-/* Sets the generation of each place that is free. */
+/* Sets the generation of each slot that is free. */
 static void age(uint32_t generation)
 {
-    for (size_t i = 0; i < PLACES; i++) {
-        uint64_t *word = &blocks.last[i * PLACE_BYTES / sizeof(uint64_t)];
+    for (size_t i = 0; i < SLOTS; i++) {
+        uint64_t *word = &blocks.last[i * SLOT_BYTES / sizeof(uint64_t)];
 
         *word = (uint64_t)generation << 32 | (uint32_t)*word;
     }
 }
 
-static void a_place_whose_generations_are_used_up_is_left_alone(void **state)
+static void a_slot_whose_generations_are_used_up_is_left_alone(void **state)
 {
     struct hcs_task task;
     uint64_t first = open_for(*state, &task);
@@ -381,8 +381,8 @@ static void a_place_whose_generations_are_used_up_is_left_alone(void **state)
     assert_dead(*state, first);
     assert_true(hcs_deferrals_withdraw(*state, &task));
 
-    /* When all have come to that, new places are made. */
-    for (int i = 2; i < PLACES; i++) {
+    /* When all have come to that, new slots are made. */
+    for (int i = 2; i < SLOTS; i++) {
         (void)open_for(*state, &task);
         assert_true(hcs_deferrals_withdraw(*state, &task));
     }
@@ -397,21 +397,21 @@ static void a_place_whose_generations_are_used_up_is_left_alone(void **state)
 
 static void all_tokens_of_a_crowd_are_different(void **state)
 {
-    enum { CROWD = 2 * PLACES + 1 };
+    enum { CROWD = 2 * SLOTS + 1 };
     struct hcs_task *tasks = calloc(CROWD, sizeof(*tasks));
     uint64_t *tokens = calloc(CROWD, sizeof(*tokens));
-    bool used[4 * PLACES] = {false};
+    bool used[4 * SLOTS] = {false};
 
     assert_non_null(tasks);
     assert_non_null(tokens);
     for (int i = 0; i < CROWD; i++) {
-        uint64_t place;
+        uint64_t slot;
 
         tokens[i] = open_for(*state, &tasks[i]);
-        place = (uint32_t)tokens[i] >> 1;
-        assert_true(place < sizeof(used));
-        assert_false(used[place]);
-        used[place] = true;
+        slot = (uint32_t)tokens[i] >> 1;
+        assert_true(slot < sizeof(used));
+        assert_false(used[slot]);
+        used[slot] = true;
         assert_false(hcs_deferrals_returned(*state, &tasks[i]));
     }
     assert_int_equal(hcs_deferrals_open_count(*state), CROWD);
@@ -469,7 +469,7 @@ static void its_memory_is_the_budgets(void **state)
     (void)state;
     assert_non_null(deferrals);
     assert_int_equal(purse.taken, 0);
-    for (int i = 0; i < PLACES; i++) {
+    for (int i = 0; i < SLOTS; i++) {
         last = open_for(deferrals, &task);
         assert_int_equal(purse.taken, BLOCK_BYTES);
     }
@@ -498,7 +498,7 @@ static void there_is_an_end_to_it(void **state)
         assert_true(hcs_deferrals_withdraw(*state, &task));
         shorten();
         age(UINT32_MAX);
-        for (int place = 0; place < 2; place++) {
+        for (int slot = 0; slot < 2; slot++) {
             (void)open_for(*state, &task);
             assert_true(hcs_deferrals_withdraw(*state, &task));
         }
@@ -527,7 +527,7 @@ int main(void)
         TEST(a_task_without_a_token_is_its_workers),
         TEST(an_old_token_never_means_the_task_that_is_there_now),
         TEST(numbers_that_are_no_tokens_claim_nothing),
-        TEST(a_place_whose_generations_are_used_up_is_left_alone),
+        TEST(a_slot_whose_generations_are_used_up_is_left_alone),
         TEST(all_tokens_of_a_crowd_are_different),
         TEST(without_memory_there_is_no_table),
         TEST(without_memory_there_is_no_token),

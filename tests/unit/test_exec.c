@@ -1,3 +1,4 @@
+/* ctest: builds=release,asan,tsan */
 /* exec with real programs, mounts and spawner, against jobs that are played
  * here, and calls that fail when a test says so. */
 /* wrap: clock_getcpuclockid */
@@ -14,6 +15,7 @@
 #include "job/mount.h"
 #include "subreaper.h"
 
+#include <bsd/unistd.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -378,7 +380,7 @@ void __wrap_hcs_mount_log(
 
 /* --- The daemon's side. */
 
-static struct hcs_spawner *spawner;
+static void *context; /* of hcs_exec_prepare */
 static const struct hcs_host host = {.workers = 1};
 
 static void allow_all(void)
@@ -393,13 +395,13 @@ static int set_up_all(void **state)
     (void)state;
     allow_all();
     (void)signal(SIGPIPE, SIG_IGN);
-    return hcs_spawner_start(&spawner);
+    return hcs_exec_prepare(&context);
 }
 
 static int tear_down_all(void **state)
 {
     (void)state;
-    hcs_spawner_stop(spawner);
+    hcs_exec_finish(context);
     return 0;
 }
 
@@ -411,7 +413,7 @@ static int reset(void **state)
 }
 
 static struct hcs_mount *make_mount(
-    struct hcs_spawner *with, const char *program, const char *settings)
+    void *with, const char *program, const char *settings)
 {
     struct hcs_mount *mount =
         hcs_mount_create(&host, &hcs_exec, with, "/", program, settings);
@@ -427,7 +429,7 @@ struct service {
 
 static struct service serve(const char *program, const char *settings)
 {
-    struct service service = {.mount = make_mount(spawner, program, settings)};
+    struct service service = {.mount = make_mount(context, program, settings)};
 
     assert_int_equal(hcs_mount_open(service.mount), 0);
     assert_int_equal(
@@ -468,7 +470,7 @@ static void assert_serves(struct service *service)
 static void assert_refused(
     const char *program, const char *settings, const char *why)
 {
-    struct hcs_mount *mount = make_mount(spawner, program, settings);
+    struct hcs_mount *mount = make_mount(context, program, settings);
 
     assert_int_not_equal(hcs_mount_open(mount), 0);
     assert_non_null(strstr(hcs_mount_error(mount), why));
@@ -552,7 +554,7 @@ static void line_too_long_is_so_without_memory_too(void **state)
     (void)state;
     job.allocs_allowed = 1;
     assert_int_equal(run(&service, &job), HCS_DIED);
-    assert_non_null(strstr(job.detail, "longer than its output="));
+    assert_non_null(strstr(job.detail, "longer than output="));
     drop_job(&job);
     assert_serves(&service);
     stop(&service);
@@ -658,21 +660,22 @@ static void worker_needs_all_that_a_child_needs(void **state)
     (void)state;
     for (int i = 0; i < 4; i++) {
         allow_all();
-        mount = make_mount(i == 0 ? NULL : spawner, "cat", NULL);
+        mount = make_mount(i == 0 ? NULL : context, "cat", NULL);
         assert_int_equal(hcs_mount_open(mount), 0);
         faults.pipe_error = i == 1 ? ENFILE : 0;
         faults.epoll_ctl_error = i == 2 ? ENOSPC : 0;
         faults.mallocs_allowed = i == 3 ? 0 : ALWAYS;
         assert_int_not_equal(hcs_mount_open_worker(mount, 0, &worker), 0);
         assert_non_null(strstr(hcs_mount_error(mount),
-            (const char *[]){"not available", "cannot open pipes: Too many",
-                "cannot open pipes: No space", "out of memory"}[i]));
+            (const char *[]){"spawner was not started",
+                "cannot open pipes: Too many", "cannot open pipes: No space",
+                "out of memory"}[i]));
         hcs_mount_destroy(mount);
     }
     allow_all();
-    mount = make_mount(spawner, "cat", NULL);
+    mount = make_mount(context, "cat", NULL);
     assert_int_equal(hcs_mount_open(mount), 0);
-    faults.mallocs_allowed = 1; /* not for its voice */
+    faults.mallocs_allowed = 1; /* not for its stderr_stream */
     assert_int_not_equal(hcs_mount_open_worker(mount, 0, &worker), 0);
     hcs_mount_destroy(mount);
 }
@@ -684,7 +687,7 @@ static void open_without_memory_says_so(void **state)
 
     (void)state;
     for (unsigned allowed = 0;; allowed++) {
-        struct hcs_mount *mount = make_mount(spawner, "/bin/cat", settings);
+        struct hcs_mount *mount = make_mount(context, "/bin/cat", settings);
         int rc;
 
         faults.mallocs_allowed = allowed % 2 == 0 ? allowed / 2 : ALWAYS;
@@ -716,14 +719,14 @@ static void open_needs_a_thread_and_descriptors(void **state)
     assert_refused("cat", NULL, "No space");
     allow_all();
     faults.thread_error = EAGAIN;
-    assert_refused("cat", NULL, "a thread for standard error");
+    assert_refused("cat", NULL, "cannot read standard error");
 }
 
 /* --- Users and files. */
 
 static void user_is_looked_up_with_room_enough(void **state)
 {
-    struct hcs_mount *mount = make_mount(spawner, "cat", "user=root");
+    struct hcs_mount *mount = make_mount(context, "cat", "user=root");
 
     (void)state;
     faults.user_ranges = 2;
@@ -751,14 +754,14 @@ static void who_cannot_be_looked_up_is_refused(void **state)
 
 static void program_is_found_though_its_folder_is_gone(void **state)
 {
-    struct hcs_mount *mount = make_mount(spawner, "./no-such-program", NULL);
+    struct hcs_mount *mount = make_mount(context, "./no-such-program", NULL);
 
     (void)state;
     faults.getcwd_error = ENOENT;
     assert_int_not_equal(hcs_mount_open(mount), 0);
     assert_non_null(strstr(hcs_mount_error(mount), "./no-such-program"));
     hcs_mount_destroy(mount);
-    mount = make_mount(spawner, "/bin/cat", NULL);
+    mount = make_mount(context, "/bin/cat", NULL);
     assert_int_equal(hcs_mount_open(mount), 0);
     hcs_mount_destroy(mount);
 }
@@ -766,7 +769,7 @@ static void program_is_found_though_its_folder_is_gone(void **state)
 static void path_has_a_default(void **state)
 {
     char *path = __real_strdup(getenv("PATH"));
-    struct hcs_mount *mount = make_mount(spawner, "cat", NULL);
+    struct hcs_mount *mount = make_mount(context, "cat", NULL);
 
     (void)state;
     (void)unsetenv("PATH");
@@ -797,9 +800,10 @@ static void each_failure_is_explained(void **state)
         int rc;
         const char *line;
     } cases[] = {
-        {HCS_SPAWN_ASK, -EPIPE, "the process that starts programs is gone"},
-        {HCS_SPAWN_ASK, -ENOMEM,
-            "cannot ask for a start: Cannot allocate memory"},
+        {HCS_SPAWN_REQUEST, -EPIPE,
+            "the spawner, which starts programs, is gone"},
+        {HCS_SPAWN_REQUEST, -ENOMEM,
+            "cannot reach the spawner: Cannot allocate memory"},
         {HCS_SPAWN_FORK, -EAGAIN,
             "cannot start a process: Resource temporarily unavailable"},
         {HCS_SPAWN_DESCRIPTORS, -EMFILE,
@@ -811,21 +815,21 @@ static void each_failure_is_explained(void **state)
             "lower"},
         {HCS_SPAWN_FILES, -EINVAL, "files=9: Invalid argument"},
         {HCS_SPAWN_USER, -EPERM,
-            "user=you: Operation not permitted; to be somebody else, the "
+            "user=you: Operation not permitted; to change the user, the "
             "daemon has to be root, or to have CAP_SETUID, CAP_SETGID and "
             "CAP_KILL"},
         {HCS_SPAWN_DIRECTORY, -ENOENT,
             "directory=/d: No such file or "
             "directory"},
         {HCS_SPAWN_EXEC, -ENOENT,
-            "/p: No such file or directory; or what its first line names (#!) "
-            "is missing"},
+            "/p: No such file or directory; or the interpreter in its first "
+            "line (#!) is missing"},
         {HCS_SPAWN_EXEC, -ENOEXEC,
             "/p: Exec format error; a script needs a first line such as "
             "#!/bin/sh"},
         {HCS_SPAWN_EXEC, -EACCES,
-            "/p: Permission denied; its user may not execute it, or not reach "
-            "it"},
+            "/p: Permission denied; its user may not execute it, or may not "
+            "enter its directory"},
         {HCS_SPAWN_EXEC, -ETXTBSY, "/p: Text file busy"},
     };
     struct hcs_exec_program program = {
@@ -849,7 +853,7 @@ static void each_failure_is_explained(void **state)
     assert_string_equal(line, "group=us: Invalid argument");
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(odd_bytes_are_escaped, reset),
@@ -874,5 +878,6 @@ int main(void)
     };
 
     skip_without_subreaper();
+    setproctitle_init(argc, argv, environ);
     return cmocka_run_group_tests(tests, set_up_all, tear_down_all);
 }

@@ -1,3 +1,4 @@
+/* ctest: builds=release,asan,tsan */
 #include "base/fdtable.h"
 
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* ctest: builds=release,asan,tsan */
 /* The built-in handlers against mounts and jobs that are played here: this file
  * defines every function of the public header that they call, so the linker
  * takes none from the daemon. */

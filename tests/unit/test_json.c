@@ -1,4 +1,6 @@
 #include "base/json.h"
+#include "base/json_escape.h"
+#include "base/json_members.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -81,12 +83,168 @@ static void expect(const char *text, size_t length, enum hcs_json_error error,
     }
 }
 
+/* A text, and what its validation gives. */
+struct verdict {
+    int line;
+    const char *text;
+    size_t length;
+    enum hcs_json_error error;
+    size_t offset;
+};
+
 /* For literals, so that they may hold zeros. */
-#define ACCEPTED(text)                                                         \
-    expect(text, sizeof(text) - 1, HCS_JSON_OK, sizeof(text) - 1, __LINE__)
-#define REFUSED(error, offset, text)                                           \
-    expect(text, sizeof(text) - 1, HCS_JSON_##error, offset, __LINE__)
-#define TRUNCATED(text) REFUSED(TRUNCATED, sizeof(text) - 1, text)
+#define VERDICT(error, offset, text)                                           \
+    {                                                                          \
+        __LINE__, text, sizeof(text) - 1, HCS_JSON_##error, offset             \
+    }
+#define ACCEPTED(text) VERDICT(OK, sizeof(text) - 1, text)
+#define REFUSED(error, offset, text) VERDICT(error, offset, text)
+#define TRUNCATED(text) VERDICT(TRUNCATED, sizeof(text) - 1, text)
+
+static const struct verdict verdicts[] = {
+    /* every kind of value is accepted */
+    ACCEPTED("true"), ACCEPTED("false"), ACCEPTED("null"), ACCEPTED("0"),
+    ACCEPTED("\"\""), ACCEPTED("\"text\""), ACCEPTED("[]"), ACCEPTED("{}"),
+    ACCEPTED("[1]"), ACCEPTED("[1,2,\"three\",[],{},null]"),
+    ACCEPTED("{\"a\":1}"),
+    ACCEPTED("{\"a\":{\"b\":[{\"c\":[]},{}]},\"d\":\"e\"}"),
+    ACCEPTED("{\"same\":1,\"same\":2}"), ACCEPTED("{\"\":\"\"}"),
+    /* white space is allowed between tokens only */
+    ACCEPTED(" \t\r\n1 \t\r\n"), ACCEPTED(" [ ] "), ACCEPTED(" { } "),
+    ACCEPTED("\n[\n1\n,\n2\n]\n"),
+    ACCEPTED("\t{\t\"a\"\t:\t1\t,\t\"b\"\t:\t[\t]\t}\t"),
+    ACCEPTED("{\n                    \"deep\": 1\n}"),
+    REFUSED(SYNTAX, 0, "\v1"), REFUSED(SYNTAX, 0, "\f1"),
+    REFUSED(SYNTAX, 0, "\0001"), REFUSED(SYNTAX, 1, "[\xc2\xa0]"),
+    REFUSED(TRAILING, 1, "1\f"), REFUSED(SYNTAX, 3, "nul l"),
+    REFUSED(TRAILING, 2, "1 2"), REFUSED(NUMBER, 1, "- 1"),
+    /* text without a value is empty */
+    REFUSED(EMPTY, 0, ""), REFUSED(EMPTY, 1, " "), REFUSED(EMPTY, 4, " \t\r\n"),
+    /* number grammar is that of section 6 */
+    ACCEPTED("-0"), ACCEPTED("9"), ACCEPTED("10"), ACCEPTED("-10.01"),
+    ACCEPTED("0.5"), ACCEPTED("0e0"), ACCEPTED("-0.0e-0"), ACCEPTED("1e5"),
+    ACCEPTED("1E+5"), ACCEPTED("1e-05"), ACCEPTED("1.0E00"), ACCEPTED("1e400"),
+    ACCEPTED("-1e-400"), ACCEPTED("9007199254740993"),
+    ACCEPTED("123456789012345678901234567890.123456789012345678901234567890"),
+    ACCEPTED("[0,-0,1e5,0.1]"), ACCEPTED("[0 ,1\t]"), REFUSED(NUMBER, 1, "01"),
+    REFUSED(NUMBER, 1, "00"), REFUSED(NUMBER, 2, "-01"),
+    REFUSED(NUMBER, 2, "[01]"), REFUSED(NUMBER, 0, ".5"),
+    REFUSED(NUMBER, 1, "-.5"), REFUSED(NUMBER, 0, "+1"),
+    REFUSED(NUMBER, 1, "--1"), REFUSED(NUMBER, 1, "-a"),
+    REFUSED(NUMBER, 1, "-Infinity"), REFUSED(NUMBER, 3, "[1.]"),
+    REFUSED(NUMBER, 2, "1.e5"), REFUSED(NUMBER, 3, "[1e]"),
+    REFUSED(NUMBER, 4, "[1e+]"), REFUSED(NUMBER, 2, "1e.5"),
+    REFUSED(NUMBER, 3, "1e+-5"), REFUSED(NUMBER, 3, "1e5.5"),
+    REFUSED(NUMBER, 3, "1.2.3"), REFUSED(NUMBER, 1, "0x10"),
+    REFUSED(NUMBER, 3, "1e5e5"), REFUSED(NUMBER, 1, "1-2"),
+    REFUSED(NUMBER, 1, "1+2"), REFUSED(NUMBER, 3, "123abc"),
+    REFUSED(SYNTAX, 4, "[1,2_000]"), REFUSED(SYNTAX, 2, "[1\"a\"]"),
+    REFUSED(SYNTAX, 0, "Infinity"), REFUSED(SYNTAX, 0, "NaN"),
+    REFUSED(SYNTAX, 1, "nan"),
+    REFUSED(SYNTAX, 0, "\xef\xbc\x91"), /* a full-width 1 */
+    TRUNCATED("-"), TRUNCATED("1."), TRUNCATED("1e"), TRUNCATED("1E+"),
+    TRUNCATED("1E-"), TRUNCATED("[-"), TRUNCATED("[1"),
+    /* literals are exact */
+    ACCEPTED("[true,false,null]"), TRUNCATED("t"), TRUNCATED("tru"),
+    TRUNCATED("fals"), TRUNCATED("nul"), TRUNCATED("[nul"),
+    REFUSED(SYNTAX, 4, "[tru]"), REFUSED(SYNTAX, 3, "nul1"),
+    REFUSED(SYNTAX, 0, "True"), REFUSED(SYNTAX, 1, "tRUE"),
+    REFUSED(SYNTAX, 1, "fASLE"), REFUSED(TRAILING, 4, "truee"),
+    REFUSED(TRAILING, 4, "null0"), REFUSED(SYNTAX, 5, "[truefalse]"),
+    REFUSED(SYNTAX, 0, "undefined"),
+    /* structure is checked */
+    REFUSED(SYNTAX, 0, "]"), REFUSED(SYNTAX, 0, ","), REFUSED(SYNTAX, 0, ":"),
+    REFUSED(SYNTAX, 0, "'a'"), REFUSED(SYNTAX, 0, "\xff"),
+    REFUSED(SYNTAX, 0, "//1"), REFUSED(SYNTAX, 3, "[1,]"),
+    REFUSED(SYNTAX, 1, "[,1]"), REFUSED(SYNTAX, 3, "[1,,2]"),
+    REFUSED(SYNTAX, 3, "[1 2]"), REFUSED(SYNTAX, 2, "[1:2]"),
+    REFUSED(SYNTAX, 2, "[1}"), REFUSED(SYNTAX, 1, "[}"),
+    REFUSED(SYNTAX, 1, "{]"), REFUSED(SYNTAX, 1, "{a:1}"),
+    REFUSED(SYNTAX, 1, "{1:1}"), REFUSED(SYNTAX, 1, "{null:1}"),
+    REFUSED(SYNTAX, 1, "{,}"), REFUSED(SYNTAX, 1, "{'a':1}"),
+    REFUSED(SYNTAX, 4, "{\"a\"}"), REFUSED(SYNTAX, 4, "{\"a\",1}"),
+    REFUSED(SYNTAX, 5, "{\"a\":}"), REFUSED(SYNTAX, 5, "{\"a\":,}"),
+    REFUSED(SYNTAX, 5, "{\"a\"::1}"), REFUSED(SYNTAX, 7, "{\"a\":1,}"),
+    REFUSED(SYNTAX, 6, "{\"a\":1]"), REFUSED(SYNTAX, 6, "{\"a\":1:2}"),
+    REFUSED(SYNTAX, 7, "{\"a\":1 \"b\":2}"), REFUSED(SYNTAX, 7, "{\"a\":1,2}"),
+    REFUSED(SYNTAX, 2, "[1/**/]"), TRUNCATED("["), TRUNCATED("[1"),
+    TRUNCATED("[1,"), TRUNCATED("[[]"), TRUNCATED("{"), TRUNCATED("{\"a"),
+    TRUNCATED("{\"a\""), TRUNCATED("{\"a\":"), TRUNCATED("{\"a\":1"),
+    TRUNCATED("{\"a\":1,"), TRUNCATED("{\"a\":1,\"b\" "),
+    /* nothing may follow the value */
+    REFUSED(TRAILING, 2, "{}{}"), REFUSED(TRAILING, 2, "[]]"),
+    REFUSED(TRAILING, 2, "{}}"), REFUSED(TRAILING, 1, "1,"),
+    REFUSED(TRAILING, 1, "1]"), REFUSED(TRAILING, 3, "{} x"),
+    REFUSED(TRAILING, 4, "null\0"), REFUSED(TRAILING, 2, "\"\"\"\""),
+    REFUSED(TRAILING, 2, "[]\xef\xbb\xbf"),
+    REFUSED(TRAILING, 4, "[]\r\n// a comment"),
+    /* byte order mark is named */
+    REFUSED(BOM, 0, "\xef\xbb\xbf{}"), REFUSED(BOM, 0, "\xef\xbb\xbf"),
+    REFUSED(SYNTAX, 1, " \xef\xbb\xbf{}"), /* not at the start: no mark */
+    REFUSED(SYNTAX, 0, "\xef\xbb"),
+    REFUSED(SYNTAX, 0, "\xff\xfe[\0]\0"), /* UTF-16 */
+    REFUSED(SYNTAX, 0, "\0[\0]"),
+    ACCEPTED("\"\xef\xbb\xbf\""), /* U+FEFF is a character like others */
+    /* escapes are those of section 7 */
+    ACCEPTED("\"\\u0000\""),
+    ACCEPTED("{\"\\u0000\":\"\\\\\\\"\\/\\b\\f\\n\\r\\t\\u00e9\"}"),
+    TRUNCATED("\"\\"), TRUNCATED("\"\\\""), TRUNCATED("\"\\u"),
+    TRUNCATED("\"\\u00e"), TRUNCATED("\"\\u00e9"),
+    REFUSED(STRING, 3, "\"\\u\""), REFUSED(STRING, 6, "\"\\u00e\""),
+    REFUSED(STRING, 2, "\"\\U00e9\""), REFUSED(STRING, 3, "\"a\\\n\""),
+    /* escaped surrogates come in pairs */
+    ACCEPTED("\"\\ud83d\\ude00\""), ACCEPTED("\"\\uD83D\\uDE00\""),
+    ACCEPTED("\"\\uD800\\uDC00\\uDBFF\\uDFFF\""),
+    ACCEPTED("\"\\ud7ff\\ue000\\uffff\\ufffe\""),
+    REFUSED(SURROGATE, 7, "\"\\ud800\""), REFUSED(SURROGATE, 7, "\"\\ud800x\""),
+    REFUSED(SURROGATE, 7, "\"\\ud800\n\""),
+    REFUSED(SURROGATE, 8, "\"\\ud800\\n\""),
+    REFUSED(SURROGATE, 9, "\"\\ud800\\u0041\""),
+    REFUSED(SURROGATE, 10, "\"\\ud800\\ud7ff\""),
+    REFUSED(SURROGATE, 10, "\"\\ud800\\ud800\\udc00\""),
+    REFUSED(SURROGATE, 4, "\"\\udc00\""),
+    REFUSED(SURROGATE, 4, "\"\\uDFFF\\uD800\""),
+    REFUSED(SURROGATE, 16, "\"\\ud800\\udc00\\udc00\""),
+    REFUSED(SURROGATE, 10, "\"\\ud800\\udx\""),
+    REFUSED(STRING, 5, "\"\\ud8x\""), REFUSED(STRING, 11, "\"\\ud800\\udcx\""),
+    REFUSED(STRING, 4, "\"\\ud\""), TRUNCATED("\"\\ud"), TRUNCATED("\"\\ud8"),
+    TRUNCATED("\"\\ud800"), TRUNCATED("\"\\ud800\\"), TRUNCATED("\"\\ud800\\u"),
+    TRUNCATED("\"\\ud800\\ud"), TRUNCATED("\"\\ud800\\udc"),
+    TRUNCATED("\"\\ud800\\udc0"), TRUNCATED("\"\\ud800\\udc00"),
+    /* strings are utf8 */
+    ACCEPTED("\"\xc2\x80\xdf\xbf\""),
+    ACCEPTED("\"\xe0\xa0\x80\xed\x9f\xbf\xee\x80\x80\xef\xbf\xbf\""),
+    ACCEPTED("\"\xf0\x90\x80\x80\xf4\x8f\xbf\xbf\""),
+    ACCEPTED(
+        "{\"na\xc3\xafve\":\"\xe6\x97\xa5\xe6\x9c\xac, \xf0\x9f\x98\x80!\"}"),
+    REFUSED(UTF8, 1, "\"\x80\""),     /* nothing to continue */
+    REFUSED(UTF8, 1, "\"\xc0\xaf\""), /* overlong */
+    REFUSED(UTF8, 1, "\"\xc1\xbf\""), REFUSED(UTF8, 2, "\"\xe0\x9f\xbf\""),
+    REFUSED(UTF8, 2, "\"\xf0\x8f\xbf\xbf\""),
+    REFUSED(UTF8, 2, "\"\xed\xa0\x80\""),     /* U+D800 */
+    REFUSED(UTF8, 2, "\"\xed\xbf\xbf\""),     /* U+DFFF */
+    REFUSED(UTF8, 2, "\"\xf4\x90\x80\x80\""), /* U+110000 */
+    REFUSED(UTF8, 1, "\"\xf5\x80\x80\x80\""),
+    REFUSED(UTF8, 1, "\"\xf8\x88\x80\x80\x80\""), REFUSED(UTF8, 1, "\"\xff\""),
+    REFUSED(UTF8, 2, "\"\xc3\""), /* cut by the quote */
+    REFUSED(UTF8, 3, "\"\xe2\x82\""), REFUSED(UTF8, 4, "\"\xf0\x9f\x98\""),
+    REFUSED(UTF8, 3,
+        "\"\xe2\x82"
+        "A\""),
+    REFUSED(UTF8, 10, "\"abcdefgh\xc3(\""), REFUSED(UTF8, 2, "{\"\xff\":1}"),
+    TRUNCATED("\"\xc3"), TRUNCATED("\"\xe2\x82"), TRUNCATED("\"\xf0\x9f\x98"),
+    REFUSED(UTF8, 2, "\"\xe0\x80"), /* wrong before it is cut */
+};
+
+static void each_text_gets_its_verdict(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof(verdicts) / sizeof(verdicts[0]); i++) {
+        const struct verdict *v = &verdicts[i];
+
+        expect(v->text, v->length, v->error, v->offset, v->line);
+    }
+}
 
 static uint64_t next_random(uint64_t *seed)
 {
@@ -96,44 +254,6 @@ static uint64_t next_random(uint64_t *seed)
     return *seed * UINT64_C(0x2545f4914f6cdd1d) >> 32;
 }
 
-static void every_kind_of_value_is_accepted(void **state)
-{
-    (void)state;
-    ACCEPTED("true");
-    ACCEPTED("false");
-    ACCEPTED("null");
-    ACCEPTED("0");
-    ACCEPTED("\"\"");
-    ACCEPTED("\"text\"");
-    ACCEPTED("[]");
-    ACCEPTED("{}");
-    ACCEPTED("[1]");
-    ACCEPTED("[1,2,\"three\",[],{},null]");
-    ACCEPTED("{\"a\":1}");
-    ACCEPTED("{\"a\":{\"b\":[{\"c\":[]},{}]},\"d\":\"e\"}");
-    ACCEPTED("{\"same\":1,\"same\":2}");
-    ACCEPTED("{\"\":\"\"}");
-}
-
-static void white_space_is_allowed_between_tokens_only(void **state)
-{
-    (void)state;
-    ACCEPTED(" \t\r\n1 \t\r\n");
-    ACCEPTED(" [ ] ");
-    ACCEPTED(" { } ");
-    ACCEPTED("\n[\n1\n,\n2\n]\n");
-    ACCEPTED("\t{\t\"a\"\t:\t1\t,\t\"b\"\t:\t[\t]\t}\t");
-    ACCEPTED("{\n                    \"deep\": 1\n}");
-    REFUSED(SYNTAX, 0, "\v1");
-    REFUSED(SYNTAX, 0, "\f1");
-    REFUSED(SYNTAX, 0, "\0001");
-    REFUSED(SYNTAX, 1, "[\xc2\xa0]");
-    REFUSED(TRAILING, 1, "1\f");
-    REFUSED(SYNTAX, 3, "nul l");
-    REFUSED(TRAILING, 2, "1 2");
-    REFUSED(NUMBER, 1, "- 1");
-}
-
 static void text_without_a_value_is_empty(void **state)
 {
     struct hcs_json_result none = hcs_json_validate(NULL, 0);
@@ -141,162 +261,6 @@ static void text_without_a_value_is_empty(void **state)
     (void)state;
     assert_int_equal(none.error, HCS_JSON_EMPTY);
     assert_int_equal(none.offset, 0);
-    REFUSED(EMPTY, 0, "");
-    REFUSED(EMPTY, 1, " ");
-    REFUSED(EMPTY, 4, " \t\r\n");
-}
-
-static void number_grammar_is_that_of_section_6(void **state)
-{
-    (void)state;
-    ACCEPTED("-0");
-    ACCEPTED("9");
-    ACCEPTED("10");
-    ACCEPTED("-10.01");
-    ACCEPTED("0.5");
-    ACCEPTED("0e0");
-    ACCEPTED("-0.0e-0");
-    ACCEPTED("1e5");
-    ACCEPTED("1E+5");
-    ACCEPTED("1e-05");
-    ACCEPTED("1.0E00");
-    ACCEPTED("1e400");
-    ACCEPTED("-1e-400");
-    ACCEPTED("9007199254740993");
-    ACCEPTED("123456789012345678901234567890.123456789012345678901234567890");
-    ACCEPTED("[0,-0,1e5,0.1]");
-    ACCEPTED("[0 ,1\t]");
-
-    REFUSED(NUMBER, 1, "01");
-    REFUSED(NUMBER, 1, "00");
-    REFUSED(NUMBER, 2, "-01");
-    REFUSED(NUMBER, 2, "[01]");
-    REFUSED(NUMBER, 0, ".5");
-    REFUSED(NUMBER, 1, "-.5");
-    REFUSED(NUMBER, 0, "+1");
-    REFUSED(NUMBER, 1, "--1");
-    REFUSED(NUMBER, 1, "-a");
-    REFUSED(NUMBER, 1, "-Infinity");
-    REFUSED(NUMBER, 3, "[1.]");
-    REFUSED(NUMBER, 2, "1.e5");
-    REFUSED(NUMBER, 3, "[1e]");
-    REFUSED(NUMBER, 4, "[1e+]");
-    REFUSED(NUMBER, 2, "1e.5");
-    REFUSED(NUMBER, 3, "1e+-5");
-    REFUSED(NUMBER, 3, "1e5.5");
-    REFUSED(NUMBER, 3, "1.2.3");
-    REFUSED(NUMBER, 1, "0x10");
-    REFUSED(NUMBER, 3, "1e5e5");
-    REFUSED(NUMBER, 1, "1-2");
-    REFUSED(NUMBER, 1, "1+2");
-    REFUSED(NUMBER, 3, "123abc");
-    REFUSED(SYNTAX, 4, "[1,2_000]");
-    REFUSED(SYNTAX, 2, "[1\"a\"]");
-    REFUSED(SYNTAX, 0, "Infinity");
-    REFUSED(SYNTAX, 0, "NaN");
-    REFUSED(SYNTAX, 1, "nan");
-    REFUSED(SYNTAX, 0, "\xef\xbc\x91"); /* a full-width 1 */
-
-    TRUNCATED("-");
-    TRUNCATED("1.");
-    TRUNCATED("1e");
-    TRUNCATED("1E+");
-    TRUNCATED("1E-");
-    TRUNCATED("[-");
-    TRUNCATED("[1");
-}
-
-static void literals_are_exact(void **state)
-{
-    (void)state;
-    ACCEPTED("[true,false,null]");
-    TRUNCATED("t");
-    TRUNCATED("tru");
-    TRUNCATED("fals");
-    TRUNCATED("nul");
-    TRUNCATED("[nul");
-    REFUSED(SYNTAX, 4, "[tru]");
-    REFUSED(SYNTAX, 3, "nul1");
-    REFUSED(SYNTAX, 0, "True");
-    REFUSED(SYNTAX, 1, "tRUE");
-    REFUSED(SYNTAX, 1, "fASLE");
-    REFUSED(TRAILING, 4, "truee");
-    REFUSED(TRAILING, 4, "null0");
-    REFUSED(SYNTAX, 5, "[truefalse]");
-    REFUSED(SYNTAX, 0, "undefined");
-}
-
-static void structure_is_checked(void **state)
-{
-    (void)state;
-    REFUSED(SYNTAX, 0, "]");
-    REFUSED(SYNTAX, 0, ",");
-    REFUSED(SYNTAX, 0, ":");
-    REFUSED(SYNTAX, 0, "'a'");
-    REFUSED(SYNTAX, 0, "\xff");
-    REFUSED(SYNTAX, 0, "//1");
-    REFUSED(SYNTAX, 3, "[1,]");
-    REFUSED(SYNTAX, 1, "[,1]");
-    REFUSED(SYNTAX, 3, "[1,,2]");
-    REFUSED(SYNTAX, 3, "[1 2]");
-    REFUSED(SYNTAX, 2, "[1:2]");
-    REFUSED(SYNTAX, 2, "[1}");
-    REFUSED(SYNTAX, 1, "[}");
-    REFUSED(SYNTAX, 1, "{]");
-    REFUSED(SYNTAX, 1, "{a:1}");
-    REFUSED(SYNTAX, 1, "{1:1}");
-    REFUSED(SYNTAX, 1, "{null:1}");
-    REFUSED(SYNTAX, 1, "{,}");
-    REFUSED(SYNTAX, 1, "{'a':1}");
-    REFUSED(SYNTAX, 4, "{\"a\"}");
-    REFUSED(SYNTAX, 4, "{\"a\",1}");
-    REFUSED(SYNTAX, 5, "{\"a\":}");
-    REFUSED(SYNTAX, 5, "{\"a\":,}");
-    REFUSED(SYNTAX, 5, "{\"a\"::1}");
-    REFUSED(SYNTAX, 7, "{\"a\":1,}");
-    REFUSED(SYNTAX, 6, "{\"a\":1]");
-    REFUSED(SYNTAX, 6, "{\"a\":1:2}");
-    REFUSED(SYNTAX, 7, "{\"a\":1 \"b\":2}");
-    REFUSED(SYNTAX, 7, "{\"a\":1,2}");
-    REFUSED(SYNTAX, 2, "[1/**/]");
-    TRUNCATED("[");
-    TRUNCATED("[1");
-    TRUNCATED("[1,");
-    TRUNCATED("[[]");
-    TRUNCATED("{");
-    TRUNCATED("{\"a");
-    TRUNCATED("{\"a\"");
-    TRUNCATED("{\"a\":");
-    TRUNCATED("{\"a\":1");
-    TRUNCATED("{\"a\":1,");
-    TRUNCATED("{\"a\":1,\"b\" ");
-}
-
-static void nothing_may_follow_the_value(void **state)
-{
-    (void)state;
-    REFUSED(TRAILING, 2, "{}{}");
-    REFUSED(TRAILING, 2, "[]]");
-    REFUSED(TRAILING, 2, "{}}");
-    REFUSED(TRAILING, 1, "1,");
-    REFUSED(TRAILING, 1, "1]");
-    REFUSED(TRAILING, 3, "{} x");
-    REFUSED(TRAILING, 4, "null\0");
-    REFUSED(TRAILING, 2, "\"\"\"\"");
-    REFUSED(TRAILING, 2, "[]\xef\xbb\xbf");
-    REFUSED(TRAILING, 4, "[]\r\n// a comment");
-}
-
-static void byte_order_mark_is_named(void **state)
-{
-    (void)state;
-    REFUSED(BOM, 0, "\xef\xbb\xbf{}");
-    REFUSED(BOM, 0, "\xef\xbb\xbf");
-    REFUSED(SYNTAX, 1, " \xef\xbb\xbf{}"); /* not at the start: no mark */
-    REFUSED(SYNTAX, 0, "\xef\xbb");
-    REFUSED(SYNTAX, 0, "\xff\xfe[\0]\0"); /* UTF-16 */
-    REFUSED(SYNTAX, 0, "\0[\0]");
-    ACCEPTED("\"\xef\xbb\xbf\""); /* U+FEFF is a character like others */
 }
 
 static void escapes_are_those_of_section_7(void **state)
@@ -331,17 +295,6 @@ static void escapes_are_those_of_section_7(void **state)
             }
         }
     }
-    ACCEPTED("\"\\u0000\"");
-    ACCEPTED("{\"\\u0000\":\"\\\\\\\"\\/\\b\\f\\n\\r\\t\\u00e9\"}");
-    TRUNCATED("\"\\");
-    TRUNCATED("\"\\\"");
-    TRUNCATED("\"\\u");
-    TRUNCATED("\"\\u00e");
-    TRUNCATED("\"\\u00e9");
-    REFUSED(STRING, 3, "\"\\u\"");
-    REFUSED(STRING, 6, "\"\\u00e\"");
-    REFUSED(STRING, 2, "\"\\U00e9\"");
-    REFUSED(STRING, 3, "\"a\\\n\"");
 }
 
 static bool is_high(unsigned unit)
@@ -360,37 +313,6 @@ static void escaped_surrogates_come_in_pairs(void **state)
         0x0041, 0xd7ff, 0xd800, 0xd83d, 0xdbff, 0xdc00, 0xdfff, 0xe000};
 
     (void)state;
-    ACCEPTED("\"\\ud83d\\ude00\"");
-    ACCEPTED("\"\\uD83D\\uDE00\"");
-    ACCEPTED("\"\\uD800\\uDC00\\uDBFF\\uDFFF\"");
-    ACCEPTED("\"\\ud7ff\\ue000\\uffff\\ufffe\"");
-
-    /* the first byte that shows it */
-    REFUSED(SURROGATE, 7, "\"\\ud800\"");
-    REFUSED(SURROGATE, 7, "\"\\ud800x\"");
-    REFUSED(SURROGATE, 7, "\"\\ud800\n\"");
-    REFUSED(SURROGATE, 8, "\"\\ud800\\n\"");
-    REFUSED(SURROGATE, 9, "\"\\ud800\\u0041\"");
-    REFUSED(SURROGATE, 10, "\"\\ud800\\ud7ff\"");
-    REFUSED(SURROGATE, 10, "\"\\ud800\\ud800\\udc00\"");
-    REFUSED(SURROGATE, 4, "\"\\udc00\"");
-    REFUSED(SURROGATE, 4, "\"\\uDFFF\\uD800\"");
-    REFUSED(SURROGATE, 16, "\"\\ud800\\udc00\\udc00\"");
-    REFUSED(SURROGATE, 10, "\"\\ud800\\udx\"");
-    REFUSED(STRING, 5, "\"\\ud8x\"");
-    REFUSED(STRING, 11, "\"\\ud800\\udcx\"");
-    REFUSED(STRING, 4, "\"\\ud\"");
-
-    TRUNCATED("\"\\ud");
-    TRUNCATED("\"\\ud8");
-    TRUNCATED("\"\\ud800");
-    TRUNCATED("\"\\ud800\\");
-    TRUNCATED("\"\\ud800\\u");
-    TRUNCATED("\"\\ud800\\ud");
-    TRUNCATED("\"\\ud800\\udc");
-    TRUNCATED("\"\\ud800\\udc0");
-    TRUNCATED("\"\\ud800\\udc00");
-
     for (size_t i = 0; i < sizeof(firsts) / sizeof(firsts[0]); i++) {
         unsigned first = firsts[i];
 
@@ -465,37 +387,6 @@ static void strings_are_utf8(void **state)
     static const uint8_t thirds[] = {0x41, 0x7f, 0x80, 0xbf, 0xc0, 0xff};
 
     (void)state;
-    ACCEPTED("\"\xc2\x80\xdf\xbf\"");
-    ACCEPTED("\"\xe0\xa0\x80\xed\x9f\xbf\xee\x80\x80\xef\xbf\xbf\"");
-    ACCEPTED("\"\xf0\x90\x80\x80\xf4\x8f\xbf\xbf\"");
-    ACCEPTED(
-        "{\"na\xc3\xafve\":\"\xe6\x97\xa5\xe6\x9c\xac, \xf0\x9f\x98\x80!\"}");
-
-    REFUSED(UTF8, 1, "\"\x80\"");     /* nothing to continue */
-    REFUSED(UTF8, 1, "\"\xc0\xaf\""); /* overlong */
-    REFUSED(UTF8, 1, "\"\xc1\xbf\"");
-    REFUSED(UTF8, 2, "\"\xe0\x9f\xbf\"");
-    REFUSED(UTF8, 2, "\"\xf0\x8f\xbf\xbf\"");
-    REFUSED(UTF8, 2, "\"\xed\xa0\x80\"");     /* U+D800 */
-    REFUSED(UTF8, 2, "\"\xed\xbf\xbf\"");     /* U+DFFF */
-    REFUSED(UTF8, 2, "\"\xf4\x90\x80\x80\""); /* U+110000 */
-    REFUSED(UTF8, 1, "\"\xf5\x80\x80\x80\"");
-    REFUSED(UTF8, 1, "\"\xf8\x88\x80\x80\x80\"");
-    REFUSED(UTF8, 1, "\"\xff\"");
-    REFUSED(UTF8, 2, "\"\xc3\""); /* cut by the quote */
-    REFUSED(UTF8, 3, "\"\xe2\x82\"");
-    REFUSED(UTF8, 4, "\"\xf0\x9f\x98\"");
-    REFUSED(UTF8, 3,
-        "\"\xe2\x82"
-        "A\"");
-    REFUSED(UTF8, 10, "\"abcdefgh\xc3(\"");
-    REFUSED(UTF8, 2, "{\"\xff\":1}");
-
-    TRUNCATED("\"\xc3");
-    TRUNCATED("\"\xe2\x82");
-    TRUNCATED("\"\xf0\x9f\x98");
-    REFUSED(UTF8, 2, "\"\xe0\x80"); /* wrong before it is cut */
-
     for (unsigned lead = 0x80; lead <= 0xff; lead++) {
         for (unsigned next = 0x80; next <= 0xff; next++) {
             uint8_t bytes[4] = {(uint8_t)lead, (uint8_t)next};
@@ -935,98 +826,88 @@ static void expect_member(
 
 #define MEMBER(text, name, wanted) expect_member(text, name, wanted, __LINE__)
 
-static void member_gives_the_raw_value(void **state)
-{
-    (void)state;
-    MEMBER("{\"data\":9007199254740993}", "data", "9007199254740993");
-    MEMBER("{\"data\":-0.0e+00}", "data", "-0.0e+00");
-    MEMBER("{\"data\":null}", "data", "null");
-    MEMBER("{\"data\":true,\"b\":false}", "data", "true");
-    MEMBER("{\"data\":true,\"b\":false}", "b", "false");
-    MEMBER("{\"data\":\"\"}", "data", "\"\"");
-    MEMBER("{\"data\":\"a\\\"}\\\\\"}", "data", "\"a\\\"}\\\\\"");
-    MEMBER("{\"data\":\"\\u0000\"}", "data", "\"\\u0000\"");
-    MEMBER("{\"data\":[]}", "data", "[]");
-    MEMBER("{\"data\":{}}", "data", "{}");
-    MEMBER("{\"data\":[1, 2 ,[3]],\"b\":4}", "data", "[1, 2 ,[3]]");
-    MEMBER("{\"data\":{\"a\":[{\"b\":\"]}\"}]},\"c\":1}", "data",
-        "{\"a\":[{\"b\":\"]}\"}]}");
-    MEMBER("{\"data\":[\"\\\\\",\"]\\\"]\"],\"c\":1}", "data",
-        "[\"\\\\\",\"]\\\"]\"]");
-    MEMBER("{\"data\":\"\xc3\xa9\xf0\x9f\x98\x80, of more than eight bytes\"}",
-        "data", "\"\xc3\xa9\xf0\x9f\x98\x80, of more than eight bytes\"");
-}
+static const struct {
+    int line;
+    const char *text;
+    const char *name;
+    const char *wanted;
+} lookups[] = {
+    /* member gives the raw value */
+    {__LINE__, "{\"data\":9007199254740993}", "data", "9007199254740993"},
+    {__LINE__, "{\"data\":-0.0e+00}", "data", "-0.0e+00"},
+    {__LINE__, "{\"data\":null}", "data", "null"},
+    {__LINE__, "{\"data\":true,\"b\":false}", "data", "true"},
+    {__LINE__, "{\"data\":true,\"b\":false}", "b", "false"},
+    {__LINE__, "{\"data\":\"\"}", "data", "\"\""},
+    {__LINE__, "{\"data\":\"a\\\"}\\\\\"}", "data", "\"a\\\"}\\\\\""},
+    {__LINE__, "{\"data\":\"\\u0000\"}", "data", "\"\\u0000\""},
+    {__LINE__, "{\"data\":[]}", "data", "[]"},
+    {__LINE__, "{\"data\":{}}", "data", "{}"},
+    {__LINE__, "{\"data\":[1, 2 ,[3]],\"b\":4}", "data", "[1, 2 ,[3]]"},
+    {__LINE__, "{\"data\":{\"a\":[{\"b\":\"]}\"}]},\"c\":1}", "data",
+        "{\"a\":[{\"b\":\"]}\"}]}"},
+    {__LINE__, "{\"data\":[\"\\\\\",\"]\\\"]\"],\"c\":1}", "data",
+        "[\"\\\\\",\"]\\\"]\"]"},
+    {__LINE__,
+        "{\"data\":\"\xc3\xa9\xf0\x9f\x98\x80, of more than eight bytes\"}",
+        "data", "\"\xc3\xa9\xf0\x9f\x98\x80, of more than eight bytes\""},
+    /* member leaves white space out */
+    {__LINE__, " {\n\"data\" :\t 1 \r\n} ", "data", "1"},
+    {__LINE__, " { \"a\" : [ ] , \"data\" : [ 1 ] , \"b\" : 2 } ", "data",
+        "[ 1 ]"},
+    {__LINE__, "{ \"a\" : \"x\" , \"data\" : { } }", "data", "{ }"},
+    {__LINE__, "{\"data\":true\n,\"b\":1\t}", "data", "true"},
+    {__LINE__, "{\"data\":true\n,\"b\":1\t}", "b", "1"},
+    /* member is found behind others */
+    {__LINE__, "{\"a\":1,\"b\":[{\"data\":2}],\"c\":{\"data\":3},\"data\":4}",
+        "data", "4"},
+    {__LINE__, "{\"a\":\"\\\"data\\\":1\",\"data\":2}", "data", "2"},
+    {__LINE__, "{\"x\":\"data\",\"data\":\"x\"}", "data", "\"x\""},
+    {__LINE__, "{\"dat\":1,\"dataa\":2,\"Data\":3,\"data\":4}", "data", "4"},
+    /* member that is missing is not found */
+    {__LINE__, "{}", "data", NULL},
+    {__LINE__, " { } ", "data", NULL},
+    {__LINE__, "{\"a\":1}", "data", NULL},
+    {__LINE__, "{\"a\":{\"data\":1}}", "data", NULL},
+    {__LINE__, "{\"DATA\":1}", "data", NULL},
+    {__LINE__, "{\"dat\":1,\"datax\":2}", "data", NULL},
+    {__LINE__, "{\"data and much more than that\":1}", "data", NULL},
+    {__LINE__, "{\"a\":1}", "", NULL},
+    {__LINE__, "[{\"data\":1}]", "data", NULL},
+    {__LINE__, "\"data\"", "data", NULL},
+    {__LINE__, "1", "data", NULL},
+    {__LINE__, "null", "data", NULL},
+    /* first member of a name wins */
+    {__LINE__, "{\"data\":1,\"data\":2}", "data", "1"},
+    {__LINE__, "{\"d\\u0061ta\":1,\"data\":2}", "data", "1"},
+    {__LINE__, "{\"\":1,\"\":2}", "", "1"},
+    /* member names are compared unescaped */
+    {__LINE__, "{\"\\u0064\\u0061\\u0074\\u0061\":1}", "data", "1"},
+    {__LINE__, "{\"\\u00E9\":1}", "\xc3\xa9", "1"},
+    {__LINE__, "{\"\xc3\xa9\":1}", "\xc3\xa9", "1"},
+    {__LINE__, "{\"\\u007f\\u0080\":1}", "\x7f\xc2\x80", "1"},
+    {__LINE__, "{\"\\u65e5x\":1}", "\xe6\x97\xa5x", "1"},
+    {__LINE__, "{\"\\uD83D\\ude00!\":1}", "\xf0\x9f\x98\x80!", "1"},
+    {__LINE__, "{\"\\u07ff\\u0800\\uffff\\udbff\\udfff\":1}",
+        "\xdf\xbf\xe0\xa0\x80\xef\xbf\xbf\xf4\x8f\xbf\xbf", "1"},
+    {__LINE__, "{\"\\\"\\\\\\/\\b\\f\\n\\r\\t\":1}", "\"\\/\b\f\n\r\t", "1"},
+    {__LINE__, "{\"dat\\u0061x\":1}", "data", NULL},
+    {__LINE__, "{\"dat\\u0062\":1}", "data", NULL},
+    {__LINE__, "{\"d\\u0061t\":1}", "data", NULL},
+    {__LINE__, "{\"\\u65e5\":1}", "\xe6\x97", NULL}, /* half a character */
+    /* member name with a zero matches no shorter one */
+    {__LINE__, "{\"data\\u0000\":1}", "data", NULL},
+    {__LINE__, "{\"data\\u0000x\":1,\"data\":2}", "data", "2"},
+    {__LINE__, "{\"\\u0000\":1}", "", NULL},
+};
 
-static void member_leaves_white_space_out(void **state)
+static void each_member_is_found_or_known_to_be_missing(void **state)
 {
     (void)state;
-    MEMBER(" {\n\"data\" :\t 1 \r\n} ", "data", "1");
-    MEMBER(" { \"a\" : [ ] , \"data\" : [ 1 ] , \"b\" : 2 } ", "data", "[ 1 ]");
-    MEMBER("{ \"a\" : \"x\" , \"data\" : { } }", "data", "{ }");
-    MEMBER("{\"data\":true\n,\"b\":1\t}", "data", "true");
-    MEMBER("{\"data\":true\n,\"b\":1\t}", "b", "1");
-}
-
-static void member_is_found_behind_others(void **state)
-{
-    (void)state;
-    MEMBER("{\"a\":1,\"b\":[{\"data\":2}],\"c\":{\"data\":3},\"data\":4}",
-        "data", "4");
-    MEMBER("{\"a\":\"\\\"data\\\":1\",\"data\":2}", "data", "2");
-    MEMBER("{\"x\":\"data\",\"data\":\"x\"}", "data", "\"x\"");
-    MEMBER("{\"dat\":1,\"dataa\":2,\"Data\":3,\"data\":4}", "data", "4");
-}
-
-static void member_that_is_missing_is_not_found(void **state)
-{
-    (void)state;
-    MEMBER("{}", "data", NULL);
-    MEMBER(" { } ", "data", NULL);
-    MEMBER("{\"a\":1}", "data", NULL);
-    MEMBER("{\"a\":{\"data\":1}}", "data", NULL);
-    MEMBER("{\"DATA\":1}", "data", NULL);
-    MEMBER("{\"dat\":1,\"datax\":2}", "data", NULL);
-    MEMBER("{\"data and much more than that\":1}", "data", NULL);
-    MEMBER("{\"a\":1}", "", NULL);
-    MEMBER("[{\"data\":1}]", "data", NULL);
-    MEMBER("\"data\"", "data", NULL);
-    MEMBER("1", "data", NULL);
-    MEMBER("null", "data", NULL);
-}
-
-static void first_member_of_a_name_wins(void **state)
-{
-    (void)state;
-    MEMBER("{\"data\":1,\"data\":2}", "data", "1");
-    MEMBER("{\"d\\u0061ta\":1,\"data\":2}", "data", "1");
-    MEMBER("{\"\":1,\"\":2}", "", "1");
-}
-
-static void member_names_are_compared_unescaped(void **state)
-{
-    (void)state;
-    MEMBER("{\"\\u0064\\u0061\\u0074\\u0061\":1}", "data", "1");
-    MEMBER("{\"\\u00E9\":1}", "\xc3\xa9", "1");
-    MEMBER("{\"\xc3\xa9\":1}", "\xc3\xa9", "1");
-    MEMBER("{\"\\u007f\\u0080\":1}", "\x7f\xc2\x80", "1");
-    MEMBER("{\"\\u65e5x\":1}", "\xe6\x97\xa5x", "1");
-    MEMBER("{\"\\uD83D\\ude00!\":1}", "\xf0\x9f\x98\x80!", "1");
-    MEMBER("{\"\\u07ff\\u0800\\uffff\\udbff\\udfff\":1}",
-        "\xdf\xbf\xe0\xa0\x80\xef\xbf\xbf\xf4\x8f\xbf\xbf", "1");
-    MEMBER("{\"\\\"\\\\\\/\\b\\f\\n\\r\\t\":1}", "\"\\/\b\f\n\r\t", "1");
-    MEMBER("{\"dat\\u0061x\":1}", "data", NULL);
-    MEMBER("{\"dat\\u0062\":1}", "data", NULL);
-    MEMBER("{\"d\\u0061t\":1}", "data", NULL);
-    MEMBER("{\"\\u65e5\":1}", "\xe6\x97", NULL); /* half a character */
-}
-
-/* A NUL would end a C string, but not the name that was sent. */
-static void member_name_with_a_zero_matches_no_shorter_one(void **state)
-{
-    (void)state;
-    MEMBER("{\"data\\u0000\":1}", "data", NULL);
-    MEMBER("{\"data\\u0000x\":1,\"data\":2}", "data", "2");
-    MEMBER("{\"\\u0000\":1}", "", NULL);
+    for (size_t i = 0; i < sizeof(lookups) / sizeof(lookups[0]); i++) {
+        expect_member(lookups[i].text, lookups[i].name, lookups[i].wanted,
+            lookups[i].line);
+    }
 }
 
 static void members_beyond_those_that_are_noted_are_found(void **state)
@@ -1348,14 +1229,8 @@ static void any_text_is_written_and_read_back(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_kind_of_value_is_accepted),
-        cmocka_unit_test(white_space_is_allowed_between_tokens_only),
+        cmocka_unit_test(each_text_gets_its_verdict),
         cmocka_unit_test(text_without_a_value_is_empty),
-        cmocka_unit_test(number_grammar_is_that_of_section_6),
-        cmocka_unit_test(literals_are_exact),
-        cmocka_unit_test(structure_is_checked),
-        cmocka_unit_test(nothing_may_follow_the_value),
-        cmocka_unit_test(byte_order_mark_is_named),
         cmocka_unit_test(escapes_are_those_of_section_7),
         cmocka_unit_test(escaped_surrogates_come_in_pairs),
         cmocka_unit_test(strings_are_utf8),
@@ -1367,13 +1242,7 @@ int main(void)
         cmocka_unit_test(offset_is_that_of_the_first_wrong_byte),
         cmocka_unit_test(whatever_is_accepted_cjson_accepts_too),
         cmocka_unit_test(each_error_has_a_text_of_its_own),
-        cmocka_unit_test(member_gives_the_raw_value),
-        cmocka_unit_test(member_leaves_white_space_out),
-        cmocka_unit_test(member_is_found_behind_others),
-        cmocka_unit_test(member_that_is_missing_is_not_found),
-        cmocka_unit_test(first_member_of_a_name_wins),
-        cmocka_unit_test(member_names_are_compared_unescaped),
-        cmocka_unit_test(member_name_with_a_zero_matches_no_shorter_one),
+        cmocka_unit_test(each_member_is_found_or_known_to_be_missing),
         cmocka_unit_test(members_beyond_those_that_are_noted_are_found),
         cmocka_unit_test(members_are_noted_anew_for_each_text),
         cmocka_unit_test(members_are_those_that_cjson_finds),

@@ -1,3 +1,4 @@
+/* ctest: builds=release,asan,tsan */
 #include "event/loop.h"
 
 #include <errno.h>
@@ -69,9 +70,9 @@ struct watcher {
     char name;
     unsigned calls;
     uint32_t seen;
-    bool again;                 /* asks to be visited once more, each time */
-    struct hcs_watch *forgets;  /* another one */
-    struct hcs_watch *revisits; /* another one */
+    bool again;                /* is posted again, each time */
+    struct hcs_watch *forgets; /* another one */
+    struct hcs_watch *posts;   /* another one */
 };
 
 static void note(struct rig *rig, char step)
@@ -94,8 +95,8 @@ static void on_ready(struct hcs_watch *watch, uint32_t events)
     if (watcher->forgets != NULL) {
         hcs_loop_forget(&watcher->rig->loop, watcher->forgets);
     }
-    if (watcher->revisits != NULL) {
-        hcs_loop_post(&watcher->rig->loop, watcher->revisits);
+    if (watcher->posts != NULL) {
+        hcs_loop_post(&watcher->rig->loop, watcher->posts);
     }
 }
 
@@ -217,7 +218,7 @@ static void change_asks_for_other_events_and_remove_for_none(void **state)
     rig_fini(&rig);
 }
 
-static void a_revisit_comes_once_in_order_and_without_sleeping(void **state)
+static void a_post_is_called_once_in_order_and_without_sleeping(void **state)
 {
     struct rig rig;
     struct watcher first;
@@ -244,8 +245,8 @@ static void a_revisit_comes_once_in_order_and_without_sleeping(void **state)
     rig_fini(&rig);
 }
 
-/* Fair: who always wants more has one visit a turn. */
-static void who_asks_again_while_visited_waits_for_the_next_turn(void **state)
+/* Fair: a watch that is posted each time is called once a turn. */
+static void a_post_made_during_the_call_waits_for_the_next_turn(void **state)
 {
     struct rig rig;
     struct watcher greedy;
@@ -266,7 +267,8 @@ static void who_asks_again_while_visited_waits_for_the_next_turn(void **state)
     rig_fini(&rig);
 }
 
-static void who_is_forgotten_is_not_visited_also_while_others_are(void **state)
+static void a_forgotten_post_is_not_called_even_during_another_call(
+    void **state)
 {
     struct rig rig;
     struct watcher watchers[4];
@@ -279,31 +281,31 @@ static void who_is_forgotten_is_not_visited_also_while_others_are(void **state)
     }
     hcs_loop_forget(&rig.loop, &watchers[1].watch);
     watchers[0].forgets = &watchers[3].watch; /* the last, before the end */
-    watchers[2].revisits = &watchers[1].watch;
+    watchers[2].posts = &watchers[1].watch;
     run_turns(&rig, 2);
     assert_string_equal(rig.steps, "ac.b.");
     hcs_loop_forget(&rig.loop, &watchers[1].watch); /* not in it: no harm */
     rig_fini(&rig);
 }
 
-static void timers_fire_after_events_and_revisits(void **state)
+static void timers_fire_after_events_and_posts(void **state)
 {
     struct rig rig;
     struct watcher reader;
-    struct watcher visited;
+    struct watcher posted;
     struct hcs_timer timer;
     int ends[2];
 
     (void)state;
     rig_init(&rig);
     reader = watcher(&rig, 'r');
-    visited = watcher(&rig, 'v');
+    posted = watcher(&rig, 'v');
     hcs_timer_init(&timer);
     assert_int_equal(pipe2(ends, O_NONBLOCK | O_CLOEXEC), 0);
     assert_int_equal(
         hcs_loop_add(&rig.loop, ends[0], &reader.watch, EPOLLIN), 0);
     assert_int_equal(write(ends[1], "x", 1), 1);
-    hcs_loop_post(&rig.loop, &visited.watch);
+    hcs_loop_post(&rig.loop, &posted.watch);
     hcs_wheel_arm(rig.loop.wheel, &timer, rig.loop.now_ms);
     run_turns(&rig, 1);
     assert_string_equal(rig.steps, "rv!.");
@@ -350,7 +352,7 @@ static void a_wait_that_is_interrupted_is_an_empty_turn(void **state)
     kernel.interrupt = 2;
     run_turns(&rig, 3);
     assert_string_equal(rig.steps, "..r.");
-    assert_int_equal(rig.loop.turns, 3);
+    assert_int_equal(rig.turns, 3);
     close(ends[0]);
     close(ends[1]);
     rig_fini(&rig);
@@ -420,10 +422,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_edge_is_told_once),
         cmocka_unit_test(change_asks_for_other_events_and_remove_for_none),
-        cmocka_unit_test(a_revisit_comes_once_in_order_and_without_sleeping),
-        cmocka_unit_test(who_asks_again_while_visited_waits_for_the_next_turn),
-        cmocka_unit_test(who_is_forgotten_is_not_visited_also_while_others_are),
-        cmocka_unit_test(timers_fire_after_events_and_revisits),
+        cmocka_unit_test(a_post_is_called_once_in_order_and_without_sleeping),
+        cmocka_unit_test(a_post_made_during_the_call_waits_for_the_next_turn),
+        cmocka_unit_test(
+            a_forgotten_post_is_not_called_even_during_another_call),
+        cmocka_unit_test(timers_fire_after_events_and_posts),
         cmocka_unit_test(
             it_sleeps_until_the_next_timer_and_not_when_it_may_not),
         cmocka_unit_test(a_wait_that_is_interrupted_is_an_empty_turn),

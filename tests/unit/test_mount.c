@@ -17,6 +17,8 @@
 
 #include <cmocka.h>
 
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
 static const uint64_t MS = 1000000;
 static const uint64_t HOUR_NS = 3600 * UINT64_C(1000000000);
 
@@ -210,6 +212,22 @@ static void refused(ask_fn *with, const char *settings, const char *error)
     assert_int_equal(closed, opened);
 }
 
+struct bad {
+    const char *setting; /* NAME=value */
+    const char *why;
+};
+
+/* Likewise, and the message ends in what is allowed. */
+static void refused_for(
+    ask_fn *with, const struct bad *bad, const char *allowed)
+{
+    char error[HCS_MOUNT_ERROR];
+
+    (void)snprintf(error, sizeof(error), "%s: %s; allowed: %s", bad->setting,
+        bad->why, allowed);
+    refused(with, bad->setting, error);
+}
+
 /* --- Settings, kind by kind. */
 
 static const char *text;
@@ -290,9 +308,24 @@ static bool ask_any_integer(struct hcs_mount *mount)
 
 static void integer_is_whole_and_in_its_range(void **state)
 {
-    static const char *const bad[] = {"-11", "5001", "", "x", "1x", "1.0", "+1",
-        " 1", "1 ", "--1", "-", "0x10", "1e3", "9223372036854775808",
-        "99999999999999999999999", "\xd9\xa1"};
+    static const struct bad bad[] = {
+        {"n=-11", "too small"},
+        {"n=5001", "too large"},
+        {"n=", "not a whole number"},
+        {"n=x", "not a whole number"},
+        {"n=1x", "not a whole number"},
+        {"n=1.0", "not a whole number"},
+        {"n=+1", "not a whole number"},
+        {"n= 1", "not a whole number"},
+        {"n=1 ", "not a whole number"},
+        {"n=--1", "not a whole number"},
+        {"n=-", "not a whole number"},
+        {"n=0x10", "not a whole number"},
+        {"n=1e3", "not a whole number"},
+        {"n=9223372036854775808", "too large"},
+        {"n=99999999999999999999999", "too large"},
+        {"n=\xd9\xa1", "not a whole number"},
+    };
 
     (void)state;
     opens(ask_integer, NULL);
@@ -303,14 +336,8 @@ static void integer_is_whole_and_in_its_range(void **state)
     assert_int_equal(integer, 5000);
     opens(ask_integer, "n=010");
     assert_int_equal(integer, 10); /* not octal */
-    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        char settings[64];
-        char error[128];
-
-        (void)snprintf(settings, sizeof(settings), "n=%s", bad[i]);
-        (void)snprintf(error, sizeof(error),
-            "n=%s: must be a whole number from -10 to 5000", bad[i]);
-        refused(ask_integer, settings, error);
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        refused_for(ask_integer, &bad[i], "-10 to 5000");
         assert_int_equal(integer, 42);
     }
     refused(ask_integer, "n=1&n=2", "n is set twice");
@@ -319,7 +346,7 @@ static void integer_is_whole_and_in_its_range(void **state)
     opens(ask_any_integer, "n=9223372036854775807");
     assert_true(integer == INT64_MAX);
     refused(ask_any_integer, "n=-9223372036854775809",
-        "n=-9223372036854775809: must be a whole number from "
+        "n=-9223372036854775809: too small; allowed: "
         "-9223372036854775808 to 9223372036854775807");
 }
 
@@ -333,8 +360,25 @@ static bool ask_number(struct hcs_mount *mount)
 
 static void number_is_decimal_and_in_its_range(void **state)
 {
-    static const char *const bad[] = {"-1.6", "1000.1", "", "x", "1x", " 1",
-        "0x1p3", "nan", "inf", "-inf", "1e999", "1,5", ".", "e5", "1e"};
+    static const struct bad bad[] = {
+        {"x=-1.6", "too small"},
+        {"x=1000.1", "too large"},
+        {"x=", "not a number"},
+        {"x=x", "not a number"},
+        {"x=1x", "not a number"},
+        {"x= 1", "not a number"},
+        {"x=0x1p3", "not a number"},
+        {"x=nan", "not a number"},
+        {"x=inf", "not a number"},
+        {"x=-inf", "not a number"},
+        {"x=1e999", "too large"},
+        {"x=-1e999", "too small"},
+        {"x=1e-999", "beyond what a double can hold"},
+        {"x=1,5", "not a number"},
+        {"x=.", "not a number"},
+        {"x=e5", "not a number"},
+        {"x=1e", "not a number"},
+    };
 
     (void)state;
     opens(ask_number, NULL);
@@ -345,14 +389,8 @@ static void number_is_decimal_and_in_its_range(void **state)
     assert_true(number == 1000);
     opens(ask_number, "x=+.5E%2B1"); /* as in C; a plus is itself */
     assert_true(number == 5);
-    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        char settings[64];
-        char error[128];
-
-        (void)snprintf(settings, sizeof(settings), "x=%s", bad[i]);
-        (void)snprintf(error, sizeof(error),
-            "x=%s: must be a number from -1.5 to 1000", bad[i]);
-        refused(ask_number, settings, error);
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        refused_for(ask_number, &bad[i], "-1.5 to 1000");
         assert_true(number == 0.25);
     }
     refused(ask_number, "x=1&x=1", "x is set twice");
@@ -368,8 +406,21 @@ static bool ask_duration(struct hcs_mount *mount)
 
 static void duration_is_in_its_range(void **state)
 {
-    static const char *const bad[] = {"4ms", "4999999ns", "61m", "2h", "", "5",
-        "ms", "-5ms", "5.5ms", "5 ms", "99999999999999999999s"};
+    static const char UNIT[] = "the unit must be ns, us, ms, s, m or h";
+    const struct bad bad[] = {
+        {"t=4ms", "too small"},
+        {"t=4999999ns", "too small"},
+        {"t=61m", "too large"},
+        {"t=2h", "too large"},
+        {"t=", "not a duration"},
+        {"t=5", "no unit; write 5s or 5ms"},
+        {"t=ms", "not a duration"},
+        {"t=-5ms", "not a duration"},
+        {"t=5.5ms", "a fraction; write a whole number of a smaller unit"},
+        {"t=5 ms", UNIT},
+        {"t=5d", UNIT},
+        {"t=99999999999999999999s", "too large"},
+    };
 
     (void)state;
     opens(ask_duration, NULL);
@@ -378,14 +429,8 @@ static void duration_is_in_its_range(void **state)
     assert_int_equal(unsigned_value, 5 * MS);
     opens(ask_duration, "t=60m");
     assert_int_equal(unsigned_value, HOUR_NS);
-    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        char settings[64];
-        char error[128];
-
-        (void)snprintf(settings, sizeof(settings), "t=%s", bad[i]);
-        (void)snprintf(error, sizeof(error),
-            "t=%s: must be a duration from 5ms to 1h, such as 250ms", bad[i]);
-        refused(ask_duration, settings, error);
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        refused_for(ask_duration, &bad[i], "5ms to 60m");
         assert_int_equal(unsigned_value, 7);
     }
     refused(ask_duration, "t=1s&t=1s", "t is set twice");
@@ -399,9 +444,21 @@ static bool ask_size(struct hcs_mount *mount)
 
 static void size_is_in_its_range(void **state)
 {
-    static const char *const bad[] = {"1023", "1MiBx", "1048577", "2MiB", "",
-        "KiB", "-1", "64kib", "64K", "64 KiB", "1.5KiB",
-        "99999999999999999999TiB"};
+    static const char UNIT[] = "the unit must be B, KiB, MiB, GiB or TiB";
+    const struct bad bad[] = {
+        {"s=1023", "too small"},
+        {"s=1MiBx", UNIT},
+        {"s=1048577", "too large"},
+        {"s=2MiB", "too large"},
+        {"s=", "not a size"},
+        {"s=KiB", "not a size"},
+        {"s=-1", "not a size"},
+        {"s=64kib", UNIT},
+        {"s=64K", UNIT},
+        {"s=64 KiB", UNIT},
+        {"s=1.5KiB", "a fraction; write a whole number of a smaller unit"},
+        {"s=99999999999999999999TiB", "too large"},
+    };
 
     (void)state;
     opens(ask_size, NULL);
@@ -412,15 +469,8 @@ static void size_is_in_its_range(void **state)
     assert_int_equal(unsigned_value, 65536);
     opens(ask_size, "s=1MiB");
     assert_int_equal(unsigned_value, 1 << 20);
-    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        char settings[64];
-        char error[128];
-
-        (void)snprintf(settings, sizeof(settings), "s=%s", bad[i]);
-        (void)snprintf(error, sizeof(error),
-            "s=%s: must be a size from 1024 to 1048576 bytes, such as 64KiB",
-            bad[i]);
-        refused(ask_size, settings, error);
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        refused_for(ask_size, &bad[i], "1KiB to 1MiB");
         assert_int_equal(unsigned_value, 7);
     }
     refused(ask_size, "s=1KiB&s=1KiB", "s is set twice");
@@ -551,11 +601,9 @@ static void every_mount_has_a_timeout(void **state)
         assert_int_equal(mount->job_timeout_ms, pairs[i].ms);
         hcs_mount_destroy(mount);
     }
-    refused(NULL, "timeout=25h",
-        "timeout=25h: must be a duration from 0s to 24h, such as 250ms");
+    refused(NULL, "timeout=25h", "timeout=25h: too large; allowed: 0s to 24h");
     refused(NULL, "timeout=1",
-        "timeout=1: must be a duration from 0s to 24h, "
-        "such as 250ms");
+        "timeout=1: no unit; write 1s or 1ms; allowed: 0s to 24h");
     refused(NULL, "timeout=1s&timeout=2s", "timeout is set twice");
     assert_int_equal(opened, 0); /* it was not asked */
 }
@@ -617,8 +665,7 @@ static void first_error_wins(void **state)
     (void)state;
     refused(fail_twice, NULL, "first 1");
     refused(fail_twice, "timeout=1",
-        "timeout=1: must be a duration from 0s "
-        "to 24h, such as 250ms");
+        "timeout=1: no unit; write 1s or 1ms; allowed: 0s to 24h");
     refused(fail_twice, "unknown=1", "first 1");
     refused(fail_silently, NULL, "asking does not open");
 }

@@ -1,3 +1,4 @@
+/* ctest: builds=release,asan,tsan */
 /*
  * What is made at the start, made again and again: each time the next
  * allocation of it fails, until there is none left to fail. Each time it must
@@ -10,7 +11,8 @@
 #include "handlers/builtin.h"
 #include "job/job.h"
 #include "job/router.h"
-#include "shard/shard.h"
+#include "shard/pages.h"
+#include "shard/run.h"
 #include "sync/deferral.h"
 #include "sync/pool.h"
 #include "sync/queue.h"
@@ -77,6 +79,20 @@ void *__wrap_realloc(void *block, size_t bytes)
         return NULL;
     }
     moved = __real_realloc(block, bytes);
+    alive += moved != NULL && block == NULL;
+    return moved;
+}
+
+void *__real_reallocarray(void *block, size_t members, size_t bytes);
+void *__wrap_reallocarray(void *block, size_t members, size_t bytes);
+void *__wrap_reallocarray(void *block, size_t members, size_t bytes)
+{
+    void *moved;
+
+    if (fails()) {
+        return NULL;
+    }
+    moved = __real_reallocarray(block, members, bytes);
     alive += moved != NULL && block == NULL;
     return moved;
 }
@@ -275,7 +291,7 @@ static bool make_router(void)
 {
     const struct hcs_host host = {.budget = &budget, .workers = 1};
     struct hcs_router *router = hcs_router_create();
-    bool made = router != NULL &&
+    bool made = router != NULL && hcs_pages_add_to(router) == 0 &&
                 hcs_router_add(router, hcs_mount_create(&host, &hcs_sleep, NULL,
                                            "/nap", "1ms", "timeout=2s")) == 0 &&
                 hcs_router_add(router, hcs_mount_create(&host, &hcs_wait, NULL,
@@ -306,14 +322,16 @@ static bool make_deferrals(void)
 static bool make_shard(void)
 {
     struct hcs_service service = {
-        .budget = &budget, .router = make_router_surely()};
+        .budget = &budget,
+        .sites[HCS_SITE_MAIN].router = make_router_surely(),
+    };
     struct hcs_shard *shard;
     bool made;
 
-    shard = hcs_shard_create(&service, 0, &(int){-1}, 1, HCS_DOOR_OWN);
+    shard = hcs_shard_create(&service, 0, &(int){-1}, 1, HCS_LISTENER_OWN);
     made = shard != NULL;
     hcs_shard_destroy(shard);
-    hcs_router_destroy(service.router);
+    hcs_router_destroy(hcs_service_router(&service));
     return made;
 }
 

@@ -1,3 +1,4 @@
+/* ctest: builds=release,asan,tsan */
 #include "sync/pool.h"
 
 #include "sync/mailbox.h"

@@ -117,7 +117,7 @@ static void fresh_request_has_defaults_and_costs_nothing(void **state)
     size_t length = 1;
 
     assert_ptr_equal(f->request->task.home, &f->home);
-    assert_null(f->request->conn);
+    assert_null(f->request->waiter.owner);
     assert_int_equal(f->request->status, 200);
     assert_int_equal(f->request->reason, HCS_REASON_NONE);
     assert_string_equal(f->request->content_type, "application/json");
@@ -482,9 +482,9 @@ static void identifier_is_the_clients_or_the_one_that_was_made(void **state)
     assert_int_equal(length, 5);
 
     f->request->head.request_id.length = 0;
-    f->request->id_length = HCS_REQUEST_ID_MADE;
+    f->request->id_length = HCS_EXCHANGE_ID_MADE;
     assert_ptr_equal(hcs_request_id(f->request, &length), f->request->made_id);
-    assert_int_equal(length, HCS_REQUEST_ID_MADE);
+    assert_int_equal(length, HCS_EXCHANGE_ID_MADE);
 }
 
 /* Lengths are of 32 bits. */

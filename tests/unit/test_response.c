@@ -18,13 +18,14 @@ static const char DATE[29] = {'S', 'u', 'n', ',', ' ', '0', '6', ' ', 'N', 'o',
 #define DATED "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
 
 /* Behind the head nothing may be touched. */
-static const char *head(const struct hcs_reply *reply)
+static const char *head(
+    const struct hcs_exchange *exchange, const struct hcs_reply *reply)
 {
     static char out[HCS_RESPONSE_HEAD_MAX + 1];
     size_t length;
 
     memset(out, 0x5a, sizeof(out));
-    length = hcs_response_head(out, reply, DATE);
+    length = hcs_response_head(out, exchange, reply, DATE);
     assert_true(length <= HCS_RESPONSE_HEAD_MAX);
     for (size_t i = length; i < sizeof(out); i++) {
         assert_int_equal(out[i], 0x5a);
@@ -37,11 +38,12 @@ static const char *head(const struct hcs_reply *reply)
 static void plain_reply_says_no_more_than_it_must(void **state)
 {
     (void)state;
-    assert_string_equal(head(&(struct hcs_reply){.status = 200,
-                            .content_type = "application/json",
-                            .body_length = 15,
-                            .request_id = "abc-and-more",
-                            .request_id_length = 3}),
+    assert_string_equal(
+        head(&(struct hcs_exchange){.status = 200,
+                 .bytes_out = 15,
+                 .id = "abc-and-more",
+                 .id_length = 3},
+            &(struct hcs_reply){.content_type = "application/json"}),
         "HTTP/1.1 200 OK\r\n" DATED "Content-Type: application/json\r\n"
         "Content-Length: 15\r\nX-Request-ID: abc\r\n\r\n");
 }
@@ -49,19 +51,19 @@ static void plain_reply_says_no_more_than_it_must(void **state)
 static void every_field_has_its_place(void **state)
 {
     (void)state;
-    assert_string_equal(head(&(struct hcs_reply){.status = 503,
-                            .connection = HCS_REPLY_CLOSE,
-                            .content_type = "application/problem+json",
-                            .body_length = 0,
-                            .request_id = "id",
-                            .request_id_length = 2,
-                            .allow = "GET",
-                            .accept_json = true,
-                            .no_store = true,
-                            .retry_after_s = 30,
-                            .timed = true,
-                            .queue_ns = 1200000,
-                            .run_ns = 3410000}),
+    assert_string_equal(head(&(struct hcs_exchange){.status = 503,
+                                 .bytes_out = 0,
+                                 .id = "id",
+                                 .id_length = 2,
+                                 .timed = true,
+                                 .queue_ns = 1200000,
+                                 .run_ns = 3410000},
+                            &(struct hcs_reply){.connection = HCS_REPLY_CLOSE,
+                                .content_type = "application/problem+json",
+                                .allow = "GET",
+                                .accept_json = true,
+                                .no_store = true,
+                                .retry_after_s = 30}),
         "HTTP/1.1 503 Service Unavailable\r\n" DATED
         "Content-Type: application/problem+json\r\nContent-Length: 0\r\n"
         "X-Request-ID: id\r\nServer-Timing: queue;dur=1.20, run;dur=3.41\r\n"
@@ -75,11 +77,11 @@ static void fields_of_a_handler_stand_before_the_connections(void **state)
 
     (void)state;
     assert_string_equal(
-        head(&(struct hcs_reply){.status = 302,
-            .connection = HCS_REPLY_CLOSE,
-            .content_type = "text/plain",
-            .fields = fields,
-            .fields_length = strlen("ETag: \"7\"\r\nX-Empty: \r\n")}),
+        head(&(struct hcs_exchange){.status = 302},
+            &(struct hcs_reply){.connection = HCS_REPLY_CLOSE,
+                .content_type = "text/plain",
+                .fields = fields,
+                .fields_length = strlen("ETag: \"7\"\r\nX-Empty: \r\n")}),
         "HTTP/1.1 302 Found\r\n" DATED
         "Content-Type: text/plain\r\nContent-Length: 0\r\n"
         "ETag: \"7\"\r\nX-Empty: \r\nConnection: close\r\n\r\n");
@@ -87,23 +89,26 @@ static void fields_of_a_handler_stand_before_the_connections(void **state)
 
 static void keeping_is_said_only_where_it_needs_to_be(void **state)
 {
-    struct hcs_reply reply = {.status = 200, .content_type = "text/plain"};
+    struct hcs_exchange exchange = {.status = 200};
+    struct hcs_reply reply = {.content_type = "text/plain"};
 
     (void)state;
     reply.connection = HCS_REPLY_KEEP;
-    assert_null(strstr(head(&reply), "Connection:"));
+    assert_null(strstr(head(&exchange, &reply), "Connection:"));
     reply.connection = HCS_REPLY_KEEP_SAID;
-    assert_non_null(strstr(head(&reply), "\r\nConnection: keep-alive\r\n"));
+    assert_non_null(
+        strstr(head(&exchange, &reply), "\r\nConnection: keep-alive\r\n"));
     reply.connection = HCS_REPLY_CLOSE;
-    assert_non_null(strstr(head(&reply), "\r\nConnection: close\r\n"));
+    assert_non_null(
+        strstr(head(&exchange, &reply), "\r\nConnection: close\r\n"));
 }
 
 /* RFC 9110, section 8.6. */
 static void no_content_has_no_length_and_no_type(void **state)
 {
     (void)state;
-    assert_string_equal(
-        head(&(struct hcs_reply){.status = 204, .allow = "GET, HEAD"}),
+    assert_string_equal(head(&(struct hcs_exchange){.status = 204},
+                            &(struct hcs_reply){.allow = "GET, HEAD"}),
         "HTTP/1.1 204 No Content\r\n" DATED "Allow: GET, HEAD\r\n\r\n");
 }
 
@@ -112,9 +117,9 @@ static void no_content_has_no_length_and_no_type(void **state)
 static void not_modified_has_no_length_and_no_type(void **state)
 {
     (void)state;
-    assert_string_equal(
-        head(&(struct hcs_reply){
-            .status = 304, .content_type = "text/plain", .no_store = true}),
+    assert_string_equal(head(&(struct hcs_exchange){.status = 304},
+                            &(struct hcs_reply){.content_type = "text/plain",
+                                .no_store = true}),
         "HTTP/1.1 304 Not Modified\r\n" DATED
         "Cache-Control: no-store\r\n\r\n");
 }
@@ -124,8 +129,8 @@ static void status_without_a_phrase_keeps_its_space(void **state)
 {
     (void)state;
     assert_string_equal(hcs_status_text(599), "");
-    assert_string_equal(
-        head(&(struct hcs_reply){.status = 599, .content_type = "a/b"}),
+    assert_string_equal(head(&(struct hcs_exchange){.status = 599},
+                            &(struct hcs_reply){.content_type = "a/b"}),
         "HTTP/1.1 599 \r\n" DATED
         "Content-Type: a/b\r\nContent-Length: 0\r\n\r\n");
 }
@@ -157,22 +162,20 @@ static void longest_reply_fits(void **state)
     char id[HCS_REQUEST_ID_MAX];
     char cut[sizeof("Content-Type: ") + sizeof(type)];
     static char fields[HCS_RESPONSE_FIELDS_MAX];
-    struct hcs_reply reply = {
-        .connection = HCS_REPLY_KEEP_SAID,
+    struct hcs_exchange exchange = {.bytes_out = SIZE_MAX,
+        .id = id,
+        .id_length = sizeof(id),
+        .timed = true,
+        .queue_ns = UINT64_MAX,
+        .run_ns = UINT64_MAX};
+    struct hcs_reply reply = {.connection = HCS_REPLY_KEEP_SAID,
         .content_type = type,
-        .body_length = SIZE_MAX,
         .fields = fields,
         .fields_length = sizeof(fields),
-        .request_id = id,
-        .request_id_length = sizeof(id),
         .allow = "GET, HEAD, POST, OPTIONS",
         .accept_json = true,
         .no_store = true,
-        .retry_after_s = UINT32_MAX,
-        .timed = true,
-        .queue_ns = UINT64_MAX,
-        .run_ns = UINT64_MAX,
-    };
+        .retry_after_s = UINT32_MAX};
     const char *text;
 
     (void)state;
@@ -185,8 +188,8 @@ static void longest_reply_fits(void **state)
     snprintf(cut, sizeof(cut), "Content-Type: %.*s\r\n",
         (int)HCS_CONTENT_TYPE_MAX, type);
     for (unsigned status = 200; status < 600; status++) {
-        reply.status = status;
-        text = head(&reply); /* looks that it fits */
+        exchange.status = status;
+        text = head(&exchange, &reply); /* looks that it fits */
         if (status != 204 && status != 304) {
             assert_non_null(strstr(text, cut));
             assert_non_null(strstr(text, "18446744073709551615"));

@@ -1,3 +1,4 @@
+/* ctest: builds=release,asan,tsan */
 /*
  * The daemon in a child process, in which one call of its start or its end
  * fails. What it says and how it ends is looked at from outside, as a service
@@ -11,7 +12,7 @@
 #include "base/fdtable.h"
 #include "event/listener.h"
 #include "job/router.h"
-#include "shard/shard.h"
+#include "shard/run.h"
 #include "sync/pool.h"
 
 #include <setjmp.h>
@@ -227,18 +228,19 @@ struct hcs_pool *__wrap_hcs_pool_create(
 
 struct hcs_shard *__real_hcs_shard_create(struct hcs_service *service,
     unsigned index, const int *listeners, unsigned count,
-    enum hcs_shard_door door);
+    enum hcs_listener_origin origin);
 struct hcs_shard *__wrap_hcs_shard_create(struct hcs_service *service,
     unsigned index, const int *listeners, unsigned count,
-    enum hcs_shard_door door);
+    enum hcs_listener_origin origin);
 struct hcs_shard *__wrap_hcs_shard_create(struct hcs_service *service,
     unsigned index, const int *listeners, unsigned count,
-    enum hcs_shard_door door)
+    enum hcs_listener_origin origin)
 {
     struct hcs_shard *shard = NULL;
 
     if (!fails(SHARD)) {
-        shard = __real_hcs_shard_create(service, index, listeners, count, door);
+        shard =
+            __real_hcs_shard_create(service, index, listeners, count, origin);
     }
     if (faulty == MALLOC_FOR_LOOPS && index == LOOPS - 1) {
         faulty = MALLOC;
@@ -298,6 +300,16 @@ bool __wrap_hcs_pool_stop(struct hcs_pool *pool, unsigned wait_ms)
         return false;
     }
     return __real_hcs_pool_stop(pool, wait_ms);
+}
+
+/* Where it did not, it holds a worker. */
+unsigned __real_hcs_pool_busy(const struct hcs_pool *pool);
+unsigned __wrap_hcs_pool_busy(const struct hcs_pool *pool);
+unsigned __wrap_hcs_pool_busy(const struct hcs_pool *pool)
+{
+    return faulty == POOL_STOP || faulty == POOL_STOP_SIGNAL
+               ? 1
+               : __real_hcs_pool_busy(pool);
 }
 
 /* By which a daemon ends that leaves a handler behind. Here as any other end,

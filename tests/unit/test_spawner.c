@@ -11,6 +11,7 @@
 #include "handlers/exec/spawner.h"
 #include "subreaper.h"
 
+#include <bsd/unistd.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -49,8 +50,7 @@ struct faults {
     int longest_ms;    /* that the spawner has waited for children, */
     bool waits_blind;  /* of which it sees none that has ended */
     bool endless;      /* another orphan has always ended */
-    bool no_close_range;
-    bool no_list; /* of children */
+    bool no_list;      /* of children */
     bool no_folder;
 };
 
@@ -152,24 +152,6 @@ DIR *__wrap_opendir(const char *path)
     return here(faults->no_folder ? EACCES : 0) ? NULL : __real_opendir(path);
 }
 
-long __real_syscall(long number, ...);
-long __wrap_syscall(long number, ...)
-{
-    va_list arguments;
-    long a[3];
-
-    va_start(arguments, number);
-    for (size_t i = 0; i < 3; i++) {
-        a[i] = va_arg(arguments, long);
-    }
-    va_end(arguments);
-    if (number == SYS_close_range && faults->no_close_range) {
-        errno = ENOSYS;
-        return -1;
-    }
-    return __real_syscall(number, a[0], a[1], a[2]);
-}
-
 static int make_faults(void **state)
 {
     (void)state;
@@ -219,11 +201,11 @@ static int tear_down(void **state)
     return waitpid(-1, NULL, WNOHANG) == -1 && errno == ECHILD ? 0 : -1;
 }
 
-static struct hcs_spawn order(const char *program, const char *const *words)
+static struct hcs_spawn order(const char *program, const char *const *argv)
 {
     return (struct hcs_spawn){
         .program = program,
-        .words = words,
+        .argv = argv,
         .cpu_seconds = HCS_SPAWN_NO_LIMIT,
         .memory_bytes = HCS_SPAWN_NO_LIMIT,
         .files = HCS_SPAWN_NO_LIMIT,
@@ -253,8 +235,8 @@ static struct program start(struct hcs_spawner *spawner, struct hcs_spawn spawn)
 static struct program start_shell(
     struct hcs_spawner *spawner, const char *script)
 {
-    const char *words[] = {"sh", "-c", script, NULL};
-    struct program program = start(spawner, order("/bin/sh", words));
+    const char *argv[] = {"sh", "-c", script, NULL};
+    struct program program = start(spawner, order("/bin/sh", argv));
 
     assert_int_equal(program.rc, 0);
     return program;
@@ -407,16 +389,13 @@ static void test_nothing_is_inherited(void **state)
     int leak = dup2(STDERR_FILENO, 77); /* without CLOEXEC */
 
     assert_int_equal(leak, 77);
-    for (int i = 0; i < 2; i++) {
-        /* 3 is the folder that ls reads. */
-        assert_says(fixture->spawner, "exec ls /proc/self/fd", "0\n1\n2\n3\n");
-        assert_says(fixture->spawner,
-            "cat /proc/self/status | grep -E '^Sig(Blk|Ign|Cgt)' | "
-            "tr -d '\t'",
-            "SigBlk:0000000000000000\nSigIgn:0000000000000000\n"
-            "SigCgt:0000000000000000\n");
-        faults->no_close_range = true;
-    }
+    /* 3 is the folder that ls reads. */
+    assert_says(fixture->spawner, "exec ls /proc/self/fd", "0\n1\n2\n3\n");
+    assert_says(fixture->spawner,
+        "cat /proc/self/status | grep -E '^Sig(Blk|Ign|Cgt)' | "
+        "tr -d '\t'",
+        "SigBlk:0000000000000000\nSigIgn:0000000000000000\n"
+        "SigCgt:0000000000000000\n");
     close(leak);
 }
 
@@ -434,22 +413,24 @@ static void test_spawner_keeps_nothing_of_the_daemon(void **state)
     struct fixture *fixture = *state;
     /* The shell's parent: null, null, standard error, socket, signals. */
     struct program program = start_shell(fixture->spawner,
-        "ls /proc/$PPID/fd | tr '\\n' ' '; cat /proc/$PPID/comm");
+        "ls /proc/$PPID/fd | tr '\\n' ' '; cat /proc/$PPID/comm "
+        "/proc/$PPID/cmdline");
     const char *said = read_all(&program);
 
     /* 5 to 9 may be what it got for this very program. */
     assert_memory_equal(said, "0 1 2 3 4 ", 10);
     assert_null(strstr(said, " 77 "));
     assert_non_null(strstr(said, "hcsd-spawner"));
+    assert_non_null(strstr(said, ": spawner of programs"));
     (void)end(fixture->spawner, &program, 1000);
 }
 
 static void test_limits_and_directory_are_set(void **state)
 {
-    static const char *const words[] = {
+    static const char *const argv[] = {
         "sh", "-c", "ulimit -n; ulimit -Hn; ulimit -t; ulimit -v; pwd", NULL};
     struct fixture *fixture = *state;
-    struct hcs_spawn spawn = order("/bin/sh", words);
+    struct hcs_spawn spawn = order("/bin/sh", argv);
     struct program program;
 
     spawn.files = 33;
@@ -464,11 +445,10 @@ static void test_limits_and_directory_are_set(void **state)
 
 static void test_user_is_changed_with_its_groups(void **state)
 {
-    static const char *const words[] = {
-        "sh", "-c", "id -u; id -g; id -G", NULL};
+    static const char *const argv[] = {"sh", "-c", "id -u; id -g; id -G", NULL};
     static const gid_t groups[] = {1234, 4321};
     struct fixture *fixture = *state;
-    struct hcs_spawn spawn = order("/bin/sh", words);
+    struct hcs_spawn spawn = order("/bin/sh", argv);
     struct program program;
 
     spawn.change_user = true;
@@ -538,10 +518,10 @@ static bool set_effective(unsigned capability, bool on)
 /* It could not be killed: not at its deadline, and not at the daemon's end. */
 static void test_nobody_is_started_who_could_not_be_ended(void **state)
 {
-    static const char *const words[] = {"sh", "-c", "exit 0", NULL};
+    static const char *const argv[] = {"sh", "-c", "exit 0", NULL};
     static const gid_t groups[] = {1234};
     struct fixture *fixture = *state;
-    struct hcs_spawn spawn = order("/bin/sh", words);
+    struct hcs_spawn spawn = order("/bin/sh", argv);
     struct program program;
 
     if (geteuid() != 0) {
@@ -591,14 +571,14 @@ static void assert_works(struct hcs_spawner *spawner)
 
 static void test_failed_start_names_its_step(void **state)
 {
-    static const char *const words[] = {"sh", "-c", "exit 0", NULL};
+    static const char *const argv[] = {"sh", "-c", "exit 0", NULL};
     struct fixture *fixture = *state;
-    struct hcs_spawn spawn = order("/bin/sh", words);
+    struct hcs_spawn spawn = order("/bin/sh", argv);
 
-    assert_fails(fixture->spawner, order("/nowhere/at/all", words), -ENOENT,
+    assert_fails(fixture->spawner, order("/nowhere/at/all", argv), -ENOENT,
         HCS_SPAWN_EXEC);
     assert_fails(
-        fixture->spawner, order("/etc/passwd", words), -EACCES, HCS_SPAWN_EXEC);
+        fixture->spawner, order("/etc/passwd", argv), -EACCES, HCS_SPAWN_EXEC);
     spawn.directory = "/nowhere";
     assert_fails(fixture->spawner, spawn, -ENOENT, HCS_SPAWN_DIRECTORY);
     assert_works(fixture->spawner);
@@ -606,12 +586,12 @@ static void test_failed_start_names_its_step(void **state)
 
 static void test_failed_limit_names_itself(void **state)
 {
-    static const char *const words[] = {"sh", "-c", "exit 0", NULL};
+    static const char *const argv[] = {"sh", "-c", "exit 0", NULL};
     static const int limits[] = {RLIMIT_NOFILE, RLIMIT_CPU, RLIMIT_AS};
     static const enum hcs_spawn_step steps[] = {
         HCS_SPAWN_FILES, HCS_SPAWN_CPU, HCS_SPAWN_MEMORY};
     struct fixture *fixture = *state;
-    struct hcs_spawn spawn = order("/bin/sh", words);
+    struct hcs_spawn spawn = order("/bin/sh", argv);
 
     spawn.files = 100;
     spawn.cpu_seconds = 100;
@@ -627,9 +607,9 @@ static void test_failed_limit_names_itself(void **state)
 
 static void test_what_cannot_be_had_now_may_be_later(void **state)
 {
-    static const char *const words[] = {"sh", "-c", "exit 0", NULL};
+    static const char *const argv[] = {"sh", "-c", "exit 0", NULL};
     struct fixture *fixture = *state;
-    struct hcs_spawn spawn = order("/bin/sh", words);
+    struct hcs_spawn spawn = order("/bin/sh", argv);
 
     faults->fork_error = EAGAIN;
     assert_fails(fixture->spawner, spawn, -EAGAIN, HCS_SPAWN_FORK);
@@ -638,7 +618,7 @@ static void test_what_cannot_be_had_now_may_be_later(void **state)
     assert_fails(fixture->spawner, spawn, -ENFILE, HCS_SPAWN_FORK);
     faults->pipe_error = 0;
     faults->sendmsg_error = ENOMEM;
-    assert_fails(fixture->spawner, spawn, -ENOMEM, HCS_SPAWN_ASK);
+    assert_fails(fixture->spawner, spawn, -ENOMEM, HCS_SPAWN_REQUEST);
     faults->sendmsg_error = 0;
     faults->poll_blind_ms = 5000; /* as long as an execution may take */
     assert_fails(fixture->spawner, spawn, -ETIMEDOUT, HCS_SPAWN_EXEC);
@@ -649,25 +629,25 @@ static void test_what_cannot_be_had_now_may_be_later(void **state)
 static void test_what_is_too_much_is_refused(void **state)
 {
     static char long_word[HCS_SPAWN_TEXT_MAX];
-    static const char *many[HCS_SPAWN_WORDS_MAX + 2];
-    static const char *const words[] = {"sh", "-c", "exit 0", NULL};
+    static const char *many[HCS_SPAWN_ARGUMENTS_MAX + 2];
+    static const char *const argv[] = {"sh", "-c", "exit 0", NULL};
     struct fixture *fixture = *state;
     const char *const long_words[] = {"sh", long_word, NULL};
-    struct hcs_spawn spawn = order("/bin/sh", words);
+    struct hcs_spawn spawn = order("/bin/sh", argv);
 
     memset(long_word, 'x', sizeof(long_word) - 1);
-    for (size_t i = 0; i <= HCS_SPAWN_WORDS_MAX; i++) {
+    for (size_t i = 0; i <= HCS_SPAWN_ARGUMENTS_MAX; i++) {
         many[i] = "x";
     }
+    assert_fails(fixture->spawner, order("/bin/sh", long_words), -E2BIG,
+        HCS_SPAWN_REQUEST);
     assert_fails(
-        fixture->spawner, order("/bin/sh", long_words), -E2BIG, HCS_SPAWN_ASK);
+        fixture->spawner, order("/bin/sh", many), -E2BIG, HCS_SPAWN_REQUEST);
     assert_fails(
-        fixture->spawner, order("/bin/sh", many), -E2BIG, HCS_SPAWN_ASK);
-    assert_fails(
-        fixture->spawner, order(long_word, words), -E2BIG, HCS_SPAWN_ASK);
+        fixture->spawner, order(long_word, argv), -E2BIG, HCS_SPAWN_REQUEST);
     spawn.group_count = HCS_SPAWN_GROUPS_MAX + 1;
-    assert_fails(fixture->spawner, spawn, -E2BIG, HCS_SPAWN_ASK);
-    many[HCS_SPAWN_WORDS_MAX] = NULL;
+    assert_fails(fixture->spawner, spawn, -E2BIG, HCS_SPAWN_REQUEST);
+    many[HCS_SPAWN_ARGUMENTS_MAX] = NULL;
     assert_fails(fixture->spawner, order("/nowhere", many), -ENOENT,
         HCS_SPAWN_EXEC); /* as many as may be */
     assert_works(fixture->spawner);
@@ -721,11 +701,11 @@ static void test_killed_daemon_leaves_nothing(void **state)
     daemon = __real_fork();
     if (daemon == 0) {
         struct hcs_spawner *spawner = NULL;
-        const char *words[] = {"sh", "-c",
+        const char *argv[] = {"sh", "-c",
             "setsid sh -c 'setsid sleep 1000 & echo $!; exec sleep 1000' & "
             "exec sleep 1000",
             NULL};
-        struct hcs_spawn spawn = order("/bin/sh", words);
+        struct hcs_spawn spawn = order("/bin/sh", argv);
         enum hcs_spawn_step step;
         struct hcs_spawned name;
 
@@ -754,7 +734,7 @@ static void test_killed_daemon_leaves_nothing(void **state)
 
 static void test_dead_spawner_is_an_error_for_ever(void **state)
 {
-    static const char *const words[] = {"sh", "-c", "exit 0", NULL};
+    static const char *const argv[] = {"sh", "-c", "exit 0", NULL};
     struct fixture *fixture = *state;
     struct program program =
         start_shell(fixture->spawner, "echo $PPID; exec sleep 1000");
@@ -770,8 +750,8 @@ static void test_dead_spawner_is_an_error_for_ever(void **state)
             hcs_spawner_end(fixture->spawner, program.name, 0, &status),
             -EPIPE);
         assert_int_equal(status.end, HCS_SPAWN_KILLED);
-        assert_fails(
-            fixture->spawner, order("/bin/sh", words), -EPIPE, HCS_SPAWN_ASK);
+        assert_fails(fixture->spawner, order("/bin/sh", argv), -EPIPE,
+            HCS_SPAWN_REQUEST);
     }
     /* Stopping does not wait for one that may hang. */
     assert_int_equal(waitpid(spawner, NULL, 0), spawner);
@@ -780,7 +760,7 @@ static void test_dead_spawner_is_an_error_for_ever(void **state)
 
 static void test_spawner_that_does_not_answer_is_given_up(void **state)
 {
-    static const char *const words[] = {"sh", "-c", "exit 0", NULL};
+    static const char *const argv[] = {"sh", "-c", "exit 0", NULL};
     struct fixture *fixture = *state;
     struct program program =
         start_shell(fixture->spawner, "echo $PPID; exec sleep 1000");
@@ -788,10 +768,10 @@ static void test_spawner_that_does_not_answer_is_given_up(void **state)
 
     faults->poll_blind_ms = 10000; /* as long as an answer may take */
     assert_fails(
-        fixture->spawner, order("/bin/sh", words), -EPIPE, HCS_SPAWN_ASK);
+        fixture->spawner, order("/bin/sh", argv), -EPIPE, HCS_SPAWN_REQUEST);
     faults->poll_blind_ms = 0;
     assert_fails(
-        fixture->spawner, order("/bin/sh", words), -EPIPE, HCS_SPAWN_ASK);
+        fixture->spawner, order("/bin/sh", argv), -EPIPE, HCS_SPAWN_REQUEST);
     /* It sees that nobody is there any more, and clears up. */
     assert_string_equal(read_all(&program), "");
     assert_true(is_gone(program.name.pid));
@@ -867,7 +847,7 @@ static void test_start_that_fails_says_why(void **state)
     assert_int_equal(errno, ECHILD);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(
@@ -925,6 +905,7 @@ int main(void)
         cmocka_unit_test(test_start_that_fails_says_why),
     };
 
+    setproctitle_init(argc, argv, environ);
     skip_without_subreaper();
     return cmocka_run_group_tests(tests, make_faults, NULL);
 }

@@ -1,3 +1,4 @@
+/* ctest: builds=release,asan,tsan */
 /* The pool of connections, with a driver and a daemon made up for it: what
  * becomes of jobs when connections fail, and of everything when calls do. */
 #include "handlers/sql/pool.h"
@@ -258,21 +259,21 @@ bool hcs_mount_integer(struct hcs_mount *mount, const char *name, int64_t min,
 
 /* --- The database. A connection is the mount. */
 
-static bool say(struct hcs_trouble *trouble, const char *text)
+static bool say(struct hcs_sql_error *error, const char *text)
 {
-    (void)snprintf(trouble->text, sizeof trouble->text, "it said %s", text);
-    (void)snprintf(trouble->reason, sizeof trouble->reason, "%s", text);
+    (void)snprintf(error->text, sizeof error->text, "it said %s", text);
+    (void)snprintf(error->reason, sizeof error->reason, "%s", text);
     return false;
 }
 
 static bool fake_connect(void *database, const atomic_bool *stopping,
-    void **connection, struct hcs_trouble *trouble)
+    void **connection, struct hcs_sql_error *error)
 {
     struct daemon *daemon = database;
     bool good;
 
     (void)stopping;
-    *trouble = (struct hcs_trouble){0};
+    *error = (struct hcs_sql_error){0};
     enter(daemon);
     good = daemon->away == 0;
     if (good) {
@@ -280,13 +281,13 @@ static bool fake_connect(void *database, const atomic_bool *stopping,
     } else if (daemon->away != ~0u) {
         daemon->away--;
     }
-    trouble->lasting = daemon->lasting;
+    error->lasting = daemon->lasting;
     leave(daemon);
     *connection = database;
-    return good || say(trouble, "away");
+    return good || say(error, "away");
 }
 
-static bool fake_is_alive(void *connection, struct hcs_trouble *trouble)
+static bool fake_is_alive(void *connection, struct hcs_sql_error *error)
 {
     struct daemon *daemon = connection;
     bool broken;
@@ -294,19 +295,19 @@ static bool fake_is_alive(void *connection, struct hcs_trouble *trouble)
     enter(daemon);
     broken = daemon->broken;
     leave(daemon);
-    return !broken || say(trouble, "broken");
+    return !broken || say(error, "broken");
 }
 
 static bool fake_check(
-    void *connection, const atomic_bool *stopping, struct hcs_trouble *trouble)
+    void *connection, const atomic_bool *stopping, struct hcs_sql_error *error)
 {
     (void)stopping;
-    return fake_is_alive(connection, trouble);
+    return fake_is_alive(connection, error);
 }
 
 static enum hcs_outcome fake_run(void *connection, const atomic_bool *stopping,
     struct hcs_job *job, const struct hcs_call *call,
-    struct hcs_trouble *trouble)
+    struct hcs_sql_error *error)
 {
     struct daemon *daemon = connection;
     enum hcs_outcome outcome = HCS_OK;
@@ -328,7 +329,7 @@ static enum hcs_outcome fake_run(void *connection, const atomic_bool *stopping,
     daemon->running--;
     daemon->ran++;
     if (daemon->broken) {
-        (void)say(trouble, "broken");
+        (void)say(error, "broken");
         outcome = HCS_UNAVAILABLE;
     }
     leave(daemon);
@@ -345,7 +346,7 @@ static void fake_disconnect(void *connection)
 }
 
 static const struct hcs_driver driver = {
-    .name = "fake",
+    .thread_name = "hcsd-fake",
     .check_ns = 20 * 1000000,
     .connect = fake_connect,
     .is_alive = fake_is_alive,
@@ -616,7 +617,7 @@ static void a_database_that_is_away_at_the_start_is_waited_for(void **state)
     end(&f);
 }
 
-static void lasting_trouble_fails_the_start(void **state)
+static void lasting_error_fails_the_start(void **state)
 {
     struct fixture f = {.set = make_statements()};
 
@@ -667,7 +668,7 @@ int main(void)
         cmocka_unit_test(idle_connections_are_checked),
         cmocka_unit_test(closing_ends_what_runs_and_what_pauses),
         cmocka_unit_test(a_database_that_is_away_at_the_start_is_waited_for),
-        cmocka_unit_test(lasting_trouble_fails_the_start),
+        cmocka_unit_test(lasting_error_fails_the_start),
         cmocka_unit_test(what_fails_at_the_start_leaves_nothing_behind),
     };
 

@@ -21,6 +21,12 @@ void *__real_realloc(void *old, size_t size);
 void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t count, size_t size);
 void *__wrap_realloc(void *old, size_t size);
+void *__real_reallocarray(void *old, size_t count, size_t size);
+void *__wrap_reallocarray(void *old, size_t count, size_t size);
+char *__real_strdup(const char *text);
+char *__wrap_strdup(const char *text);
+char *__real_strndup(const char *text, size_t most);
+char *__wrap_strndup(const char *text, size_t most);
 
 static bool may_allocate(void)
 {
@@ -43,6 +49,21 @@ void *__wrap_calloc(size_t count, size_t size)
 void *__wrap_realloc(void *old, size_t size)
 {
     return may_allocate() ? __real_realloc(old, size) : NULL;
+}
+
+void *__wrap_reallocarray(void *old, size_t count, size_t size)
+{
+    return may_allocate() ? __real_reallocarray(old, count, size) : NULL;
+}
+
+char *__wrap_strdup(const char *text)
+{
+    return may_allocate() ? __real_strdup(text) : NULL;
+}
+
+char *__wrap_strndup(const char *text, size_t most)
+{
+    return may_allocate() ? __real_strndup(text, most) : NULL;
 }
 
 /* What read does next: this error, or bytes at a time; 0: as it is. */
@@ -170,8 +191,8 @@ static void a_name_as_long_as_allowed_is_found_and_a_longer_one_not(
     (void)snprintf(
         text, sizeof text, "-- name: n%.*s\nSELECT 1", HCS_SQL_NAME_MAX, name);
     refuses(HCS_DIALECT_SQLITE, text,
-        "x.sql:1: a name is one word of letters, digits and _, at most 63, and "
-        "begins with no digit");
+        "x.sql:1: a name is one word of at most 63 letters, digits and _, and "
+        "does not begin with a digit");
 }
 
 static void lines_are_those_of_the_file(void **state)
@@ -257,34 +278,34 @@ static void a_semicolon_ends_the_statement(void **state)
     becomes(HCS_DIALECT_POSTGRES, "SELECT ';' ; -- ; more\n/* ; */ \n",
         "SELECT ';' ; -- ; more\n/* ; */ \n", "");
     refuses_both("-- name: s\nSELECT 1;\n\nSELECT 2;",
-        "x.sql:4: a second statement under the name s; each needs a line "
-        "\"-- name:\"");
+        "x.sql:4: a second statement after s; each statement needs a line "
+        "\"-- name: NAME\"");
     refuses_both("-- name: s\nSELECT 1;;",
-        "x.sql:2: a second statement under the name s; each needs a line "
-        "\"-- name:\"");
+        "x.sql:2: a second statement after s; each statement needs a line "
+        "\"-- name: NAME\"");
 }
 
 static void what_is_not_closed_is_refused_where_it_opens(void **state)
 {
     (void)state;
     refuses_both("-- name: s\nSELECT\n'a\nb",
-        "x.sql:3: what ' opens here is not closed by '");
+        "x.sql:3: the text that ' opens here is not closed by '");
     refuses_both("-- name: s\nSELECT \"a\n\n-- name: t\nSELECT 1",
-        "x.sql:2: what \" opens here is not closed by \"");
+        "x.sql:2: the text that \" opens here is not closed by \"");
     refuses_both("-- name: s\nSELECT 1\n/* a",
         "x.sql:3: the comment that begins here is not closed");
     refuses_both("/*\n-- name: s\nSELECT 1",
         "x.sql:1: the comment that begins here is not closed");
     refuses(HCS_DIALECT_SQLITE, "-- name: s\nSELECT [a",
-        "x.sql:2: what [ opens here is not closed by ]");
+        "x.sql:2: the text that [ opens here is not closed by ]");
     refuses(HCS_DIALECT_POSTGRES, "-- name: s\nSELECT 1 /* /* */",
         "x.sql:2: the comment that begins here is not closed");
     refuses(HCS_DIALECT_POSTGRES, "-- name: s\nSELECT E'\\'",
-        "x.sql:2: what ' opens here is not closed by '");
+        "x.sql:2: the text that ' opens here is not closed by '");
     refuses(HCS_DIALECT_POSTGRES, "-- name: s\nSELECT E'\\",
-        "x.sql:2: what ' opens here is not closed by '");
+        "x.sql:2: the text that ' opens here is not closed by '");
     refuses(HCS_DIALECT_POSTGRES, "-- name: s\nSELECT $a$ $b$",
-        "x.sql:2: what $a$ opens here is not closed");
+        "x.sql:2: the text that $a$ opens here is not closed");
 }
 
 static void other_ways_to_write_parameters_are_refused(void **state)
@@ -309,12 +330,12 @@ static void names_are_checked(void **state)
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         (void)snprintf(text, sizeof text, "--\n-- name: %s\nSELECT 1", bad[i]);
         refuses(HCS_DIALECT_SQLITE, text,
-            "x.sql:2: a name is one word of letters, digits and _, at most "
-            "63, and begins with no digit");
+            "x.sql:2: a name is one word of at most 63 letters, digits and "
+            "_, and does not begin with a digit");
     }
     refuses_both("-- name: b\nSELECT 1\n-- name: a\nSELECT 1\n"
                  "-- name: b\nSELECT 1",
-        "x.sql:5: a statement b stands in line 1 already");
+        "x.sql:5: line 1 already has a statement b");
     refuses_both(
         "-- name: s\nSELECT :"
         "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
@@ -325,9 +346,9 @@ static void names_are_checked(void **state)
 static void what_is_no_statement_is_refused(void **state)
 {
     (void)state;
-    refuses_both("", "x.sql: there is no line \"-- name: NAME\" in it");
+    refuses_both("", "x.sql: the file has no line \"-- name: NAME\"");
     refuses_both("-- nothing\n-- named: x\n-- nam",
-        "x.sql: there is no line \"-- name: NAME\" in it");
+        "x.sql: the file has no line \"-- name: NAME\"");
     refuses_both("-- names\n\nSELECT 1;\n-- name: s\nSELECT 1",
         "x.sql:3: a statement needs a line \"-- name: NAME\" before it");
     refuses_both("-- name: s\n-- soon\n/* later */\n-- name: t\nSELECT 1",

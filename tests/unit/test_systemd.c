@@ -1,3 +1,4 @@
+/* ctest: builds=release,asan,tsan */
 /*
  * The test plays the service manager's socket. Linked with -Wl,--wrap=send,
  * poll and socket, so that interruptions and failures are ordinary cases.

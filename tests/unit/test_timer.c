@@ -55,7 +55,7 @@ static void count(struct hcs_timer *timer, void *arg)
 {
     unsigned *total = arg;
 
-    assert_null(timer->link);
+    assert_false(timer->filed);
     assert_true(timer->deadline_ms == UINT64_MAX);
     alarm_of(timer)->fired++;
     if (total != NULL) {
@@ -253,14 +253,14 @@ static void arming_later_moves_nothing(void **state)
     assert_non_null(wheel);
     alarm_init(&alarm);
     hcs_wheel_arm(wheel, &alarm.timer, now_ms + 60000);
-    link = alarm.timer.link;
+    link = alarm.timer.entry.le_prev;
     filed_tick = alarm.timer.filed_tick;
     assert_non_null(link);
     for (int request = 0; request < 50; request++) {
         now_ms += 1000;
         hcs_wheel_advance(wheel, now_ms, count, NULL);
         hcs_wheel_arm(wheel, &alarm.timer, now_ms + 60000);
-        assert_ptr_equal(alarm.timer.link, link);
+        assert_ptr_equal(alarm.timer.entry.le_prev, link);
         assert_int_equal(alarm.timer.filed_tick, filed_tick);
     }
     /* It is looked at when its first deadline comes up, and then once more. */
@@ -283,11 +283,11 @@ static void arming_for_the_same_slot_moves_nothing(void **state)
     alarm_init(&other);
     hcs_wheel_arm(wheel, &alarm.timer, 1024000 + 60000);
     hcs_wheel_arm(wheel, &other.timer, 1024000 + 60000);
-    link = alarm.timer.link;
+    link = alarm.timer.entry.le_prev;
     hcs_wheel_arm(wheel, &alarm.timer, 1024000 + 60000);
-    assert_ptr_equal(alarm.timer.link, link);
+    assert_ptr_equal(alarm.timer.entry.le_prev, link);
     hcs_wheel_arm(wheel, &alarm.timer, 1024000 + 59999);
-    assert_ptr_equal(alarm.timer.link, link);
+    assert_ptr_equal(alarm.timer.entry.le_prev, link);
     assert_true(alarm.timer.deadline_ms == 1024000 + 59999);
     hcs_wheel_destroy(wheel);
 }
@@ -306,7 +306,7 @@ static void the_last_moment_of_all_lies_far_ahead(void **state)
         hcs_wheel_timeout_ms(wheel, start_ms), REACH_MS, HORIZON_MS);
     hcs_wheel_advance(wheel, start_ms + 10 * HORIZON_MS, count, &total);
     assert_int_equal(total, 0);
-    assert_non_null(alarm.timer.link);
+    assert_true(alarm.timer.filed);
     hcs_wheel_destroy(wheel);
 }
 
@@ -398,14 +398,14 @@ static void deadline_of_none_is_dropped_when_its_slot_comes_up(void **state)
     assert_non_null(wheel);
     alarm_init(&alarm);
     hcs_wheel_arm(wheel, &alarm.timer, UINT64_MAX);
-    assert_null(alarm.timer.link);
+    assert_false(alarm.timer.filed);
     assert_int_equal(hcs_wheel_timeout_ms(wheel, start_ms), HCS_WHEEL_NEVER);
 
     hcs_wheel_arm(wheel, &alarm.timer, start_ms + 100);
     hcs_wheel_arm(wheel, &alarm.timer, UINT64_MAX);
     hcs_wheel_advance(wheel, start_ms + 200, count, NULL);
     assert_int_equal(alarm.fired, 0);
-    assert_null(alarm.timer.link);
+    assert_false(alarm.timer.filed);
     assert_int_equal(
         hcs_wheel_timeout_ms(wheel, start_ms + 200), HCS_WHEEL_NEVER);
 
@@ -431,7 +431,7 @@ static void remove_works_in_every_state(void **state)
     hcs_wheel_remove(wheel, &alarm[0].timer); /* never armed */
     hcs_wheel_arm(wheel, &alarm[0].timer, start_ms + 10);
     hcs_wheel_remove(wheel, &alarm[0].timer); /* filed */
-    assert_null(alarm[0].timer.link);
+    assert_false(alarm[0].timer.filed);
     assert_true(alarm[0].timer.deadline_ms == UINT64_MAX);
     hcs_wheel_remove(wheel, &alarm[0].timer); /* removed */
     assert_int_equal(hcs_wheel_timeout_ms(wheel, start_ms), HCS_WHEEL_NEVER);
@@ -945,7 +945,7 @@ static void model_remove(struct model *model, struct model_timer *timer)
 {
     timer->deadline_ms = UINT64_MAX;
     hcs_wheel_remove(model->wheel, &timer->timer);
-    assert_null(timer->timer.link);
+    assert_false(timer->timer.filed);
 }
 
 static void model_fire(struct hcs_timer *hcs_timer, void *arg)
@@ -956,7 +956,7 @@ static void model_fire(struct hcs_timer *hcs_timer, void *arg)
     assert_ptr_equal(timer->model, model);
     assert_true(timer->deadline_ms != UINT64_MAX);
     assert_true(timer->deadline_ms <= model->now_ms); /* never early */
-    assert_null(hcs_timer->link);
+    assert_false(hcs_timer->filed);
     assert_true(hcs_timer->deadline_ms == UINT64_MAX);
     timer->deadline_ms = UINT64_MAX;
     model->fired++;

@@ -13,12 +13,12 @@
 #include <unistd.h>
 
 enum {
-    LOOK_MS = 100, /* between two looks whether the client has left */
+    CHECK_MS = 100, /* between two checks whether the client has left */
 };
 
-/* For a child whose client has left: an end costs it more than the rest of the
- * job would. */
-static const uint64_t LEFT_WAIT_NS = 5 * UINT64_C(1000000000);
+/* So long may a child still answer after its client has left. To start another
+ * child mostly costs more than to let this one finish. */
+static const uint64_t CLIENT_LEFT_WAIT_NS = 5 * UINT64_C(1000000000);
 static const uint64_t MS_NS = 1000000;
 
 uint64_t hcs_exec_now_ns(void)
@@ -40,8 +40,8 @@ static void close_ends(const int ends[2])
     }
 }
 
-/* A pipe whose end at index ours does not block; the other one does, since it is
- * another file description. */
+/* Opens a pipe. The end at index ours does not block. The child's end blocks:
+ * the two ends are different open file descriptions. */
 static int open_pipe(int ends[2], int ours)
 {
     int rc = 0;
@@ -69,8 +69,9 @@ static int open_pipes(int pipes[3][2])
     return rc;
 }
 
-/* Ends what is said to have started. */
-static void take_back(struct hcs_exec_child *child, struct hcs_spawner *spawner)
+/* Ends a program whose start cannot be completed on our side. */
+static void undo_spawn(
+    struct hcs_exec_child *child, struct hcs_spawner *spawner)
 {
     struct hcs_spawn_status status;
 
@@ -80,7 +81,7 @@ static void take_back(struct hcs_exec_child *child, struct hcs_spawner *spawner)
 
 int hcs_exec_child_start(struct hcs_exec_child *child,
     struct hcs_spawner *spawner, const struct hcs_exec_program *program,
-    struct hcs_exec_errors *errors, enum hcs_spawn_step *step)
+    struct hcs_stderr_reader *stderr_reader, enum hcs_spawn_step *step)
 {
     struct hcs_spawn spawn = program->spawn;
     int pipes[3][2];
@@ -95,21 +96,21 @@ int hcs_exec_child_start(struct hcs_exec_child *child,
         rc = hcs_spawner_spawn(spawner, &spawn, &child->program, step);
     }
     if (rc == 0) {
-        child->voice =
-            hcs_exec_errors_add(errors, pipes[2][0], child->program.pid);
-        if (child->voice == NULL) {
+        child->stderr_stream = hcs_stderr_reader_add(
+            stderr_reader, pipes[2][0], child->program.pid);
+        if (child->stderr_stream == NULL) {
             rc = -errno;
             *step = HCS_SPAWN_DESCRIPTORS;
-            take_back(child, spawner);
+            undo_spawn(child, spawner);
         }
     }
     if (rc == 0) {
         child->written = 0;
         child->in = pipes[0][1];
         child->out = pipes[1][0];
-        pipes[0][1] = -1; /* the child's now, like the next two */
-        pipes[1][0] = -1;
-        pipes[2][0] = -1; /* its voice's */
+        pipes[0][1] = -1; /* kept in child */
+        pipes[1][0] = -1; /* kept in child */
+        pipes[2][0] = -1; /* taken by stderr_reader */
     } else {
         child->program.pid = 0;
     }
@@ -119,23 +120,23 @@ int hcs_exec_child_start(struct hcs_exec_child *child,
     return rc;
 }
 
-static void describe(
-    const struct hcs_spawn_status *status, char *how, size_t size)
+static void describe_end(
+    const struct hcs_spawn_status *status, char *cause, size_t size)
 {
     switch (status->end) {
     case HCS_SPAWN_EXITED:
-        (void)snprintf(how, size, "ended with status %d", status->value);
+        (void)snprintf(cause, size, "ended with status %d", status->value);
         return;
     case HCS_SPAWN_SIGNALLED:
-        (void)snprintf(how, size, "was killed by signal %d", status->value);
+        (void)snprintf(cause, size, "was killed by signal %d", status->value);
         return;
     case HCS_SPAWN_KILLED:
-        (void)snprintf(how, size, "closed its standard input or output");
+        (void)snprintf(cause, size, "closed its standard input or output");
         return;
     }
 }
 
-static void close_in(struct hcs_exec_child *child)
+static void close_stdin(struct hcs_exec_child *child)
 {
     if (child->in >= 0) {
         close(child->in);
@@ -143,15 +144,16 @@ static void close_in(struct hcs_exec_child *child)
     }
 }
 
-bool hcs_exec_child_part(struct hcs_exec_child *child, unsigned wait_ms)
+bool hcs_exec_child_close_stdin(struct hcs_exec_child *child, unsigned wait_ms)
 {
-    struct pollfd fd = {.fd = child->out}; /* no events: only its end counts */
+    struct pollfd fd = {.fd = child->out}; /* no events: POLLHUP alone */
 
-    close_in(child);
+    close_stdin(child);
     return poll(&fd, 1, (int)wait_ms) > 0;
 }
 
-/* All that was written is still in the pipe; pipe(7). */
+/* Whether everything that was written is still in the pipe. Called after the
+ * child has ended: before that it may still read. */
 static bool is_unread(const struct hcs_exec_child *child)
 {
     int bytes = 0;
@@ -164,8 +166,8 @@ static bool is_unread(const struct hcs_exec_child *child)
 }
 
 bool hcs_exec_child_end(struct hcs_exec_child *child,
-    struct hcs_spawner *spawner, struct hcs_exec_errors *errors,
-    unsigned grace_ms, char *how, size_t size)
+    struct hcs_spawner *spawner, struct hcs_stderr_reader *stderr_reader,
+    unsigned grace_ms, char *cause, size_t size)
 {
     struct hcs_spawn_status status;
     bool unread;
@@ -173,27 +175,28 @@ bool hcs_exec_child_end(struct hcs_exec_child *child,
 
     assert(child->program.pid != 0);
     rc = hcs_spawner_end(spawner, child->program, grace_ms, &status);
-    unread = is_unread(child); /* not before it is dead */
-    close_in(child);
+    unread = is_unread(child);
+    close_stdin(child);
     close(child->out);
     if (rc == 0) {
-        describe(&status, how, size);
+        describe_end(&status, cause, size);
     } else {
-        (void)snprintf(how, size, "is lost, with the process that started it");
+        (void)snprintf(cause, size, "is lost, because the spawner is gone");
     }
-    hcs_exec_errors_release(errors, child->voice);
+    hcs_stderr_reader_release(stderr_reader, child->stderr_stream);
     child->program.pid = 0;
     return unread;
 }
 
-enum hcs_exec_mood hcs_exec_child_mood(const struct hcs_exec_child *child)
+enum hcs_exec_state hcs_exec_child_state(const struct hcs_exec_child *child)
 {
     struct pollfd fd = {.fd = child->out, .events = POLLIN};
 
     if (poll(&fd, 1, 0) <= 0) {
-        return HCS_EXEC_WAITS;
+        return HCS_EXEC_IDLE;
     }
-    return (fd.revents & POLLIN) != 0 ? HCS_EXEC_TALKS : HCS_EXEC_ENDED;
+    return (fd.revents & POLLIN) != 0 ? HCS_EXEC_UNEXPECTED_OUTPUT
+                                      : HCS_EXEC_ENDED;
 }
 
 /* --- An exchange. */
@@ -203,19 +206,19 @@ struct exchange {
     struct hcs_job *job;
     struct iovec *parts; /* what is left to write */
     int part_count;
-    uint64_t end_ns;   /* when to give up */
-    bool left;         /* the client, which set end_ns */
-    size_t max_bytes;  /* of the line */
-    bool without_room; /* the line is read to its end and thrown away */
-    size_t room;       /* at line */
-    size_t length;     /* read so far */
-    size_t dropped;    /* of a line that has no room */
+    uint64_t end_ns;  /* when to give up */
+    bool client_left; /* then end_ns is shorter than the job's deadline */
+    size_t max_bytes; /* of the line that the child answers */
+    bool discards;    /* no memory: the line is read to its end and dropped */
+    size_t dropped;   /* bytes of the line that were dropped */
     char *line;
+    size_t room;   /* bytes that line may have */
+    size_t length; /* bytes of line that were read */
     struct hcs_exec_buffer *buffer;
 };
 
-/* Goes on: -1. */
-enum { GOES_ON = -1 };
+/* The exchange has no result yet. No value of enum hcs_exec_result. */
+enum { CONTINUES = -1 };
 
 static int write_parts(struct exchange *exchange)
 {
@@ -224,13 +227,13 @@ static int write_parts(struct exchange *exchange)
             writev(exchange->child->in, exchange->parts, exchange->part_count);
 
         if (n < 0 && errno == EAGAIN) {
-            return GOES_ON;
+            return CONTINUES;
         }
         if (n < 0 && errno == EINTR) {
             continue;
         }
         if (n < 0) {
-            return HCS_EXEC_GONE;
+            return HCS_EXEC_OUTPUT_ENDED;
         }
         exchange->child->written += (size_t)n;
         while (
@@ -244,21 +247,22 @@ static int write_parts(struct exchange *exchange)
             exchange->parts->iov_len -= (size_t)n;
         }
     }
-    return GOES_ON;
+    return CONTINUES;
 }
 
-/* The buffer is full, and the line is not too long: twice as much from the
- * job's memory. */
+/* The line is full, and may be longer: gives it twice the room, from the job's
+ * memory. */
 static void make_room(struct exchange *exchange)
 {
     size_t most = exchange->max_bytes + 1; /* with the newline */
     size_t room = exchange->room * 2 < most ? exchange->room * 2 : most;
     char *line;
 
-    line = exchange->without_room ? NULL : hcs_job_alloc(exchange->job, room);
+    line = exchange->discards ? NULL : hcs_job_alloc(exchange->job, room);
     if (line == NULL) {
-        /* The child is not to blame, and shall not die of it. */
-        exchange->without_room = true;
+        /* The child did nothing wrong and is kept, so its line is read to the
+         * end. */
+        exchange->discards = true;
         exchange->dropped += exchange->length;
         exchange->length = 0;
         exchange->line = exchange->buffer->bytes;
@@ -270,8 +274,8 @@ static void make_room(struct exchange *exchange)
     exchange->room = room;
 }
 
-/* n bytes came behind those that were there. */
-static int look_for_end(struct exchange *exchange, size_t n)
+/* n more bytes of the line were read. */
+static int find_end(struct exchange *exchange, size_t n)
 {
     const char *fresh = exchange->line + exchange->length;
     const char *newline = memchr(fresh, '\n', n);
@@ -279,20 +283,20 @@ static int look_for_end(struct exchange *exchange, size_t n)
     exchange->length += n;
     if (newline != NULL) {
         if (newline + 1 != exchange->line + exchange->length) {
-            return HCS_EXEC_MORE;
+            return HCS_EXEC_SECOND_LINE;
         }
         exchange->length--;
     }
     if (exchange->dropped + exchange->length > exchange->max_bytes) {
-        return HCS_EXEC_LONG;
+        return HCS_EXEC_LINE_TOO_LONG;
     }
     if (newline == NULL) {
-        return GOES_ON;
+        return CONTINUES;
     }
     if (exchange->part_count > 0) {
-        return HCS_EXEC_EARLY;
+        return HCS_EXEC_ANSWERED_EARLY;
     }
-    return exchange->without_room ? HCS_EXEC_NO_MEMORY : HCS_EXEC_ANSWERED;
+    return exchange->discards ? HCS_EXEC_NO_MEMORY : HCS_EXEC_ANSWERED;
 }
 
 static int read_some(struct exchange *exchange)
@@ -305,45 +309,50 @@ static int read_some(struct exchange *exchange)
     n = read(exchange->child->out, exchange->line + exchange->length,
         exchange->room - exchange->length);
     if (n > 0) {
-        return look_for_end(exchange, (size_t)n);
+        return find_end(exchange, (size_t)n);
     }
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
-        return GOES_ON;
+        return CONTINUES;
     }
-    return HCS_EXEC_GONE;
+    return HCS_EXEC_OUTPUT_ENDED;
 }
 
-/* Milliseconds until there is something else to do than to wait, at least 1. */
+/* How long poll may wait: until the deadline or the next check, at least 1
+ * ms. */
 static int wait_ms(const struct exchange *exchange, uint64_t now_ns)
 {
     uint64_t left_ms = (exchange->end_ns - now_ns + MS_NS - 1) / MS_NS;
 
-    return left_ms < LOOK_MS ? (int)left_ms : LOOK_MS;
+    return left_ms < CHECK_MS ? (int)left_ms : CHECK_MS;
 }
 
-static int look_at_time(struct exchange *exchange, uint64_t now_ns)
+static int check_time(struct exchange *exchange, uint64_t now_ns)
 {
     if (now_ns >= exchange->end_ns) {
-        return exchange->left ? HCS_EXEC_LEFT : HCS_EXEC_LATE;
+        return exchange->client_left ? HCS_EXEC_CLIENT_LEFT
+                                     : HCS_EXEC_TIMED_OUT;
     }
-    if (!exchange->left && hcs_job_cancelled(exchange->job)) {
-        exchange->left = true;
-        if (exchange->end_ns - now_ns > LEFT_WAIT_NS) {
-            exchange->end_ns = now_ns + LEFT_WAIT_NS;
+    if (!exchange->client_left && hcs_job_cancelled(exchange->job)) {
+        exchange->client_left = true;
+        if (exchange->end_ns - now_ns > CLIENT_LEFT_WAIT_NS) {
+            exchange->end_ns = now_ns + CLIENT_LEFT_WAIT_NS;
         }
     }
-    return GOES_ON;
+    return CONTINUES;
 }
 
-/* What it left behind in a session of its own may keep its output open. (Another
- * process may have its pid: then the deadline has to do.) */
+/* Whether the child has ended although its output is open. A process that it
+ * started in another session may hold the output. If its pid is another
+ * process's by now, the answer is wrong, and the deadline ends the exchange. */
 static bool has_ended(const struct hcs_exec_child *child)
 {
     return kill(child->program.pid, 0) != 0 && errno == ESRCH;
 }
 
-/* Both ways at once: a child may fill its output before it has read all. */
-static int take_turn(struct exchange *exchange)
+/* Waits once, then reads and writes what is possible. A child may fill its
+ * output before it has read the whole line, so neither may wait for the
+ * other. */
+static int step(struct exchange *exchange)
 {
     bool writes = exchange->part_count > 0;
     struct pollfd fds[] = {
@@ -351,22 +360,23 @@ static int take_turn(struct exchange *exchange)
         {.fd = writes ? exchange->child->in : -1, .events = POLLOUT},
     };
     uint64_t now_ns = hcs_exec_now_ns();
-    int result = look_at_time(exchange, now_ns);
+    int result = check_time(exchange, now_ns);
     int ready;
 
-    if (result != GOES_ON) {
+    if (result != CONTINUES) {
         return result;
     }
     ready = poll(fds, 2, wait_ms(exchange, now_ns));
     if (ready <= 0) {
-        return ready == 0 && has_ended(exchange->child) ? HCS_EXEC_GONE
-                                                        : GOES_ON;
+        return ready == 0 && has_ended(exchange->child) ? HCS_EXEC_OUTPUT_ENDED
+                                                        : CONTINUES;
     }
-    /* What it said before it died is an answer too, so reading comes first. */
+    /* Reading comes first: the write fails when the child has died, but the
+     * child may have answered before that. */
     if (fds[0].revents != 0) {
         result = read_some(exchange);
     }
-    if (result == GOES_ON && fds[1].revents != 0) {
+    if (result == CONTINUES && fds[1].revents != 0) {
         result = write_parts(exchange);
     }
     return result;
@@ -391,9 +401,9 @@ enum hcs_exec_result hcs_exec_child_exchange(struct hcs_exec_child *child,
     int result;
 
     child->written = 0;
-    result = write_parts(&exchange); /* mostly all of it */
-    while (result == GOES_ON) {
-        result = take_turn(&exchange);
+    result = write_parts(&exchange); /* mostly the whole line */
+    while (result == CONTINUES) {
+        result = step(&exchange);
     }
     *line = exchange.line;
     *length = exchange.length;

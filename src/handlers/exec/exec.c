@@ -12,10 +12,10 @@
 #include <time.h>
 
 enum {
-    HOW_BYTES = 192,
+    CAUSE_BYTES = 192,
     DETAIL_BYTES = 384,
-    ENDING_MS = 1000,     /* to end by itself, when the daemon ends */
-    STATUS_WAIT_MS = 100, /* from the end of its output to its own */
+    ENDING_MS = 1000,     /* for a child to end by itself at a stop */
+    STATUS_WAIT_MS = 100, /* from the end of a child's output to its own end */
 };
 
 static const uint64_t BACKOFF_FIRST_NS = 100 * UINT64_C(1000000);
@@ -25,33 +25,33 @@ static const uint64_t MS_NS = 1000000;
 struct exec {
     struct hcs_mount *mount;
     struct hcs_spawner *spawner;
-    struct hcs_exec_errors *errors;
+    struct hcs_stderr_reader *stderr_reader;
     struct hcs_exec_program program;
     struct hcs_metric *children;
     struct hcs_metric *starts;
     struct hcs_metric *deaths;
     struct hcs_metric *backoffs;
-    atomic_bool lost_said; /* that the spawner is gone; once is enough */
+    atomic_bool spawner_loss_logged; /* the log says so once */
 };
 
 struct worker {
     struct hcs_exec_child child;
-    uint64_t jobs;          /* the number of the last one is its id */
-    unsigned failures;      /* in a row */
-    char how[HOW_BYTES];    /* of the last: "ended with status 1" */
-    uint64_t not_before_ns; /* no start until then */
+    uint64_t jobs;     /* how many it had; the number of the last is its id */
+    unsigned failures; /* in a row */
+    char cause[CAUSE_BYTES]; /* of the last failure: "ended with status 1" */
+    uint64_t not_before_ns;  /* no child is started before */
     struct hcs_exec_buffer buffer;
 };
 
 /* --- Children. */
 
-/* -errno, and line says why. */
+/* 0, or -errno and a line that says why. */
 static int start_child(
     struct exec *exec, struct worker *worker, char *line, size_t size)
 {
     enum hcs_spawn_step step;
-    int rc = hcs_exec_child_start(
-        &worker->child, exec->spawner, &exec->program, exec->errors, &step);
+    int rc = hcs_exec_child_start(&worker->child, exec->spawner, &exec->program,
+        exec->stderr_reader, &step);
 
     if (rc == 0) {
         hcs_metric_add(exec->starts, 1);
@@ -62,7 +62,8 @@ static int start_child(
     return rc;
 }
 
-/* One more failure in a row: the first costs nothing, the next ones time. */
+/* Counts one more failure in a row. After the first one a child is started at
+ * once, after each later one with a pause. */
 static void count_failure(struct worker *worker)
 {
     uint64_t wait_ns = 0;
@@ -76,47 +77,48 @@ static void count_failure(struct worker *worker)
     worker->not_before_ns = hcs_exec_now_ns() + wait_ns;
 }
 
-/* Says so in the log, save that the spawner is gone, which is said once. */
-static void start_failed(
+/* Logs each failure, but the loss of the spawner only once. */
+static void note_failed_start(
     struct exec *exec, struct worker *worker, int rc, const char *line)
 {
     count_failure(worker);
     (void)snprintf(
-        worker->how, sizeof(worker->how), "cannot be started: %s", line);
+        worker->cause, sizeof(worker->cause), "cannot be started: %s", line);
     if (rc == -EPIPE) {
         if (!atomic_exchange_explicit(
-                &exec->lost_said, true, memory_order_relaxed)) {
+                &exec->spawner_loss_logged, true, memory_order_relaxed)) {
             hcs_mount_log(exec->mount, HCS_ERROR,
-                "%s: no program is started any more until hcsd is restarted",
-                line);
+                "%s: hcsd starts no programs until it is restarted", line);
         }
         return;
     }
     hcs_mount_log(exec->mount, HCS_WARN, "%s", line);
 }
 
-/* Ends a child that failed; why: "did not answer in time", or NULL when what
- * became of it says that. True when it had read nothing of its job. */
+/* Ends a child that failed. why: as in "did not answer in time", or NULL to
+ * take how the child ended as the cause. True when the child had read nothing
+ * of its job. */
 static bool fail_child(struct exec *exec, struct worker *worker,
     unsigned grace_ms, const char *why)
 {
     pid_t pid = worker->child.program.pid;
     bool unread = hcs_exec_child_end(&worker->child, exec->spawner,
-        exec->errors, grace_ms, worker->how, sizeof(worker->how));
+        exec->stderr_reader, grace_ms, worker->cause, sizeof(worker->cause));
 
     hcs_metric_add(exec->children, -1);
     hcs_metric_add(exec->deaths, 1);
     if (why != NULL) {
-        (void)snprintf(worker->how, sizeof(worker->how), "%s", why);
+        (void)snprintf(worker->cause, sizeof(worker->cause), "%s", why);
     }
-    hcs_mount_log(
-        exec->mount, HCS_WARN, "pid %d: the program %s", (int)pid, worker->how);
+    hcs_mount_log(exec->mount, HCS_WARN, "pid %d: the program %s", (int)pid,
+        worker->cause);
     count_failure(worker);
     return unread;
 }
 
-/* After a first failure at once, so that the next job need not wait for it. */
-static void start_again_at_once(struct exec *exec, struct worker *worker)
+/* After the first failure in a row starts a child at once, so that the next job
+ * does not wait for the start. */
+static void restart_at_once(struct exec *exec, struct worker *worker)
 {
     char line[DETAIL_BYTES];
 
@@ -124,7 +126,7 @@ static void start_again_at_once(struct exec *exec, struct worker *worker)
         int rc = start_child(exec, worker, line, sizeof(line));
 
         if (rc != 0) {
-            start_failed(exec, worker, rc, line);
+            note_failed_start(exec, worker, rc, line);
         }
     }
 }
@@ -142,36 +144,36 @@ static enum hcs_outcome refuse(
     (void)snprintf(detail, sizeof(detail),
         "the program is started again in %" PRIu64 ".%" PRIu64
         " s, after %u failures in a row: it %s",
-        left_ms / 1000, left_ms % 1000 / 100, worker->failures, worker->how);
+        left_ms / 1000, left_ms % 1000 / 100, worker->failures, worker->cause);
     hcs_metric_add(exec->backoffs, 1);
     hcs_job_set_detail(job, detail);
     return HCS_UNAVAILABLE;
 }
 
-/* A child that has used up half of its CPU time is replaced between two jobs:
- * the limit is for all that a process does, and is to meet none but a job that
- * takes the other half by itself. */
-static void renew_worn(struct exec *exec, struct worker *worker)
+/* Replaces a child that has used half of its CPU time. The limit counts for the
+ * whole life of a process. Replaced between two jobs, a child reaches it only
+ * in a job that takes the other half alone. */
+static void replace_worn(struct exec *exec, struct worker *worker)
 {
     uint64_t limit = exec->program.spawn.cpu_seconds;
     struct timespec used;
     clockid_t clock;
-    char how[HOW_BYTES];
+    char cause[CAUSE_BYTES];
 
     if (limit == HCS_SPAWN_NO_LIMIT ||
         clock_getcpuclockid(worker->child.program.pid, &clock) != 0 ||
         clock_gettime(clock, &used) != 0 || (uint64_t)used.tv_sec * 2 < limit) {
         return;
     }
-    (void)hcs_exec_child_part(&worker->child, STATUS_WAIT_MS);
-    (void)hcs_exec_child_end(
-        &worker->child, exec->spawner, exec->errors, 0, how, sizeof(how));
+    (void)hcs_exec_child_close_stdin(&worker->child, STATUS_WAIT_MS);
+    (void)hcs_exec_child_end(&worker->child, exec->spawner, exec->stderr_reader,
+        0, cause, sizeof(cause));
     hcs_metric_add(exec->children, -1);
     hcs_mount_log(exec->mount, HCS_DEBUG,
-        "a child that had used half of its CPU time was replaced");
+        "a child was replaced: it had used half of its CPU time");
 }
 
-/* HCS_OK: there is a child, and it waits for a line. */
+/* HCS_OK: the worker has a child, and the child waits for a line. */
 static enum hcs_outcome get_child(
     struct exec *exec, struct worker *worker, struct hcs_job *job)
 {
@@ -179,15 +181,15 @@ static enum hcs_outcome get_child(
     int rc;
 
     if (worker->child.program.pid != 0) {
-        switch (hcs_exec_child_mood(&worker->child)) {
-        case HCS_EXEC_WAITS:
+        switch (hcs_exec_child_state(&worker->child)) {
+        case HCS_EXEC_IDLE:
             return HCS_OK;
         case HCS_EXEC_ENDED:
             (void)fail_child(exec, worker, STATUS_WAIT_MS, NULL);
             break;
-        case HCS_EXEC_TALKS:
+        case HCS_EXEC_UNEXPECTED_OUTPUT:
             (void)fail_child(
-                exec, worker, 0, "wrote a line that nobody had asked for");
+                exec, worker, 0, "wrote a line although it had no job");
             break;
         }
     }
@@ -196,7 +198,7 @@ static enum hcs_outcome get_child(
     }
     rc = start_child(exec, worker, line, sizeof(line));
     if (rc != 0) {
-        start_failed(exec, worker, rc, line);
+        note_failed_start(exec, worker, rc, line);
         hcs_job_set_detail(job, line);
         return HCS_UNAVAILABLE;
     }
@@ -205,34 +207,35 @@ static enum hcs_outcome get_child(
 
 /* --- Jobs. */
 
+/* NULL: how the child ended says it, or nothing is wrong. */
 static const char *what_is_wrong(enum hcs_exec_result result)
 {
     switch (result) {
-    case HCS_EXEC_EARLY:
+    case HCS_EXEC_ANSWERED_EARLY:
         return "answered before it had read the whole job";
-    case HCS_EXEC_LONG:
-        return "answered with a line that is longer than its output= allows";
-    case HCS_EXEC_MORE:
+    case HCS_EXEC_LINE_TOO_LONG:
+        return "answered with a line that is longer than output= allows";
+    case HCS_EXEC_SECOND_LINE:
         return "answered with more than one line";
-    case HCS_EXEC_LATE:
+    case HCS_EXEC_TIMED_OUT:
         return "did not answer in time";
-    case HCS_EXEC_LEFT:
+    case HCS_EXEC_CLIENT_LEFT:
         return "did not answer in time after its client had left";
     case HCS_EXEC_ANSWERED:
-    case HCS_EXEC_GONE:
+    case HCS_EXEC_OUTPUT_ENDED:
     case HCS_EXEC_NO_MEMORY:
-        return NULL; /* what became of it says it, or nothing is */
+        return NULL;
     }
     return NULL;
 }
 
-/* The child is dead; says so to the job. */
-static enum hcs_outcome tell_failure(
+/* The child has failed: gives the job the cause. */
+static enum hcs_outcome report_failure(
     const struct worker *worker, struct hcs_job *job)
 {
     char detail[DETAIL_BYTES];
 
-    (void)snprintf(detail, sizeof(detail), "the program %s", worker->how);
+    (void)snprintf(detail, sizeof(detail), "the program %s", worker->cause);
     hcs_job_set_detail(job, detail);
     return HCS_DIED;
 }
@@ -243,21 +246,21 @@ static enum hcs_outcome fail_job(struct exec *exec, struct worker *worker,
     enum hcs_outcome outcome;
 
     (void)fail_child(exec, worker, 0, wrong);
-    outcome = tell_failure(worker, job); /* before a start fails too */
-    start_again_at_once(exec, worker);
+    outcome = report_failure(worker, job); /* a start may change the cause */
+    restart_at_once(exec, worker);
     return outcome;
 }
 
-/* Its output is at its end. HCS_PENDING when the job may be asked of another
- * child, since this one has read nothing of it. */
-static enum hcs_outcome lose_job(struct exec *exec, struct worker *worker,
-    struct hcs_job *job, bool may_ask_again)
+/* The child has closed its output. HCS_PENDING: it had read nothing of the job,
+ * which may be given to another child. */
+static enum hcs_outcome lose_child(struct exec *exec, struct worker *worker,
+    struct hcs_job *job, bool may_retry)
 {
     bool unread = fail_child(exec, worker, STATUS_WAIT_MS, NULL);
     enum hcs_outcome outcome =
-        unread && may_ask_again ? HCS_PENDING : tell_failure(worker, job);
+        unread && may_retry ? HCS_PENDING : report_failure(worker, job);
 
-    start_again_at_once(exec, worker);
+    restart_at_once(exec, worker);
     return outcome;
 }
 
@@ -274,13 +277,13 @@ static enum hcs_outcome finish_job(struct exec *exec, struct worker *worker,
     }
     worker->failures = 0;
     worker->not_before_ns = 0;
-    renew_worn(exec, worker);
+    replace_worn(exec, worker);
     return outcome;
 }
 
-/* HCS_PENDING: as lose_job, and nothing is said to the job yet. */
+/* HCS_PENDING: as in lose_child, and the job has no detail yet. */
 static enum hcs_outcome run_once(struct exec *exec, struct worker *worker,
-    struct hcs_job *job, bool may_ask_again)
+    struct hcs_job *job, bool may_retry)
 {
     struct hcs_exec_request request;
     const char *line;
@@ -302,15 +305,15 @@ static enum hcs_outcome run_once(struct exec *exec, struct worker *worker,
         return finish_job(exec, worker, job, &request, line, length);
     case HCS_EXEC_NO_MEMORY:
         return HCS_NO_MEMORY;
-    case HCS_EXEC_GONE:
-        return lose_job(exec, worker, job, may_ask_again);
-    case HCS_EXEC_LATE:
+    case HCS_EXEC_OUTPUT_ENDED:
+        return lose_child(exec, worker, job, may_retry);
+    case HCS_EXEC_TIMED_OUT:
         (void)fail_job(exec, worker, job, what_is_wrong(result));
         return HCS_TIMED_OUT;
-    case HCS_EXEC_EARLY:
-    case HCS_EXEC_LONG:
-    case HCS_EXEC_MORE:
-    case HCS_EXEC_LEFT:
+    case HCS_EXEC_ANSWERED_EARLY:
+    case HCS_EXEC_LINE_TOO_LONG:
+    case HCS_EXEC_SECOND_LINE:
+    case HCS_EXEC_CLIENT_LEFT:
         break;
     }
     return fail_job(exec, worker, job, what_is_wrong(result));
@@ -322,35 +325,48 @@ static enum hcs_outcome run(void *self, struct hcs_job *job)
     struct worker *worker = hcs_job_worker_state(job);
     enum hcs_outcome outcome = run_once(exec, worker, job, true);
 
-    /* It died after the look at it and before it read the job: no other job,
-     * and this one neither, has to pay for that. */
+    /* The child died after the look at its state and before it read the job.
+     * The job was not begun, so another child gets it. */
     return outcome == HCS_PENDING ? run_once(exec, worker, job, false)
                                   : outcome;
 }
 
-/* --- Beginning and end. */
+/* --- Start and end. */
+
+int hcs_exec_prepare(void **context)
+{
+    struct hcs_spawner *spawner = NULL;
+    int rc = hcs_spawner_start(&spawner);
+
+    *context = spawner;
+    return rc;
+}
+
+void hcs_exec_finish(void *context)
+{
+    hcs_spawner_stop(context);
+}
 
 static void close_exec(void *self)
 {
     struct exec *exec = self;
 
-    hcs_exec_errors_close(exec->errors);
+    hcs_stderr_reader_close(exec->stderr_reader);
     hcs_exec_program_fini(&exec->program);
     free(exec);
 }
 
-static void open_figures(struct exec *exec)
+static void open_metrics(struct exec *exec)
 {
     exec->children = hcs_mount_metric(
-        exec->mount, HCS_GAUGE, "exec_children", "Programs that run.");
+        exec->mount, HCS_GAUGE, "exec_children", "Programs that are running.");
     exec->starts = hcs_mount_metric(exec->mount, HCS_COUNTER,
         "exec_starts_total", "Programs that were started.");
     exec->deaths = hcs_mount_metric(exec->mount, HCS_COUNTER,
-        "exec_deaths_total",
-        "Programs that died, hung, or answered nonsense, and were replaced.");
-    exec->backoffs =
-        hcs_mount_metric(exec->mount, HCS_COUNTER, "exec_refused_total",
-            "Jobs refused while a program that keeps failing is not started.");
+        "exec_deaths_total", "Programs that died, hung or broke the protocol.");
+    exec->backoffs = hcs_mount_metric(exec->mount, HCS_COUNTER,
+        "exec_refused_total",
+        "Jobs refused because a program that keeps failing was not started.");
 }
 
 static int open_exec(void **self, struct hcs_mount *mount)
@@ -364,20 +380,20 @@ static int open_exec(void **self, struct hcs_mount *mount)
     }
     exec->mount = mount;
     exec->spawner = *self;
-    atomic_init(&exec->lost_said, false);
+    atomic_init(&exec->spawner_loss_logged, false);
     rc = hcs_exec_program_read(&exec->program, mount);
     if (rc == 0) {
-        rc = hcs_exec_errors_open(&exec->errors, mount);
+        rc = hcs_stderr_reader_open(&exec->stderr_reader, mount);
         if (rc != 0) {
             hcs_mount_fail(
-                mount, "a thread for standard error: %s", strerror(-rc));
+                mount, "cannot read standard error: %s", strerror(-rc));
         }
     }
     if (rc != 0) {
         close_exec(exec);
         return -1;
     }
-    open_figures(exec);
+    open_metrics(exec);
     *self = exec;
     return 0;
 }
@@ -393,14 +409,14 @@ static int open_worker(void *self, unsigned number, void **state)
         hcs_mount_fail(exec->mount, "out of memory");
         return -1;
     }
-    worker->child = (struct hcs_exec_child){.program.pid = 0};
+    worker->child.program.pid = 0;
     worker->jobs = 0;
     worker->failures = 0;
     worker->not_before_ns = 0;
-    worker->how[0] = '\0';
+    worker->cause[0] = '\0';
     worker->buffer.size = sizeof(worker->buffer.bytes);
     if (exec->spawner == NULL) {
-        hcs_mount_fail(exec->mount, "exec is not available");
+        hcs_mount_fail(exec->mount, "the spawner was not started");
     } else if (start_child(exec, worker, line, sizeof(line)) != 0) {
         hcs_mount_fail(exec->mount, "%s", line);
     } else {
@@ -411,19 +427,21 @@ static int open_worker(void *self, unsigned number, void **state)
     return -1;
 }
 
-/* Its input ends, so it may put in order what it has. Who has not used that
- * time gets no more: the spawner would wait for one after the other. */
+/* The end of its input tells the child to end, and the child has ENDING_MS for
+ * that. A child that is still there after that is killed without a grace: the
+ * spawner would wait for one child after the other. */
 static void close_worker(void *self, void *state)
 {
     struct exec *exec = self;
     struct worker *worker = state;
-    char how[HOW_BYTES];
+    char cause[CAUSE_BYTES];
 
     if (worker->child.program.pid != 0) {
-        bool ends = hcs_exec_child_part(&worker->child, ENDING_MS);
+        bool ended = hcs_exec_child_close_stdin(&worker->child, ENDING_MS);
 
-        (void)hcs_exec_child_end(&worker->child, exec->spawner, exec->errors,
-            ends ? STATUS_WAIT_MS : 0, how, sizeof(how));
+        (void)hcs_exec_child_end(&worker->child, exec->spawner,
+            exec->stderr_reader, ended ? STATUS_WAIT_MS : 0, cause,
+            sizeof(cause));
         hcs_metric_add(exec->children, -1);
     }
     free(worker);

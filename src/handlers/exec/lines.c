@@ -8,7 +8,7 @@
 #include <string.h>
 
 enum {
-    HEAD_BYTES = 512, /* of a request, without path, query and ids */
+    HEAD_BYTES = 512, /* of the line before the body, without the texts */
     STATUS_DEFAULT = 200,
     STATUS_NO_CONTENT = 204,
     STATUS_INVALID = 422,
@@ -20,8 +20,8 @@ static const uint64_t MS_NS = 1000000;
 
 /* --- The line to the child. */
 
-/* Bytes of text as part of a JSON string; at most six each. Path and query are
- * what the client sent, without control bytes or anything that is not ASCII. */
+/* Writes text as the inside of a JSON string, at most six bytes for each byte.
+ * (A path or query holds neither control bytes nor anything but ASCII.) */
 static char *put_escaped(char *to, const char *text, size_t length)
 {
     for (size_t i = 0; i < length; i++) {
@@ -75,10 +75,11 @@ static char *put_deadline(char *to, const struct hcs_job *job)
     return to + snprintf(to, 24, "%" PRIu64, left_ns / MS_NS);
 }
 
-/* The body on one line. What ends a line stands in JSON for white space, so
- * blanks mean the same; carriage returns too, since there are readers for whom
- * they end one. NULL without memory. */
-static const char *flatten(struct hcs_job *job, const char *body, size_t length)
+/* Gives the body on one line. In JSON a line feed can only be white space, so a
+ * blank means the same. Carriage returns become blanks too, since some programs
+ * end a line at them. NULL when there is no memory. */
+static const char *put_on_one_line(
+    struct hcs_job *job, const char *body, size_t length)
 {
     char *flat;
 
@@ -113,7 +114,7 @@ bool hcs_exec_request_make(
     char *to = head;
 
     if (body != NULL) {
-        body = flatten(job, body, body_length);
+        body = put_on_one_line(job, body, body_length);
     } else {
         body = "null";
         body_length = strlen(body);
@@ -140,7 +141,7 @@ bool hcs_exec_request_make(
 /* --- The line from the child. */
 
 struct value {
-    const char *text; /* raw JSON; NULL: there is none */
+    const char *text; /* raw JSON; NULL: the line has no such member */
     size_t length;
 };
 
@@ -177,7 +178,8 @@ static bool is_id(const struct value *value, const char *id)
     return length == strlen(id) && memcmp(plain, id, length) == 0;
 }
 
-/* Three digits. False when it is anything else. */
+/* Leaves the status as it is when the line has none. False unless the value is
+ * a number of three digits. */
 static bool read_status(const struct value *value, unsigned *status)
 {
     if (value->text == NULL) {
@@ -196,7 +198,7 @@ static bool read_status(const struct value *value, unsigned *status)
     return true;
 }
 
-/* NULL, or what is wrong with the line. */
+/* NULL, or what is wrong with the line, as in "the program ...". */
 static const char *read_answer(
     const char *line, size_t length, const char *id, struct answer *answer)
 {
@@ -232,8 +234,8 @@ static enum hcs_outcome write_error(
     if (!read_status(&answer->status, &status) ||
         (status != STATUS_INVALID && status != STATUS_FAILED &&
             status != STATUS_UNAVAILABLE)) {
-        *wrong = "answered with an error and a status that is none of 422, "
-                 "500 and 503";
+        *wrong = "answered with an error and a status other than 422, 500 "
+                 "or 503";
         return HCS_DIED;
     }
     text = hcs_job_alloc(job, answer->error.length + 1);
@@ -253,8 +255,8 @@ static enum hcs_outcome write_error(
     }
 }
 
-/* Unescapes raw text to a C string at *to, and moves that behind it. False when
- * it holds a NUL. */
+/* Unescapes a raw JSON string to a C string at *to, and moves *to behind it.
+ * False when the string holds a NUL. */
 static bool put_string(char **to, const char *raw, size_t length)
 {
     size_t used = hcs_json_unescape(raw, length, *to);
@@ -265,7 +267,8 @@ static bool put_string(char **to, const char *raw, size_t length)
     return whole;
 }
 
-/* One of "fields". False when it is no field that a handler may add. */
+/* Adds one member of "fields". False when a handler may not add such a
+ * field. */
 static bool add_field(
     struct hcs_job *job, const struct hcs_json_pair *pair, char *room)
 {
@@ -281,7 +284,7 @@ static bool add_field(
            hcs_job_add_field(job, name, value);
 }
 
-/* HCS_OK when the answer has none, or those that it has are added. */
+/* HCS_OK also when the answer has no fields. */
 static enum hcs_outcome write_fields(
     struct hcs_job *job, const struct answer *answer, const char **wrong)
 {
@@ -289,7 +292,7 @@ static enum hcs_outcome write_fields(
     const struct value *fields = &answer->fields;
 
     if (fields->text != NULL && fields->text[0] != '{') {
-        *wrong = "answered with fields that are no object";
+        *wrong = "answered with fields that are not an object";
         return HCS_DIED;
     }
     while (fields->text != NULL &&
@@ -301,7 +304,7 @@ static enum hcs_outcome write_fields(
             return HCS_NO_MEMORY;
         }
         if (!add_field(job, &pair, room)) {
-            *wrong = "answered with a field that it cannot give";
+            *wrong = "answered with a field that a handler may not give";
             return HCS_DIED;
         }
     }
@@ -319,7 +322,7 @@ static enum hcs_outcome write_body(
     }
     if (!read_status(&answer->status, &status) ||
         (answer->status.text != NULL && !hcs_job_set_status(job, status))) {
-        *wrong = "answered with a status that it cannot give";
+        *wrong = "answered with a status that a handler may not give";
         return HCS_DIED;
     }
     if (status == STATUS_NO_CONTENT) {

@@ -1,8 +1,10 @@
 /*
- * exec_lines - the two lines of a job, as docs/exec.md describes them.
+ * lines - the two lines of JSON that a job and its child exchange.
  *
- * Owns:    nothing; what it makes is the job's memory.
- * Threads: the job's.
+ * docs/exec.md describes them.
+ *
+ * Owns:    nothing; what it makes is in the job's memory.
+ * Threads: the thread that has the job.
  * Waits:   never.
  */
 #ifndef HCS_HANDLERS_EXEC_LINES_H
@@ -19,13 +21,14 @@ struct hcs_exec_request {
     char id[32];
 };
 
-/* number: what makes the id one that no other job of the child has. False when
- * there is no memory. */
+/* Makes the line to the child. No other job of the child may have the same
+ * number. False when there is no memory. */
 bool hcs_exec_request_make(
     struct hcs_exec_request *request, struct hcs_job *job, uint64_t number);
 
-/* Writes what the line answers. HCS_DIED, and nothing is written: *wrong says
- * what is wrong with it, as in "the program ..."; NULL otherwise. */
+/* Writes the reply from the line that the child answered. When the line breaks
+ * the protocol, nothing is written, the outcome is HCS_DIED, and *wrong says
+ * what is wrong, as in "the program ..."; otherwise *wrong is NULL. */
 enum hcs_outcome hcs_exec_answer_pass(struct hcs_job *job, const char *line,
     size_t length, const char *id, const char **wrong);
 

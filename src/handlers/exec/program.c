@@ -1,5 +1,7 @@
 #include "handlers/exec/program.h"
 
+#include <bsd/stdlib.h>
+#include <bsd/string.h>
 #include <errno.h>
 #include <grp.h>
 #include <inttypes.h>
@@ -12,8 +14,9 @@
 #include <unistd.h>
 
 enum {
-    RECORD_MAX = 256 * 1024, /* of a user or group with its members */
-    RECORD_FIRST = 4096,
+    RECORD_MAX =
+        256 * 1024,      /* bytes of a user, or of a group and its members */
+    RECORD_FIRST = 4096, /* the first try */
 };
 
 static const uint64_t SECOND_NS = 1000000000;
@@ -32,8 +35,8 @@ static int out_of_memory(struct hcs_mount *mount)
 
 /* --- The file. */
 
-/* DIRECTORY/NAME, from the working directory if that is relative. NULL without
- * memory. */
+/* Gives DIRECTORY/NAME, behind the working directory if that is relative. NULL
+ * when there is no memory. */
 static char *join(const char *directory, size_t length, const char *name)
 {
     char here[PATH_MAX] = "";
@@ -42,7 +45,7 @@ static char *join(const char *directory, size_t length, const char *name)
 
     if ((length == 0 || directory[0] != '/') &&
         getcwd(here, sizeof(here)) == NULL) {
-        here[0] = '\0'; /* it was removed; the path may still be good */
+        here[0] = '\0'; /* removed; a relative path may still lead somewhere */
     }
     room = strlen(here) + length + strlen(name) + 3;
     path = malloc(room);
@@ -54,8 +57,8 @@ static char *join(const char *directory, size_t length, const char *name)
     return path;
 }
 
-/* 0 when the path can be executed as far as can be known, or the errno. The
- * user who will do it may be another one: the start tells. */
+/* 0 when somebody may execute the file, or an errno. The program may run as
+ * another user, so only the start shows whether that user may execute it. */
 static int check_file(const char *path)
 {
     struct stat file;
@@ -69,8 +72,9 @@ static int check_file(const char *path)
     return (file.st_mode & (S_IXUSR | S_IXGRP | S_IXOTH)) != 0 ? 0 : EACCES;
 }
 
-/* As execvp(3) looks: the first in PATH that can be executed, and if there is
- * none, whether that is for want of a permission. */
+/* Looks as execvp(3) does: for the first file in PATH that can be executed.
+ * EACCES when PATH holds only files that cannot be executed; ENOENT when
+ * none. */
 static int search_path(struct hcs_exec_program *program)
 {
     const char *path = getenv("PATH");
@@ -138,32 +142,33 @@ static int read_file(struct hcs_exec_program *program, struct hcs_mount *mount)
     return -1;
 }
 
-/* --- Its words. */
+/* --- The arguments. */
 
-static int read_words(struct hcs_exec_program *program, struct hcs_mount *mount)
+static int read_arguments(
+    struct hcs_exec_program *program, struct hcs_mount *mount)
 {
     size_t count = 1;
     size_t bytes = strlen(program->name) + 1;
     size_t cursor = 0;
-    const char *word;
+    const char *argument;
 
-    while ((word = hcs_mount_next(mount, "arg", &cursor)) != NULL) {
+    while ((argument = hcs_mount_next(mount, "arg", &cursor)) != NULL) {
         count++;
-        bytes += strlen(word) + 1;
+        bytes += strlen(argument) + 1;
     }
-    if (count > HCS_SPAWN_WORDS_MAX || bytes > HCS_SPAWN_TEXT_MAX / 2) {
+    if (count > HCS_SPAWN_ARGUMENTS_MAX || bytes > HCS_SPAWN_TEXT_MAX / 2) {
         hcs_mount_fail(mount, "arg: at most %d, of %d bytes in all",
-            HCS_SPAWN_WORDS_MAX - 1, HCS_SPAWN_TEXT_MAX / 2);
+            HCS_SPAWN_ARGUMENTS_MAX - 1, HCS_SPAWN_TEXT_MAX / 2);
         return -1;
     }
-    program->words = calloc(count + 1, sizeof(*program->words));
-    if (program->words == NULL) {
+    program->argv = calloc(count + 1, sizeof(*program->argv));
+    if (program->argv == NULL) {
         return out_of_memory(mount);
     }
-    program->words[0] = program->name;
+    program->argv[0] = program->name;
     cursor = 0;
     for (size_t i = 1; i < count; i++) {
-        program->words[i] = hcs_mount_next(mount, "arg", &cursor);
+        program->argv[i] = hcs_mount_next(mount, "arg", &cursor);
     }
     return 0;
 }
@@ -193,30 +198,29 @@ static int read_directory(
     return 0;
 }
 
-/* --- Its user. */
+/* --- The user. */
 
-/* Digits alone, in range; ids go up to UINT32_MAX - 1. */
+/* False unless text is a number of digits alone. UINT32_MAX is no id: setuid(2)
+ * and setgid(2) take it for "no change". */
 static bool read_id(const char *text, uint32_t *id)
 {
-    char *end;
-    uintmax_t value;
+    const char *error;
 
     if (text[0] < '0' || text[0] > '9') {
-        return false;
+        return false; /* strtonum would take blanks and signs */
     }
-    value = strtoumax(text, &end, 10);
-    *id = (uint32_t)value;
-    return *end == '\0' && value < UINT32_MAX;
+    *id = (uint32_t)strtonum(text, 0, UINT32_MAX - 1, &error);
+    return error == NULL;
 }
 
 struct person {
     uid_t user;
     gid_t group;
-    bool has_group; /* not of one who is a number alone */
-    char name[256];
+    bool has_group; /* false: a number that is no known user */
+    char name[256]; /* empty: the same */
 };
 
-/* 0, or an errno; ENOENT: there is none. */
+/* 0, or an errno. ENOENT: text is neither a known user nor a number. */
 static int find_user(const char *text, struct person *person)
 {
     struct passwd record;
@@ -239,8 +243,7 @@ static int find_user(const char *text, struct person *person)
             person->user = record.pw_uid;
             person->group = record.pw_gid;
             person->has_group = true;
-            (void)snprintf(
-                person->name, sizeof(person->name), "%s", record.pw_name);
+            (void)strlcpy(person->name, record.pw_name, sizeof(person->name));
         }
         free(room);
         size *= 4;
@@ -282,7 +285,8 @@ static int find_group(const char *text, gid_t *group)
     return rc == 0 && found == NULL ? ENOENT : rc;
 }
 
-/* The supplementary groups: those of the user, or the one group alone. */
+/* Lists the supplementary groups: those of the user, or the program's group
+ * alone when the user has no name. */
 static int list_groups(
     struct hcs_exec_program *program, const struct person *person)
 {
@@ -346,7 +350,7 @@ static int read_person(
     }
     spawn->user = person.user;
     spawn->group = person.group;
-    /* Who is that already needs no privilege for it. */
+    /* A program that runs as the daemon's own user needs no privilege. */
     spawn->change_user = person.user != geteuid() || person.group != getegid();
     if (spawn->change_user) {
         rc = list_groups(program, &person);
@@ -358,7 +362,7 @@ static int read_person(
     return 0;
 }
 
-/* --- Its limits. */
+/* --- The limits. */
 
 static int read_limits(
     struct hcs_exec_program *program, struct hcs_mount *mount)
@@ -392,24 +396,24 @@ int hcs_exec_program_read(
     struct hcs_exec_program *program, struct hcs_mount *mount)
 {
     *program = (struct hcs_exec_program){.name = NULL};
-    if (read_file(program, mount) != 0 || read_words(program, mount) != 0 ||
+    if (read_file(program, mount) != 0 || read_arguments(program, mount) != 0 ||
         read_directory(program, mount) != 0 ||
         read_person(program, mount) != 0 || read_limits(program, mount) != 0) {
         return -1;
     }
     program->spawn.program = program->path;
-    program->spawn.words = program->words;
+    program->spawn.argv = program->argv;
     return 0;
 }
 
 void hcs_exec_program_fini(struct hcs_exec_program *program)
 {
     free(program->path);
-    free(program->words);
+    free(program->argv);
     free(program->groups);
 }
 
-/* --- Why it did not start. */
+/* --- Why a start failed. */
 
 static void explain_person(
     const struct hcs_exec_program *program, int rc, char *line, size_t size)
@@ -418,8 +422,8 @@ static void explain_person(
 
     (void)snprintf(line, size, "%s=%s: %s%s", by_user ? "user" : "group",
         by_user ? program->user_text : program->group_text, strerror(-rc),
-        rc == -EPERM ? "; to be somebody else, the daemon has to be root, or "
-                       "to have CAP_SETUID, CAP_SETGID and CAP_KILL"
+        rc == -EPERM ? "; to change the user, the daemon has to be root, or to "
+                       "have CAP_SETUID, CAP_SETGID and CAP_KILL"
                      : "");
 }
 
@@ -429,11 +433,11 @@ static void explain_exec(
     const char *hint = "";
 
     if (rc == -ENOENT) {
-        hint = "; or what its first line names (#!) is missing";
+        hint = "; or the interpreter in its first line (#!) is missing";
     } else if (rc == -ENOEXEC) {
         hint = "; a script needs a first line such as #!/bin/sh";
     } else if (rc == -EACCES) {
-        hint = "; its user may not execute it, or not reach it";
+        hint = "; its user may not execute it, or may not enter its directory";
     }
     (void)snprintf(line, size, "%s: %s%s", program->path, strerror(-rc), hint);
 }
@@ -445,10 +449,10 @@ void hcs_exec_program_explain(const struct hcs_exec_program *program, int rc,
     const char *why = strerror(-rc);
 
     switch (step) {
-    case HCS_SPAWN_ASK:
+    case HCS_SPAWN_REQUEST:
         (void)snprintf(line, size,
-            rc == -EPIPE ? "the process that starts programs is gone"
-                         : "cannot ask for a start: %s",
+            rc == -EPIPE ? "the spawner, which starts programs, is gone"
+                         : "cannot reach the spawner: %s",
             why);
         return;
     case HCS_SPAWN_FORK:

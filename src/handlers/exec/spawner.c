@@ -14,22 +14,22 @@
 #include <unistd.h>
 
 enum {
-    ANSWER_WAIT_MS = 10 * 1000,
+    REPLY_WAIT_MS = 10 * 1000,
     STOP_WAIT_MS = 5 * 1000,
 };
 
 struct hcs_spawner {
     pid_t pid;
-    pthread_mutex_t lock; /* of the rest; held from an order to its answer */
-    int socket;           /* -1: dead, or out of step */
+    pthread_mutex_t lock; /* of the rest; held from a command to its reply */
+    int socket; /* -1: the spawner is dead, or did not reply in time */
     union {
-        struct hcs_order head;
-        char bytes[HCS_ORDER_MAX];
-    } order;
+        struct hcs_spawner_command head;
+        char bytes[HCS_COMMAND_MAX];
+    } command;
 };
 
-/* Waits for the other side; false when it has nothing to say in time. A signal
- * does not prolong it: the daemon's threads have none that interrupt. */
+/* False when the spawner sends nothing in time. A signal would begin the wait
+ * anew, but the daemon's threads get none that interrupts poll. */
 static bool wait_readable(int socket, int wait_ms)
 {
     struct pollfd fd = {.fd = socket, .events = POLLIN};
@@ -41,29 +41,30 @@ static bool wait_readable(int socket, int wait_ms)
     return n > 0;
 }
 
-static int receive(int socket, struct hcs_answer *answer)
+static int receive(int socket, struct hcs_spawner_reply *reply)
 {
     ssize_t n;
 
-    if (!wait_readable(socket, ANSWER_WAIT_MS)) {
+    if (!wait_readable(socket, REPLY_WAIT_MS)) {
         return -EPIPE;
     }
     do {
-        n = recv(socket, answer, sizeof(*answer), 0);
+        n = recv(socket, reply, sizeof(*reply), 0);
     } while (n < 0 && errno == EINTR);
-    return n == sizeof(*answer) ? 0 : -EPIPE;
+    return n == sizeof(*reply) ? 0 : -EPIPE;
 }
 
-/* --- Orders. */
+/* --- Commands. */
 
-/* With descriptors, unless ends is NULL. */
-static int send_order(int socket, void *order, size_t bytes, const int *ends)
+/* Sends three descriptors along, unless ends is NULL. */
+static int send_command(
+    int socket, void *command, size_t bytes, const int *ends)
 {
     union {
         struct cmsghdr align;
         char bytes[CMSG_SPACE(3 * sizeof(int))];
     } control = {0};
-    struct iovec part = {order, bytes};
+    struct iovec part = {command, bytes};
     struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
     ssize_t n;
 
@@ -84,36 +85,39 @@ static int send_order(int socket, void *order, size_t bytes, const int *ends)
     return n < 0 ? -errno : 0;
 }
 
-/* The lock is held. 0 when answer is the answer; else it says why there is
- * none. What the kernel refuses to carry leaves both sides in step. */
-static int ask(struct hcs_spawner *spawner, size_t bytes, const int *ends,
-    struct hcs_answer *answer)
+/* Sends the command and receives its reply, under the lock. 0, or -errno when
+ * there is no reply. When the kernel does not take the message, the spawner has
+ * not seen it, and later commands may still succeed. */
+static int call(struct hcs_spawner *spawner, size_t bytes, const int *ends,
+    struct hcs_spawner_reply *reply)
 {
     int rc = -EPIPE;
 
-    *answer = (struct hcs_answer){.step = HCS_SPAWN_ASK};
+    *reply = (struct hcs_spawner_reply){.step = HCS_SPAWN_REQUEST};
     if (spawner->socket < 0) {
         return -EPIPE;
     }
-    rc = send_order(spawner->socket, &spawner->order, bytes, ends);
+    rc = send_command(spawner->socket, &spawner->command, bytes, ends);
     if (rc == -ENOMEM || rc == -ENOBUFS || rc == -ETOOMANYREFS) {
         return rc;
     }
     if (rc == 0) {
-        rc = receive(spawner->socket, answer);
+        rc = receive(spawner->socket, reply);
     }
     if (rc != 0) {
-        /* The process ends when it sees that, and with it the programs. */
+        /* The spawner sees the end of the socket, ends all programs and
+         * exits. */
         close(spawner->socket);
         spawner->socket = -1;
-        *answer = (struct hcs_answer){.step = HCS_SPAWN_ASK};
+        *reply = (struct hcs_spawner_reply){.step = HCS_SPAWN_REQUEST};
         rc = -EPIPE;
     }
     return rc;
 }
 
 /* False when there is no room. */
-static bool put_text(struct hcs_order *head, char *texts, const char *text)
+static bool put_text(
+    struct hcs_spawner_command *head, char *texts, const char *text)
 {
     size_t bytes = strlen(text) + 1;
 
@@ -125,19 +129,19 @@ static bool put_text(struct hcs_order *head, char *texts, const char *text)
     return true;
 }
 
-/* Gives the number of bytes, or 0 when it does not fit. */
-static size_t write_order(
+/* Gives the size of the command, or 0 when the texts do not fit. */
+static size_t write_command(
     struct hcs_spawner *spawner, const struct hcs_spawn *spawn)
 {
-    struct hcs_order *head = &spawner->order.head;
-    char *groups = spawner->order.bytes + sizeof(*head);
+    struct hcs_spawner_command *head = &spawner->command.head;
+    char *groups = spawner->command.bytes + sizeof(*head);
     char *texts = groups + spawn->group_count * sizeof(gid_t);
 
     if (spawn->group_count > HCS_SPAWN_GROUPS_MAX) {
         return 0;
     }
-    *head = (struct hcs_order){
-        .kind = HCS_ORDER_SPAWN,
+    *head = (struct hcs_spawner_command){
+        .kind = HCS_COMMAND_SPAWN,
         .change_user = spawn->change_user,
         .user = spawn->user,
         .group = spawn->group,
@@ -154,9 +158,9 @@ static size_t write_order(
             head, texts, spawn->directory != NULL ? spawn->directory : "")) {
         return 0;
     }
-    for (; spawn->words[head->word_count] != NULL; head->word_count++) {
-        if (head->word_count == HCS_SPAWN_WORDS_MAX ||
-            !put_text(head, texts, spawn->words[head->word_count])) {
+    for (; spawn->argv[head->argument_count] != NULL; head->argument_count++) {
+        if (head->argument_count == HCS_SPAWN_ARGUMENTS_MAX ||
+            !put_text(head, texts, spawn->argv[head->argument_count])) {
             return 0;
         }
     }
@@ -168,19 +172,19 @@ int hcs_spawner_spawn(struct hcs_spawner *spawner,
     const struct hcs_spawn *spawn, struct hcs_spawned *program,
     enum hcs_spawn_step *step)
 {
-    struct hcs_answer answer;
+    struct hcs_spawner_reply reply;
     size_t bytes;
     int rc;
 
-    *step = HCS_SPAWN_ASK;
+    *step = HCS_SPAWN_REQUEST;
     pthread_mutex_lock(&spawner->lock);
-    bytes = write_order(spawner, spawn);
-    rc = bytes > 0 ? ask(spawner, bytes, spawn->ends, &answer) : -E2BIG;
+    bytes = write_command(spawner, spawn);
+    rc = bytes > 0 ? call(spawner, bytes, spawn->ends, &reply) : -E2BIG;
     pthread_mutex_unlock(&spawner->lock);
     if (rc == 0) {
-        *step = answer.step;
-        *program = answer.program;
-        rc = answer.error;
+        *step = reply.step;
+        *program = reply.program;
+        rc = reply.error;
     }
     return rc;
 }
@@ -188,31 +192,31 @@ int hcs_spawner_spawn(struct hcs_spawner *spawner,
 int hcs_spawner_end(struct hcs_spawner *spawner, struct hcs_spawned program,
     unsigned grace_ms, struct hcs_spawn_status *status)
 {
-    struct hcs_answer answer;
+    struct hcs_spawner_reply reply;
     int rc;
 
     pthread_mutex_lock(&spawner->lock);
-    spawner->order.head = (struct hcs_order){
-        .kind = HCS_ORDER_END,
+    spawner->command.head = (struct hcs_spawner_command){
+        .kind = HCS_COMMAND_END,
         .number = program.number,
         .grace_ms = grace_ms,
     };
-    rc = ask(spawner, sizeof(spawner->order.head), NULL, &answer);
+    rc = call(spawner, sizeof(spawner->command.head), NULL, &reply);
     pthread_mutex_unlock(&spawner->lock);
     if (rc == 0) {
-        rc = answer.error;
+        rc = reply.error;
     }
-    *status = rc == 0 ? answer.status
+    *status = rc == 0 ? reply.status
                       : (struct hcs_spawn_status){.end = HCS_SPAWN_KILLED};
     return rc;
 }
 
 /* --- The process. */
 
-/* Gives spawner->pid and spawner->socket. */
-static int begin_process(struct hcs_spawner *spawner)
+/* Sets spawner->pid and spawner->socket. */
+static int fork_spawner(struct hcs_spawner *spawner)
 {
-    struct hcs_answer answer;
+    struct hcs_spawner_reply reply;
     int ends[2];
     int rc;
 
@@ -226,8 +230,8 @@ static int begin_process(struct hcs_spawner *spawner)
     rc = spawner->pid < 0 ? -errno : 0;
     close(ends[1]);
     if (rc == 0) {
-        rc = receive(ends[0], &answer);
-        rc = rc == 0 ? answer.error : rc;
+        rc = receive(ends[0], &reply);
+        rc = rc == 0 ? reply.error : rc;
         if (rc != 0) {
             (void)kill(spawner->pid, SIGKILL);
             (void)waitpid(spawner->pid, NULL, 0);
@@ -249,7 +253,7 @@ int hcs_spawner_start(struct hcs_spawner **out)
     if (spawner == NULL) {
         return -ENOMEM;
     }
-    rc = begin_process(spawner);
+    rc = fork_spawner(spawner);
     if (rc != 0) {
         free(spawner);
         return rc;
@@ -261,21 +265,21 @@ int hcs_spawner_start(struct hcs_spawner **out)
 
 void hcs_spawner_stop(struct hcs_spawner *spawner)
 {
-    bool over = true;
+    bool has_ended = true;
 
     if (spawner == NULL) {
         return;
     }
     if (spawner->socket >= 0) {
-        /* The other side ends its own when it is done, which is our sign that
-         * waiting for the process takes no time. */
+        /* The spawner closes its end when all programs have ended. After that
+         * it exits at once, so waitpid does not block. */
         (void)shutdown(spawner->socket, SHUT_WR);
-        over = wait_readable(spawner->socket, STOP_WAIT_MS);
+        has_ended = wait_readable(spawner->socket, STOP_WAIT_MS);
         close(spawner->socket);
     }
-    /* One that got out of step may still hang: it is init's then. */
+    /* A spawner that did not reply in time may hang: then init reaps it. */
     (void)waitpid(
-        spawner->pid, NULL, over && spawner->socket >= 0 ? 0 : WNOHANG);
+        spawner->pid, NULL, has_ended && spawner->socket >= 0 ? 0 : WNOHANG);
     pthread_mutex_destroy(&spawner->lock);
     free(spawner);
 }

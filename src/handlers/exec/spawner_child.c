@@ -1,5 +1,6 @@
 #include "handlers/exec/spawner_process.h"
 
+#include <bsd/unistd.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -10,32 +11,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#ifndef SYS_close_range
-#define SYS_close_range 436 /* the same on all architectures */
-#endif
-
 enum {
-    REPORT = STDERR_FILENO + 1, /* where the report goes on */
-    FAILED_STATUS = 127,        /* as a shell's, for want of a program */
+    REPORT = STDERR_FILENO + 1, /* the descriptor report is moved there */
+    FAILED_STATUS = 127,        /* a shell's status for "command not found" */
 };
-
-void hcs_spawner_close_from(unsigned first)
-{
-    struct rlimit limit;
-
-    if (syscall(SYS_close_range, first, ~0U, 0U) == 0) {
-        return;
-    }
-    /* Before Linux 5.9, or in a sandbox. What was opened under a higher limit
-     * than today's is not found this way; everything of ours is closed on
-     * execution. */
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
-        limit.rlim_cur = 1024;
-    }
-    for (unsigned fd = first; fd < limit.rlim_cur; fd++) {
-        close((int)fd);
-    }
-}
 
 _Noreturn static void give_up(int report, enum hcs_spawn_step step)
 {
@@ -45,24 +24,24 @@ _Noreturn static void give_up(int report, enum hcs_spawn_step step)
     _exit(FAILED_STATUS);
 }
 
-/* Those that somebody ignored for the daemon stay ignored over an execution,
- * and so does a mask. */
+/* Signals that are ignored or blocked stay so over execve(2). */
 static void reset_signals(void)
 {
     sigset_t none;
 
     for (int number = 1; number < NSIG; number++) {
-        (void)signal(number, SIG_DFL); /* not for some, which have it */
+        (void)signal(number, SIG_DFL); /* fails for SIGKILL and SIGSTOP */
     }
     sigemptyset(&none);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* Soft and hard, so that the program cannot raise it again. */
+/* Sets soft and hard limits, so that the program cannot raise them again. */
 static void set_limits(const struct hcs_spawn *spawn, int report)
 {
     struct rlimit files = {spawn->files, spawn->files};
-    /* A second between SIGXCPU, which says what happened, and SIGKILL. */
+    /* The soft limit sends SIGXCPU, which names the cause; SIGKILL comes a
+     * second later. */
     struct rlimit cpu = {spawn->cpu_seconds, spawn->cpu_seconds + 1};
 
     if (spawn->files != HCS_SPAWN_NO_LIMIT &&
@@ -75,7 +54,8 @@ static void set_limits(const struct hcs_spawn *spawn, int report)
     }
 }
 
-/* Last: this process may be larger than the program will be. */
+/* The last step: this process may be larger than the limit, and then cannot
+ * allocate any more. */
 static void set_memory(const struct hcs_spawn *spawn, int report)
 {
     struct rlimit memory = {spawn->memory_bytes, spawn->memory_bytes};
@@ -86,9 +66,9 @@ static void set_memory(const struct hcs_spawn *spawn, int report)
     }
 }
 
-/* Who may become another user may not therefore end what runs as that one:
- * with CAP_SETUID and without CAP_KILL a program would outlive its deadline,
- * and the daemon. Its death signal asks for that permission too. */
+/* CAP_SETUID alone is not enough to run a program as another user: without
+ * CAP_KILL the spawner could not kill it, and it would outlive its deadline and
+ * the daemon. The death signal needs that permission too. */
 static bool may_end_others(void)
 {
     struct __user_cap_header_struct head = {_LINUX_CAPABILITY_VERSION_3, 0};
@@ -118,23 +98,25 @@ static void become_user(const struct hcs_spawn *spawn, int report)
     }
 }
 
-/* A service manager may have given the daemon ambient capabilities, which pass
- * to what it executes, and which a change of user takes from root alone: with
- * CAP_SETUID among them the program could be anybody again. */
+/* Ambient capabilities, which a service manager may have given to the daemon,
+ * pass on to executed programs. A change of user removes them only if the user
+ * was root. With CAP_SETUID among them the program could change its user
+ * again. */
 static void drop_capabilities(const struct hcs_spawn *spawn, int report)
 {
     if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0UL, 0UL, 0UL) != 0 &&
-        errno != EINVAL && /* Linux before 4.3 has none */
+        errno != EINVAL && /* Linux before 4.3 has no ambient ones */
         spawn->change_user) {
         give_up(report, HCS_SPAWN_USER);
     }
 }
 
-/* The kernel forgets the death signal at a change of user; prctl(2). */
+/* Called after the change of user, at which the kernel clears the death signal
+ * (prctl(2)). */
 static void die_with(pid_t parent)
 {
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent) { /* it died before that */
+    if (getppid() != parent) { /* the parent died before the call */
         _exit(FAILED_STATUS);
     }
 }
@@ -143,10 +125,11 @@ _Noreturn void hcs_spawner_child(const struct hcs_spawn *spawn, int report)
 {
     pid_t parent = getppid();
 
+    setproctitle("start of %s", spawn->program);
     (void)setsid(); /* never fails after a fork */
     for (int i = 0; i < 3; i++) {
-        /* The spawner has no end below its own descriptors, so none is
-         * overwritten. */
+        /* All ends are above 2: the spawner keeps 0 to 4 for itself. So no end
+         * is overwritten here. */
         if (dup2(spawn->ends[i], i) < 0) {
             give_up(report, HCS_SPAWN_DESCRIPTORS);
         }
@@ -154,7 +137,7 @@ _Noreturn void hcs_spawner_child(const struct hcs_spawn *spawn, int report)
     if (report != REPORT && dup3(report, REPORT, O_CLOEXEC) < 0) {
         give_up(report, HCS_SPAWN_DESCRIPTORS);
     }
-    hcs_spawner_close_from(REPORT + 1);
+    closefrom(REPORT + 1);
     reset_signals();
     set_limits(spawn, REPORT);
     become_user(spawn, REPORT);
@@ -164,6 +147,6 @@ _Noreturn void hcs_spawner_child(const struct hcs_spawn *spawn, int report)
     }
     die_with(parent);
     set_memory(spawn, REPORT);
-    (void)execv(spawn->program, (char *const *)(uintptr_t)spawn->words);
+    (void)execv(spawn->program, (char *const *)(uintptr_t)spawn->argv);
     give_up(REPORT, HCS_SPAWN_EXEC);
 }

@@ -1,5 +1,7 @@
 #include "handlers/exec/spawner_process.h"
 
+#include <bsd/sys/queue.h>
+#include <bsd/unistd.h>
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
@@ -17,40 +19,41 @@
 #include <unistd.h>
 
 enum {
-    /* Its own descriptors, behind the standard ones. */
+    /* The spawner's own descriptors, behind the standard ones. */
     SOCKET = 3,
     SIGNALS = 4,
     FIRST_OTHER = 5,
 
-    START_WAIT_MS = 5000, /* for an execution: the file may be far away */
+    START_WAIT_MS = 5000, /* for an execution: the file may be on a network */
     GRACE_MAX_MS = 1000,
-    /* For the end of what was killed. All others wait meanwhile, and who is
-     * traced by a program in another session ends for its tracer alone. */
+    /* For the end of a program that was killed. No command is served meanwhile.
+     * A program that another one traces does not end before its tracer lets
+     * it. */
     KILL_WAIT_MS = 250,
     SWEEP_WAIT_MS = 50,
 
-    /* Those that have ended are reaped so many at a time: processes that do
-     * nothing but fork and end may do so faster than one can reap. */
+    /* So many processes are reaped before the spawner looks for commands again:
+     * a program may fork faster than the spawner can reap. */
     REAP_MAX = 256,
 };
 
 struct program {
+    LIST_ENTRY(program) link;
     struct hcs_spawned name;
-    bool ended;    /* and reaped; status is good */
-    bool killed;   /* by us, and not before */
-    bool given_up; /* nobody will ask; freed once it ended */
+    bool ended;    /* and reaped: status is set */
+    bool killed;   /* the spawner sent SIGKILL while the program ran */
+    bool given_up; /* no command will name it: freed when it has ended */
     struct hcs_spawn_status status;
-    struct program *next;
 };
 
 struct process {
-    struct program *programs;
-    uint64_t started;
+    LIST_HEAD(, program) programs;
+    uint64_t started; /* how many programs: the number of the last one */
     union {
-        struct hcs_order head;
-        char bytes[HCS_ORDER_MAX];
-    } order;
-    const char *words[HCS_SPAWN_WORDS_MAX + 1];
+        struct hcs_spawner_command head;
+        char bytes[HCS_COMMAND_MAX];
+    } command;
+    const char *argv[HCS_SPAWN_ARGUMENTS_MAX + 1];
 };
 
 static uint64_t now_ms(void)
@@ -65,39 +68,38 @@ static uint64_t now_ms(void)
 
 static struct program *find(const struct process *process, uint64_t number)
 {
-    struct program *program = process->programs;
+    struct program *program;
 
-    while (program != NULL && program->name.number != number) {
-        program = program->next;
+    LIST_FOREACH(program, &process->programs, link)
+    {
+        if (program->name.number == number) {
+            break;
+        }
     }
     return program;
 }
 
-/* One that has ended keeps its status and not its pid, which may be another
- * one's by now. */
+/* Leaves out programs that have ended: their pids may be other processes'. */
 static struct program *find_living(const struct process *process, pid_t pid)
 {
-    struct program *program = process->programs;
+    struct program *program;
 
-    while (program != NULL && (program->ended || program->name.pid != pid)) {
-        program = program->next;
+    LIST_FOREACH(program, &process->programs, link)
+    {
+        if (!program->ended && program->name.pid == pid) {
+            break;
+        }
     }
     return program;
 }
 
-static void forget(struct process *process, struct program *program)
+static void forget(struct program *program)
 {
-    struct program **at = &process->programs;
-
-    while (*at != program) {
-        at = &(*at)->next;
-    }
-    *at = program->next;
+    LIST_REMOVE(program, link);
     free(program);
 }
 
-static void note_end(
-    struct process *process, struct program *program, const siginfo_t *info)
+static void note_end(struct program *program, const siginfo_t *info)
 {
     program->ended = true;
     program->status.value = info->si_status;
@@ -109,19 +111,19 @@ static void note_end(
         program->status.end = HCS_SPAWN_SIGNALLED;
     }
     if (program->given_up) {
-        forget(process, program);
+        forget(program);
     }
 }
 
-/* Reaps one that has ended, a program or an orphan. False when there is none;
- * *any then says whether there are others, which live. */
+/* Reaps one child that has ended, a program or an orphan. False when none has;
+ * then *any says whether there are children that still run. */
 static bool reap_one(struct process *process, bool *any)
 {
     siginfo_t info = {0};
     struct program *program;
 
-    /* It stays a zombie, so that its number is nobody else's while its group is
-     * killed. */
+    /* WNOWAIT leaves it a zombie: no other process gets its pid until its group
+     * is killed. */
     *any = waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
     if (!*any || info.si_pid == 0) {
         return false;
@@ -134,12 +136,12 @@ static bool reap_one(struct process *process, bool *any)
         return false;
     }
     if (program != NULL) {
-        note_end(process, program, &info);
+        note_end(program, &info);
     }
     return true;
 }
 
-/* True when there may be more that have ended; *any as of reap_one. */
+/* True when more children may have ended. *any: as in reap_one. */
 static bool reap_some(struct process *process, bool *any)
 {
     for (unsigned i = 0; i < REAP_MAX; i++) {
@@ -150,8 +152,8 @@ static bool reap_some(struct process *process, bool *any)
     return true;
 }
 
-/* The kernel keeps one SIGCHLD pending for all: reading it makes the
- * descriptor quiet until the next. */
+/* One SIGCHLD may stand for many children that have ended. Read before they are
+ * reaped, so that a later one wakes poll again. */
 static void read_signals(void)
 {
     struct signalfd_siginfo info;
@@ -160,7 +162,7 @@ static void read_signals(void)
     }
 }
 
-/* Waits until the program has ended, for so long at most. */
+/* Waits at most wait_ms until the program has ended. */
 static void await_end(
     struct process *process, const struct program *program, unsigned wait_ms)
 {
@@ -181,23 +183,23 @@ static void await_end(
     }
 }
 
-/* --- Orders. */
+/* --- Commands. */
 
-/* Gives the texts of an order that came as write_order (spawner.c) made it. */
-static bool read_order(
+/* Reads what write_command (spawner.c) wrote. spawn points into the command. */
+static bool read_command(
     struct process *process, size_t bytes, struct hcs_spawn *spawn)
 {
-    const struct hcs_order *head = &process->order.head;
-    const char *groups = process->order.bytes + sizeof(*head);
+    const struct hcs_spawner_command *head = &process->command.head;
+    const char *groups = process->command.bytes + sizeof(*head);
     const char *text = groups + head->group_count * sizeof(gid_t);
     const char *end = text + head->text_bytes;
 
-    if (end != process->order.bytes + bytes ||
-        head->word_count > HCS_SPAWN_WORDS_MAX) {
+    if (end != process->command.bytes + bytes ||
+        head->argument_count > HCS_SPAWN_ARGUMENTS_MAX) {
         return false;
     }
     *spawn = (struct hcs_spawn){
-        .words = process->words,
+        .argv = process->argv,
         .change_user = head->change_user,
         .user = head->user,
         .group = head->group,
@@ -211,17 +213,17 @@ static bool read_order(
     text += strlen(text) + 1;
     spawn->directory = *text != '\0' ? text : NULL;
     text += strlen(text) + 1;
-    for (size_t i = 0; i < head->word_count; i++) {
-        process->words[i] = text;
+    for (size_t i = 0; i < head->argument_count; i++) {
+        process->argv[i] = text;
         text += strlen(text) + 1;
     }
-    process->words[head->word_count] = NULL;
+    process->argv[head->argument_count] = NULL;
     return text == end;
 }
 
-/* What the child says before it is executed: 0 when nothing, and its end of
- * the pipe closed. */
-static int await_execution(int report, struct hcs_answer *answer)
+/* Waits until the child is executed, which closes its end of the pipe: 0. Or
+ * until it reports a failure: -errno. */
+static int await_execution(int report, struct hcs_spawner_reply *reply)
 {
     struct pollfd fd = {.fd = report, .events = POLLIN};
     struct hcs_spawn_failure failure;
@@ -231,7 +233,7 @@ static int await_execution(int report, struct hcs_answer *answer)
         n = poll(&fd, 1, START_WAIT_MS);
     } while (n < 0 && errno == EINTR);
     if (n <= 0) {
-        answer->step = HCS_SPAWN_EXEC;
+        reply->step = HCS_SPAWN_EXEC;
         return -ETIMEDOUT;
     }
     do {
@@ -240,19 +242,19 @@ static int await_execution(int report, struct hcs_answer *answer)
     if (n == 0) {
         return 0;
     }
-    answer->step = n == sizeof(failure) ? failure.step : HCS_SPAWN_FORK;
+    reply->step = n == sizeof(failure) ? failure.step : HCS_SPAWN_FORK;
     return n == sizeof(failure) ? failure.error : -EIO;
 }
 
 static void spawn_program(struct process *process,
-    const struct hcs_spawn *spawn, struct hcs_answer *answer)
+    const struct hcs_spawn *spawn, struct hcs_spawner_reply *reply)
 {
     struct program *program = malloc(sizeof(*program));
     int report[2];
 
-    answer->step = HCS_SPAWN_FORK;
+    reply->step = HCS_SPAWN_FORK;
     if (program == NULL || pipe2(report, O_CLOEXEC) != 0) {
-        answer->error = program == NULL ? -ENOMEM : -errno;
+        reply->error = program == NULL ? -ENOMEM : -errno;
         free(program);
         return;
     }
@@ -260,17 +262,16 @@ static void spawn_program(struct process *process,
     if (program->name.pid == 0) {
         hcs_spawner_child(spawn, report[1]);
     }
-    answer->error = program->name.pid < 0 ? -errno : 0;
+    reply->error = program->name.pid < 0 ? -errno : 0;
     close(report[1]);
     if (program->name.pid < 0) {
         free(program);
     } else {
-        program->next = process->programs;
-        process->programs = program;
+        LIST_INSERT_HEAD(&process->programs, program, link);
         program->name.number = ++process->started;
-        answer->program = program->name;
-        answer->error = await_execution(report[0], answer);
-        if (answer->error != 0) {
+        reply->program = program->name;
+        reply->error = await_execution(report[0], reply);
+        if (reply->error != 0) {
             program->given_up = true;
             (void)kill(program->name.pid, SIGKILL);
         }
@@ -278,34 +279,35 @@ static void spawn_program(struct process *process,
     close(report[0]);
 }
 
-static void end_program(struct process *process, const struct hcs_order *order,
-    struct hcs_answer *answer)
+static void end_program(struct process *process,
+    const struct hcs_spawner_command *command, struct hcs_spawner_reply *reply)
 {
-    struct program *program = find(process, order->number);
+    struct program *program = find(process, command->number);
 
     if (program == NULL) {
-        answer->error = -ESRCH;
+        reply->error = -ESRCH;
         return;
     }
     await_end(process, program,
-        order->grace_ms < GRACE_MAX_MS ? order->grace_ms : GRACE_MAX_MS);
+        command->grace_ms < GRACE_MAX_MS ? command->grace_ms : GRACE_MAX_MS);
     if (!program->ended) {
         program->killed = true;
         (void)kill(-program->name.pid, SIGKILL);
         await_end(process, program, KILL_WAIT_MS);
     }
     if (program->ended) {
-        answer->status = program->status;
-        forget(process, program);
+        reply->status = program->status;
+        forget(program);
     } else {
-        /* The kernel holds it (a disk that is gone, much memory, a tracer); it
-         * ends some day. */
-        answer->status.end = HCS_SPAWN_KILLED;
+        /* The kernel still holds it: a disk that does not reply, much memory to
+         * free, a tracer. It is reaped when it ends. */
+        reply->status.end = HCS_SPAWN_KILLED;
         program->given_up = true;
     }
 }
 
-/* Takes the descriptors that came with an order; all three or none. */
+/* Takes the three descriptors that came with a command. False when some are
+ * missing: then all are closed. */
 static bool take_ends(struct msghdr *message, int ends[3])
 {
     struct cmsghdr *head = CMSG_FIRSTHDR(message);
@@ -318,65 +320,64 @@ static bool take_ends(struct msghdr *message, int ends[3])
     if (count == 3) {
         return true;
     }
-    while (count > 0) { /* it had no room for more */
+    while (count > 0) { /* this process had no room for the others */
         close(ends[--count]);
     }
     return false;
 }
 
-static void obey(struct process *process, size_t bytes, struct msghdr *message,
-    struct hcs_answer *answer)
+static void apply_command(struct process *process, size_t bytes,
+    struct msghdr *message, struct hcs_spawner_reply *reply)
 {
     struct hcs_spawn spawn;
     int ends[3];
 
-    if (process->order.head.kind == HCS_ORDER_END) {
-        end_program(process, &process->order.head, answer);
+    if (process->command.head.kind == HCS_COMMAND_END) {
+        end_program(process, &process->command.head, reply);
         return;
     }
-    answer->step = HCS_SPAWN_DESCRIPTORS;
+    reply->step = HCS_SPAWN_DESCRIPTORS;
     if (!take_ends(message, ends)) {
-        answer->error = -EMFILE;
+        reply->error = -EMFILE;
         return;
     }
-    if (read_order(process, bytes, &spawn)) {
+    if (read_command(process, bytes, &spawn)) {
         memcpy(spawn.ends, ends, sizeof(ends));
-        spawn_program(process, &spawn, answer);
+        spawn_program(process, &spawn, reply);
     } else {
-        answer->error = -EBADMSG;
+        reply->error = -EBADMSG;
     }
     for (size_t i = 0; i < 3; i++) {
         close(ends[i]);
     }
 }
 
-/* Takes one order and answers it. False when the daemon is gone. */
+/* Receives a command, applies it and replies. False when the daemon is gone. */
 static bool serve(struct process *process)
 {
     union {
         struct cmsghdr align;
         char bytes[CMSG_SPACE(3 * sizeof(int))];
     } control;
-    struct iovec part = {&process->order, sizeof(process->order)};
+    struct iovec part = {&process->command, sizeof(process->command)};
     struct msghdr message = {
         .msg_iov = &part,
         .msg_iovlen = 1,
         .msg_control = control.bytes,
         .msg_controllen = sizeof(control.bytes),
     };
-    struct hcs_answer answer;
+    struct hcs_spawner_reply reply;
     ssize_t n;
 
-    memset(&answer, 0, sizeof(answer));
+    memset(&reply, 0, sizeof(reply));
     do {
         n = recvmsg(SOCKET, &message, MSG_CMSG_CLOEXEC);
     } while (n < 0 && errno == EINTR);
-    if (n < (ssize_t)sizeof(process->order.head)) {
+    if (n < (ssize_t)sizeof(process->command.head)) {
         return false;
     }
-    obey(process, (size_t)n, &message, &answer);
-    return send(SOCKET, &answer, sizeof(answer), MSG_NOSIGNAL) ==
-           sizeof(answer);
+    apply_command(process, (size_t)n, &message, &reply);
+    return send(SOCKET, &reply, sizeof(reply), MSG_NOSIGNAL) == sizeof(reply);
 }
 
 static void serve_all(struct process *process)
@@ -391,7 +392,7 @@ static void serve_all(struct process *process)
         };
 
         if (poll(fds, 2, more ? 0 : -1) < 0) {
-            continue; /* EINTR: somebody stopped us and let us go on */
+            continue; /* EINTR: after SIGSTOP and SIGCONT */
         }
         if (fds[1].revents != 0 || more) {
             read_signals();
@@ -405,7 +406,7 @@ static void serve_all(struct process *process)
 
 /* --- The end. */
 
-/* A file of one line below /proc; false when it cannot be read. */
+/* Reads a small file below /proc. False when that fails. */
 static bool read_small(const char *path, char *text, size_t size)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -420,7 +421,8 @@ static bool read_small(const char *path, char *text, size_t size)
     return n > 0;
 }
 
-/* "PID (NAME) S PPID ...", where NAME may hold anything; proc(5). */
+/* The file reads "PID (NAME) S PPID ...", where NAME may hold any bytes;
+ * proc(5). */
 static bool is_child(const char *pid, pid_t parent)
 {
     char path[64];
@@ -437,8 +439,8 @@ static bool is_child(const char *pid, pid_t parent)
            strtol(behind + 4, NULL, 10) == parent;
 }
 
-/* By the list that the kernel keeps for us, each number with a blank behind it.
- * False when it keeps none (CONFIG_PROC_CHILDREN). */
+/* Kills by the kernel's list of our children, which has a blank behind each
+ * pid. False when the kernel has no such list (CONFIG_PROC_CHILDREN). */
 static bool kill_listed(void)
 {
     char path[64];
@@ -467,8 +469,9 @@ static bool kill_listed(void)
     return true;
 }
 
-/* By a look at every process. One that hides itself is not found where /proc
- * shows to each user his own alone (hidepid=, ProtectProc=). */
+/* Kills by a look at every process. Where /proc shows each user only his own
+ * processes (hidepid=, ProtectProc=), children of another user are not
+ * found. */
 static void kill_found(void)
 {
     pid_t self = getpid();
@@ -487,8 +490,8 @@ static void kill_found(void)
     closedir(all);
 }
 
-/* All that are this process's children now: programs, and what they left
- * behind. Their numbers cannot go to others before we reap them. */
+/* Kills all children that this process has now: programs and orphans. Their
+ * pids cannot become other processes' before they are reaped. */
 static void kill_children(void)
 {
     if (!kill_listed()) {
@@ -496,14 +499,16 @@ static void kill_children(void)
     }
 }
 
-/* Kills until nothing is left. What a child had started becomes ours when it is
- * dead, whatever session it made for itself, and is found in the next round. */
+/* Kills until no child is left. When a child is dead, the processes that it had
+ * started become our children, whatever their session, and the next round kills
+ * them. */
 static void sweep(struct process *process)
 {
+    struct program *program;
     bool any = true;
 
-    for (struct program *program = process->programs; program != NULL;
-         program = program->next) {
+    LIST_FOREACH(program, &process->programs, link)
+    {
         if (!program->ended) {
             (void)kill(-program->name.pid, SIGKILL);
         }
@@ -518,17 +523,17 @@ static void sweep(struct process *process)
     }
 }
 
-/* --- The beginning. */
+/* --- The start. */
 
-/* A terminal's signals and a service manager's are for the daemon. None gets
- * through here; children start with none blocked. */
+/* Blocks all signals: those of a terminal or a service manager are for the
+ * daemon. Children unblock them again. */
 static int open_signals(void)
 {
     sigset_t set;
 
     sigfillset(&set);
     (void)sigprocmask(SIG_SETMASK, &set, NULL);
-    (void)signal(SIGCHLD, SIG_DFL); /* ignored, it would reap by itself */
+    (void)signal(SIGCHLD, SIG_DFL); /* if ignored, the kernel would reap */
     sigemptyset(&set);
     sigaddset(&set, SIGCHLD);
     return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
@@ -542,7 +547,7 @@ static int move(int from, int to)
     return dup3(from, to, O_CLOEXEC) < 0 ? -errno : 0;
 }
 
-/* Keeps standard error alone of what the daemon has. */
+/* Of the daemon's descriptors the spawner keeps only standard error. */
 static int arrange_descriptors(int socket)
 {
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -553,14 +558,14 @@ static int arrange_descriptors(int socket)
         rc = -errno;
     }
     if (rc == 0 && socket == SIGNALS) {
-        rc = move(socket, SOCKET); /* before that number is taken */
+        rc = move(socket, SOCKET); /* signals would overwrite it */
         socket = SOCKET;
     }
     signals = open_signals();
     if (rc == 0 && signals < 0) {
         rc = -errno;
     }
-    /* The signals may have got the socket's number to be. */
+    /* In this order: signals may have SOCKET's number. */
     if (rc == 0) {
         rc = move(signals, SIGNALS);
     }
@@ -568,12 +573,12 @@ static int arrange_descriptors(int socket)
         rc = move(socket, SOCKET);
     }
     if (rc == 0) {
-        hcs_spawner_close_from(FIRST_OTHER);
+        closefrom(FIRST_OTHER);
     }
     return rc;
 }
 
-/* What a service manager says to the daemon, and to no child of its. */
+/* Removes what a service manager tells the daemon and nobody else. */
 static void clean_environment(void)
 {
     static const char *const names[] = {"NOTIFY_SOCKET", "LISTEN_PID",
@@ -586,26 +591,28 @@ static void clean_environment(void)
 
 _Noreturn void hcs_spawner_process(int socket)
 {
-    struct process process = {.programs = NULL};
-    struct hcs_answer ready;
+    struct process process = {.started = 0};
+    struct hcs_spawner_reply ready;
 
     memset(&ready, 0, sizeof(ready));
     (void)setsid();
     (void)prctl(PR_SET_NAME, "hcsd-spawner");
+    setproctitle("spawner of programs");
     clean_environment();
     if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0) {
         ready.error = -errno;
     } else {
         ready.error = arrange_descriptors(socket);
     }
-    /* Should it not get through, the daemon waits in vain, and says so. */
+    LIST_INIT(&process.programs);
+    /* If this is lost, the daemon's start fails after its wait. */
     if (send(ready.error == 0 ? SOCKET : socket, &ready, sizeof(ready),
             MSG_NOSIGNAL) == sizeof(ready) &&
         ready.error == 0) {
         serve_all(&process);
     }
-    if (ready.error == 0) { /* else nothing was started, and its descriptors
-                               may have the numbers of others */
+    /* After an error nothing was started, and SIGNALS may be any descriptor. */
+    if (ready.error == 0) {
         sweep(&process);
     }
     _exit(0);

@@ -1,66 +1,66 @@
 /*
- * spawner_process - the other side of the spawner's socket.
+ * spawner_process - the spawner's side of its socket.
  *
- * Messages are structures, since both sides are one program. An order is
- * followed by its groups and its texts.
+ * Messages are structures, since the daemon and the spawner are the same
+ * executable. Behind a command for a start come its groups and its texts.
  *
- * Owns:    in the spawner's process: everything.
+ * Owns:    everything in the spawner's process.
  * Threads: one.
- * Waits:   run, for orders and for children; start, until the program was
- *          executed.
+ * Waits:   for commands, and for the end of children; a start, until the
+ *          program was executed.
  */
 #ifndef HCS_HANDLERS_SPAWNER_PROCESS_H
 #define HCS_HANDLERS_SPAWNER_PROCESS_H
 
 #include "handlers/exec/spawner.h"
 
-enum hcs_order_kind { HCS_ORDER_SPAWN, HCS_ORDER_END };
+enum hcs_spawner_command_kind { HCS_COMMAND_SPAWN, HCS_COMMAND_END };
 
-struct hcs_order {
-    enum hcs_order_kind kind;
-    uint64_t number; /* END alone, like grace_ms */
+struct hcs_spawner_command {
+    enum hcs_spawner_command_kind kind;
+    /* END */
+    uint64_t number;
     unsigned grace_ms;
-    bool change_user; /* SPAWN alone, like all below */
+    /* SPAWN */
+    bool change_user;
     uid_t user;
     gid_t group;
     uint64_t cpu_seconds;
     uint64_t memory_bytes;
     uint64_t files;
     size_t group_count;
-    size_t word_count;
+    size_t argument_count;
     size_t text_bytes;
-    /* gid_t groups[group_count]; char texts[text_bytes]: program, directory or
-     * nothing, words; each with its NUL */
+    /* gid_t groups[group_count]; char texts[text_bytes]: the program, the
+     * directory or "", the arguments; each ends with a NUL */
 };
 
 enum {
-    HCS_ORDER_MAX = sizeof(struct hcs_order) +
-                    HCS_SPAWN_GROUPS_MAX * sizeof(gid_t) + HCS_SPAWN_TEXT_MAX,
+    HCS_COMMAND_MAX = sizeof(struct hcs_spawner_command) +
+                      HCS_SPAWN_GROUPS_MAX * sizeof(gid_t) + HCS_SPAWN_TEXT_MAX,
 };
 
-/* To the first one nobody asked: the process is ready, or why not. */
-struct hcs_answer {
+/* The spawner sends the first one without a command: it is ready, or why
+ * not. */
+struct hcs_spawner_reply {
     int error; /* 0 or -errno */
     enum hcs_spawn_step step;
     struct hcs_spawned program;
     struct hcs_spawn_status status;
 };
 
-/* What a child writes before it gives up; nothing once it was executed. */
+/* A child writes one when it cannot execute its program. */
 struct hcs_spawn_failure {
     int error;
     enum hcs_spawn_step step;
 };
 
-/* The life of the spawner, in the process that was forked for it. socket: its
- * end, taken. Never returns. */
+/* Runs the spawner, in the process that was forked for it. Takes socket, the
+ * spawner's end. */
 _Noreturn void hcs_spawner_process(int socket);
 
-/* The short life of a child between fork and execution. ends: as in struct
- * hcs_spawn. report: where a failure is written to. */
+/* Runs a child from its fork to the execution of its program. A failure is
+ * written to the descriptor report. */
 _Noreturn void hcs_spawner_child(const struct hcs_spawn *spawn, int report);
-
-/* Closes every descriptor from first on. */
-void hcs_spawner_close_from(unsigned first);
 
 #endif

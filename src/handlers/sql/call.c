@@ -12,7 +12,8 @@
 enum {
     DETAIL_BYTES = 200,
 
-    /* Each byte of a name may be written as \u00XX. What is longer is none. */
+    /* Each byte of a name may be written as \u00XX. A longer text is no
+     * name. */
     RAW_NAME_MAX = 6 * HCS_SQL_NAME_MAX,
 };
 
@@ -27,9 +28,9 @@ void hcs_sql_detail(struct hcs_job *job, const char *format, ...)
     hcs_job_set_detail(job, detail);
 }
 
-/* --- What is asked. */
+/* --- The call. */
 
-/* How much of a text that the client sent an error repeats. */
+/* How many bytes of a client's text a message repeats. */
 static int shown(size_t length)
 {
     return length < HCS_SQL_NAME_MAX ? (int)length : HCS_SQL_NAME_MAX;
@@ -59,8 +60,8 @@ static enum hcs_outcome find_statement(struct hcs_job *job,
     return HCS_OK;
 }
 
-/* Its place among the statement's; as many as there are when it has none of
- * the name. */
+/* Gives the parameter's index; parameter_count when the statement has no
+ * parameter of that name. */
 static size_t find_parameter(
     const struct hcs_statement *statement, const struct hcs_json_pair *pair)
 {
@@ -102,8 +103,7 @@ static enum hcs_value_kind kind_of(char first, bool raw)
     }
 }
 
-/* Puts the value into memory that the caller has set aside for it. Gives where
- * the rest begins. */
+/* Copies the value to memory. Gives the first byte behind it. */
 static char *keep_value(struct hcs_value *value, bool raw,
     const struct hcs_json_pair *pair, char *memory)
 {
@@ -120,7 +120,7 @@ static char *keep_value(struct hcs_value *value, bool raw,
     return memory + value->length + 1;
 }
 
-/* Values that were not given have no text. */
+/* Before this call no value has a text. */
 static enum hcs_outcome read_parameters(struct hcs_job *job,
     struct hcs_call *call, const char *object, size_t length, char *memory)
 {
@@ -135,7 +135,8 @@ static enum hcs_outcome read_parameters(struct hcs_job *job,
                 statement->name, shown(pair.name_length), pair.name);
             return HCS_INVALID;
         }
-        /* Of members with the same name the first counts, as elsewhere. */
+        /* Of members with the same name the first counts, as in
+         * hcs_job_member. */
         if (call->values[i].text == NULL) {
             memory = keep_value(
                 &call->values[i], statement->parameters[i].raw, &pair, memory);
@@ -169,8 +170,8 @@ enum hcs_outcome hcs_call_read(struct hcs_job *job,
         hcs_job_set_detail(job, "\"parameters\" must be an object");
         return HCS_INVALID;
     }
-    /* Texts take no more than their JSON did: for the NUL there are, at the
-     * least, the name's two quotes. */
+    /* The values fit in as many bytes as their JSON: each has room for its NUL,
+     * since its name had two quotes. */
     values = sizeof *call + statement->parameter_count * sizeof call->values[0];
     call = hcs_job_alloc(job, values + length);
     if (call == NULL) {
@@ -182,7 +183,7 @@ enum hcs_outcome hcs_call_read(struct hcs_job *job,
     return read_parameters(job, call, object, length, (char *)call + values);
 }
 
-/* --- What is answered. */
+/* --- The reply. */
 
 bool hcs_reply_text(struct hcs_job *job, const char *text)
 {
@@ -231,7 +232,7 @@ bool hcs_reply_real(struct hcs_job *job, double value)
             break;
         }
     }
-    /* So that one sees that it is none of the integers. */
+    /* A real of a whole value is told from an integer. */
     if (strpbrk(text, ".e") == NULL) {
         memcpy(text + strlen(text), ".0", sizeof ".0");
     }

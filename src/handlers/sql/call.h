@@ -1,11 +1,11 @@
 /*
- * call - what a job asks a database for, and the reply's JSON.
+ * call - the statement and parameters of a job, and the JSON of its reply.
  *
  *   {"statement": "user_by_id", "parameters": {"id": 42}}
  *   {"rows": [{"id": 42, "name": "x"}], "changes": 0}
  *
- * Owns:    nothing; a call lies in the job's memory and goes with it.
- * Threads: whose the job is.
+ * Owns:    nothing; a call is in the job's memory.
+ * Threads: the thread that has the job.
  * Waits:   never.
  */
 #ifndef HCS_HANDLERS_SQL_CALL_H
@@ -18,10 +18,10 @@ enum hcs_value_kind {
     HCS_VALUE_NULL,
     HCS_VALUE_FALSE,
     HCS_VALUE_TRUE,
-    HCS_VALUE_NUMBER, /* the digits as they were sent */
-    HCS_VALUE_STRING, /* without quotes and escapes */
-    HCS_VALUE_JSON,   /* an array or an object; anything but null where the
-                         parameter is raw */
+    HCS_VALUE_NUMBER, /* text: as it was sent */
+    HCS_VALUE_STRING, /* text: without quotes and escapes */
+    HCS_VALUE_JSON,   /* text: JSON. An array or an object; for a raw parameter
+                         any value but null */
 };
 
 struct hcs_value {
@@ -32,21 +32,23 @@ struct hcs_value {
 
 struct hcs_call {
     const struct hcs_statement *statement;
-    struct hcs_value values[]; /* one a parameter of the statement */
+    struct hcs_value values[]; /* one for each parameter of the statement */
 };
 
-/* HCS_OK and the call; else what to answer, and the detail is set. */
+/* HCS_OK, and gives the call; else the outcome of the job, whose detail is
+ * set. */
 enum hcs_outcome hcs_call_read(struct hcs_job *job,
     const struct hcs_statements *set, struct hcs_call **out);
 
-/* --- The reply, in this order. False when there is no memory. */
+/* --- The reply. Called in this order; false when there is no memory. */
 
 bool hcs_reply_begin(struct hcs_job *job);
 bool hcs_reply_begin_row(struct hcs_job *job, size_t row);
 bool hcs_reply_column(struct hcs_job *job, size_t column, const char *name);
-bool hcs_reply_text(struct hcs_job *job, const char *text); /* as it is */
+bool hcs_reply_text(struct hcs_job *job, const char *text); /* raw JSON */
 bool hcs_reply_integer(struct hcs_job *job, int64_t value);
-/* The shortest digits that read back as the same; infinities as strings. */
+/* The shortest digits that read back as the same value; infinities and NaN as
+ * strings. */
 bool hcs_reply_real(struct hcs_job *job, double value);
 bool hcs_reply_base64(struct hcs_job *job, const void *bytes, size_t length);
 bool hcs_reply_end_row(struct hcs_job *job);

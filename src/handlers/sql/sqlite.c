@@ -1,11 +1,11 @@
 /*
- * sqlite - a database in a file: sqlite:PATH?statements=FILE.
+ * sqlite - jobs for a SQLite database in a file: sqlite:PATH?statements=FILE.
  *
  * Owns:    a pool, whose threads own the connections.
- * Threads: as for every handler (hcs/handler.h). SQLite counts on the
- *          process's file locks being one, and the kernel keeps them for each
- *          descriptor table: connections are made and used by the pool's
- *          threads and the one that opens, which share one.
+ * Threads: as for every handler (hcs/handler.h). SQLite expects that a process
+ *          has one set of file locks, but the kernel keeps a set for each table
+ *          of descriptors. The thread that opens and the threads of the pool,
+ *          which alone use connections, share one table.
  * Waits:   in the pool's threads, and in open.
  */
 #include "handlers/sql/pool.h"
@@ -19,9 +19,9 @@
 #include <time.h>
 
 enum {
-    /* Instructions of SQLite's machine between two looks at whether anybody
-     * still waits: well below a millisecond. */
-    OPS_BETWEEN_LOOKS = 4000,
+    /* Instructions of SQLite's virtual machine between two looks whether
+     * anybody still waits: well below a millisecond. */
+    INSTRUCTIONS_PER_CHECK = 4000,
 
     SECOND_NS = 1000000000,
     MS_NS = 1000000,
@@ -45,25 +45,26 @@ struct connection {
     const struct database *database;
     sqlite3 *db;
     const atomic_bool *stopping;
-    const struct hcs_job *job; /* that runs; NULL: none */
+    const struct hcs_job *job; /* whose statement runs; or NULL */
     uint64_t busy_until_ns;
-    sqlite3_stmt *prepared[]; /* one a statement */
+    sqlite3_stmt *prepared[]; /* one for each statement */
 };
 
-/* --- What is wrong. */
+/* --- Errors. */
 
-__attribute__((format(printf, 2, 3))) static bool say(
-    struct hcs_trouble *trouble, const char *format, ...)
+/* False, so that a caller can return it. */
+__attribute__((format(printf, 2, 3))) static bool set_error(
+    struct hcs_sql_error *error, const char *format, ...)
 {
     va_list arguments;
 
     va_start(arguments, format);
-    (void)vsnprintf(trouble->text, sizeof trouble->text, format, arguments);
+    (void)vsnprintf(error->text, sizeof error->text, format, arguments);
     va_end(arguments);
     return false;
 }
 
-/* Whether waiting may help. */
+/* Whether the error may pass by itself. */
 static bool is_passing(int rc)
 {
     switch (rc & 0xff) {
@@ -78,16 +79,16 @@ static bool is_passing(int rc)
     }
 }
 
-static void classify(struct connection *c, struct hcs_trouble *trouble)
+static void classify(struct connection *c, struct hcs_sql_error *error)
 {
     int rc = sqlite3_errcode(c->db);
 
-    trouble->lasting = !is_passing(rc);
+    error->lasting = !is_passing(rc);
     (void)snprintf(
-        trouble->reason, sizeof trouble->reason, "%s", sqlite3_errstr(rc));
+        error->reason, sizeof error->reason, "%s", sqlite3_errstr(rc));
 }
 
-/* Where in the statement's text the error is; 0 when that is not known. */
+/* The offset of the error in the statement's text; 0 when it is not known. */
 static size_t error_offset(sqlite3 *db)
 {
 #if SQLITE_VERSION_NUMBER >= 3038000
@@ -108,13 +109,13 @@ static bool gives_up(const struct connection *c)
            (c->job != NULL && hcs_job_cancelled(c->job));
 }
 
-static int look(void *argument)
+static int check_progress(void *argument)
 {
     return gives_up(argument);
 }
 
-/* Another connection, or another process, has the database locked: waits a
- * little, more each time. 0: no longer. */
+/* Called while another connection or process has the database locked. Waits,
+ * longer each time. 0: gives up. */
 static int wait_for_lock(void *argument, int tries)
 {
     struct connection *c = argument;
@@ -144,7 +145,8 @@ static unsigned line_of(const char *text, const char *at)
     return line;
 }
 
-/* Runs the text's next statement, and moves *at behind it. */
+/* Runs the next statement of the text, and moves *at behind it. *wrong: the
+ * offset of an error in it. */
 static int run_next(sqlite3 *db, const char **at, size_t *wrong)
 {
     sqlite3_stmt *statement = NULL;
@@ -152,7 +154,7 @@ static int run_next(sqlite3 *db, const char **at, size_t *wrong)
 
     *wrong = rc == SQLITE_OK ? 0 : error_offset(db);
     if (statement == NULL) {
-        return rc; /* wrong, or a comment */
+        return rc; /* an error, or a comment */
     }
     do {
         rc = sqlite3_step(statement);
@@ -162,7 +164,7 @@ static int run_next(sqlite3 *db, const char **at, size_t *wrong)
 }
 
 static bool run_schema(
-    struct connection *c, const char *text, struct hcs_trouble *trouble)
+    struct connection *c, const char *text, struct hcs_sql_error *error)
 {
     const char *at = text;
 
@@ -172,15 +174,15 @@ static bool run_schema(
 
         at = begin;
         if (run_next(c->db, &at, &wrong) != SQLITE_OK) {
-            classify(c, trouble);
-            return say(trouble, "%s:%u: %s", c->database->schema_file,
+            classify(c, error);
+            return set_error(error, "%s:%u: %s", c->database->schema_file,
                 line_of(text, begin + wrong), sqlite3_errmsg(c->db));
         }
     }
     return true;
 }
 
-static bool make_schema(struct connection *c, struct hcs_trouble *trouble)
+static bool make_schema(struct connection *c, struct hcs_sql_error *error)
 {
     char *text;
     size_t length;
@@ -189,20 +191,19 @@ static bool make_schema(struct connection *c, struct hcs_trouble *trouble)
     if (c->database->is_open || c->database->schema_file == NULL) {
         return true;
     }
-    if (hcs_sql_read_file(&text, &length, c->database->schema_file,
-            trouble->text, sizeof trouble->text) != 0) {
-        trouble->lasting = true;
+    if (hcs_sql_read_file(&text, &length, c->database->schema_file, error->text,
+            sizeof error->text) != 0) {
+        error->lasting = true;
         return false;
     }
-    made = run_schema(c, text, trouble);
+    made = run_schema(c, text, error);
     free(text);
     return made;
 }
 
-/* SQLite has more ways to write a parameter than the file's reader takes for
- * one. */
+/* SQLite knows more ways to write a parameter than the file of statements. */
 static bool check_parameters(const struct hcs_statement *statement,
-    sqlite3_stmt *prepared, struct hcs_trouble *trouble, const char *file)
+    sqlite3_stmt *prepared, struct hcs_sql_error *error, const char *file)
 {
     size_t count = (size_t)sqlite3_bind_parameter_count(prepared);
     bool same = count == statement->parameter_count;
@@ -213,14 +214,14 @@ static bool check_parameters(const struct hcs_statement *statement,
         same = name != NULL &&
                strcmp(name + 1, statement->parameters[i].name) == 0;
     }
-    return same || say(trouble,
+    return same || set_error(error,
                        "%s:%u: statement %s: parameters are written :name, of "
                        "letters, digits and _",
                        file, statement->line, statement->name);
 }
 
 static bool check_columns(const struct hcs_statement *statement,
-    sqlite3_stmt *prepared, struct hcs_trouble *trouble, const char *file)
+    sqlite3_stmt *prepared, struct hcs_sql_error *error, const char *file)
 {
     int count = sqlite3_column_count(prepared);
 
@@ -231,7 +232,7 @@ static bool check_columns(const struct hcs_statement *statement,
             const char *other = sqlite3_column_name(prepared, j);
 
             if (other != NULL && strcmp(name, other) == 0) {
-                return say(trouble,
+                return set_error(error,
                     "%s:%u: statement %s: two columns are called \"%s\"; name "
                     "one by AS",
                     file, statement->line, statement->name, name);
@@ -242,7 +243,7 @@ static bool check_columns(const struct hcs_statement *statement,
 }
 
 static bool prepare(
-    struct connection *c, size_t index, struct hcs_trouble *trouble)
+    struct connection *c, size_t index, struct hcs_sql_error *error)
 {
     const struct hcs_statements *set = c->database->statements;
     const struct hcs_statement *statement = &set->all[index];
@@ -250,30 +251,29 @@ static bool prepare(
         SQLITE_PREPARE_PERSISTENT, &c->prepared[index], NULL);
 
     if (rc != SQLITE_OK) {
-        classify(c, trouble);
-        return say(trouble, "%s:%u: statement %s: %s", set->file,
+        classify(c, error);
+        return set_error(error, "%s:%u: statement %s: %s", set->file,
             hcs_statement_line(statement, error_offset(c->db)), statement->name,
             sqlite3_errmsg(c->db));
     }
-    trouble->lasting = true; /* if there is any */
-    return check_parameters(
-               statement, c->prepared[index], trouble, set->file) &&
-           check_columns(statement, c->prepared[index], trouble, set->file);
+    error->lasting = true; /* if one of the next checks fails */
+    return check_parameters(statement, c->prepared[index], error, set->file) &&
+           check_columns(statement, c->prepared[index], error, set->file);
 }
 
-static bool prepare_all(struct connection *c, struct hcs_trouble *trouble)
+static bool prepare_all(struct connection *c, struct hcs_sql_error *error)
 {
     for (size_t i = 0; i < c->database->statements->count; i++) {
-        if (!prepare(c, i, trouble)) {
+        if (!prepare(c, i, error)) {
             return false;
         }
     }
     return true;
 }
 
-/* Only the start may create the file: one that is gone later is no reason to
- * go on with an empty one. */
-static bool open_file(struct connection *c, struct hcs_trouble *trouble)
+/* Only the start may create the file. When the file is gone later, an empty one
+ * would hide the loss. */
+static bool open_file(struct connection *c, struct hcs_sql_error *error)
 {
     bool creates = !c->database->is_open && c->database->schema_file != NULL;
     int flags = SQLITE_OPEN_READWRITE | (creates ? SQLITE_OPEN_CREATE : 0) |
@@ -282,11 +282,11 @@ static bool open_file(struct connection *c, struct hcs_trouble *trouble)
     const char *file;
 
     if (c->db == NULL) {
-        return say(trouble, "out of memory");
+        return set_error(error, "out of memory");
     }
     if (rc != SQLITE_OK) {
-        classify(c, trouble);
-        return say(trouble, "%s: %s%s", c->database->path,
+        classify(c, error);
+        return set_error(error, "%s: %s%s", c->database->path,
             sqlite3_errmsg(c->db),
             c->database->schema_file == NULL
                 ? " (with schema=FILE it would be created)"
@@ -294,28 +294,28 @@ static bool open_file(struct connection *c, struct hcs_trouble *trouble)
     }
     file = sqlite3_db_filename(c->db, "main");
     if (file == NULL || file[0] == '\0') {
-        trouble->lasting = true;
-        return say(trouble,
-            "%s is no file, and each connection of the pool would have "
-            "another database",
+        error->lasting = true;
+        return set_error(error,
+            "%s is not a file: each connection of the pool would have its "
+            "own database",
             c->database->path);
     }
     return true;
 }
 
-/* What holds for a connection and not for the file. Foreign keys that are
- * declared are enforced, and "text" in double quotes is a column or an error,
- * never a string. */
-static bool set_up(struct connection *c, struct hcs_trouble *trouble)
+/* Settings that are not kept in the file. Foreign keys are enforced. A text in
+ * double quotes is a column or an error, never a string. */
+static bool set_up(struct connection *c, struct hcs_sql_error *error)
 {
     (void)sqlite3_extended_result_codes(c->db, 1);
     (void)sqlite3_busy_handler(c->db, wait_for_lock, c);
-    sqlite3_progress_handler(c->db, OPS_BETWEEN_LOOKS, look, c);
+    sqlite3_progress_handler(c->db, INSTRUCTIONS_PER_CHECK, check_progress, c);
     (void)sqlite3_db_config(c->db, SQLITE_DBCONFIG_DQS_DML, 0, NULL);
     if (sqlite3_exec(c->db, "PRAGMA foreign_keys=ON", NULL, NULL, NULL) !=
         SQLITE_OK) {
-        classify(c, trouble);
-        return say(trouble, "%s: %s", c->database->path, sqlite3_errmsg(c->db));
+        classify(c, error);
+        return set_error(
+            error, "%s: %s", c->database->path, sqlite3_errmsg(c->db));
     }
     return true;
 }
@@ -332,24 +332,24 @@ static void disconnect(void *argument)
 }
 
 static bool connect_file(void *argument, const atomic_bool *stopping,
-    void **connection, struct hcs_trouble *trouble)
+    void **connection, struct hcs_sql_error *error)
 {
     struct database *database = argument;
     struct connection *c = calloc(
         1, sizeof *c + database->statements->count * sizeof c->prepared[0]);
 
-    *trouble = (struct hcs_trouble){0};
+    *error = (struct hcs_sql_error){0};
     if (c == NULL) {
-        return say(trouble, "out of memory");
+        return set_error(error, "out of memory");
     }
     c->database = database;
     c->stopping = stopping;
-    if (!open_file(c, trouble) || !set_up(c, trouble) ||
-        !make_schema(c, trouble) || !prepare_all(c, trouble)) {
+    if (!open_file(c, error) || !set_up(c, error) || !make_schema(c, error) ||
+        !prepare_all(c, error)) {
         disconnect(c);
         return false;
     }
-    *trouble = (struct hcs_trouble){0};
+    *error = (struct hcs_sql_error){0};
     if (!database->is_open) {
         database->is_open = true; /* no other thread yet */
     }
@@ -357,9 +357,8 @@ static bool connect_file(void *argument, const atomic_bool *stopping,
     return true;
 }
 
-/* The file may have been removed, or another put in its place: what is written
- * then would be lost. */
-static bool is_alive(void *argument, struct hcs_trouble *trouble)
+/* When the file was removed or replaced, what is written to it is lost. */
+static bool is_alive(void *argument, struct hcs_sql_error *error)
 {
     struct connection *c = argument;
     int has_moved = 0;
@@ -367,34 +366,36 @@ static bool is_alive(void *argument, struct hcs_trouble *trouble)
     if (sqlite3_file_control(
             c->db, "main", SQLITE_FCNTL_HAS_MOVED, &has_moved) == SQLITE_OK &&
         has_moved) {
-        (void)snprintf(trouble->reason, sizeof trouble->reason,
-            "its file is gone or was replaced");
-        return say(trouble, "%s is gone or was replaced", c->database->path);
+        (void)snprintf(error->reason, sizeof error->reason,
+            "its file was removed or replaced");
+        return set_error(
+            error, "%s was removed or replaced", c->database->path);
     }
     return true;
 }
 
 static bool check(
-    void *argument, const atomic_bool *stopping, struct hcs_trouble *trouble)
+    void *argument, const atomic_bool *stopping, struct hcs_sql_error *error)
 {
     struct connection *c = argument;
     int rc;
 
     (void)stopping;
-    if (!is_alive(c, trouble)) {
+    if (!is_alive(c, error)) {
         return false;
     }
     rc = sqlite3_exec(c->db, "PRAGMA schema_version", NULL, NULL, NULL);
     if (rc != SQLITE_OK && !is_passing(rc)) {
-        classify(c, trouble);
-        return say(trouble, "%s: %s", c->database->path, sqlite3_errmsg(c->db));
+        classify(c, error);
+        return set_error(
+            error, "%s: %s", c->database->path, sqlite3_errmsg(c->db));
     }
     return true;
 }
 
 /* --- Running. */
 
-/* An integer of 64 bits, or a real; false when it is neither. */
+/* Binds an integer of 64 bits or a real. False when the number fits neither. */
 static bool bind_number(
     sqlite3_stmt *statement, int index, const struct hcs_value *value, int *rc)
 {
@@ -408,8 +409,7 @@ static bool bind_number(
     } else {
         double real = strtod(value->text, &end);
 
-        /* What is too small becomes 0, or nearly so; what is too large has no
-         * number. */
+        /* Too small becomes 0 or nearly 0. Too large is an error. */
         if (errno == ERANGE && real > -1 && real < 1) {
             errno = 0;
         }
@@ -418,7 +418,8 @@ static bool bind_number(
     return errno != ERANGE;
 }
 
-/* Texts stay where they are: the job outlasts the statement. */
+/* SQLite does not copy texts: they are in the job's memory, which is freed
+ * later than the statement is reset. False when a number does not fit. */
 static bool bind_value(
     sqlite3_stmt *statement, int index, const struct hcs_value *value, int *rc)
 {
@@ -441,7 +442,7 @@ static bool bind_value(
     return true;
 }
 
-/* Whether the file should be opened anew. */
+/* Whether the file has to be opened again. */
 static bool is_broken(int rc)
 {
     switch (rc & 0xff) {
@@ -455,10 +456,10 @@ static bool is_broken(int rc)
     }
 }
 
-/* What the client is told of an error, and the log where it is not the
+/* Gives the outcome and the detail of the job. Logs errors that are not the
  * client's. */
 static enum hcs_outcome fail(struct connection *c, struct hcs_job *job,
-    const struct hcs_call *call, int rc, struct hcs_trouble *trouble)
+    const struct hcs_call *call, int rc, struct hcs_sql_error *error)
 {
     const char *message = sqlite3_errmsg(c->db);
 
@@ -477,7 +478,8 @@ static enum hcs_outcome fail(struct connection *c, struct hcs_job *job,
     case SQLITE_NOMEM:
         return HCS_NO_MEMORY;
     case SQLITE_INTERRUPT:
-        hcs_job_set_detail(job, "the statement was ended, as nobody waits");
+        hcs_job_set_detail(
+            job, "the statement was ended, because nobody waits for it");
         return HCS_UNAVAILABLE;
     default:
         break;
@@ -485,8 +487,8 @@ static enum hcs_outcome fail(struct connection *c, struct hcs_job *job,
     hcs_mount_log(c->database->mount, HCS_ERROR, "statement %s: %s (%d)",
         call->statement->name, message, rc);
     if (is_broken(rc)) {
-        classify(c, trouble);
-        (void)say(trouble, "%s: %s", c->database->path, message);
+        classify(c, error);
+        (void)set_error(error, "%s: %s", c->database->path, message);
     }
     hcs_job_set_detail(job, "the database could not run the statement");
     return HCS_FAILED;
@@ -534,7 +536,7 @@ static bool write_row(struct hcs_job *job, sqlite3_stmt *statement, size_t row)
     return hcs_reply_end_row(job);
 }
 
-/* Steps to the end. *full: there was no memory for the rows. */
+/* Runs the statement to its end. *full: there was no memory for the rows. */
 static int step_all(struct connection *c, struct hcs_job *job,
     sqlite3_stmt *statement, bool *full)
 {
@@ -546,7 +548,7 @@ static int step_all(struct connection *c, struct hcs_job *job,
         *full = !write_row(job, statement, row++);
     }
     if (*full && row > 0) {
-        /* Reset now, it would be committed; interrupted it is rolled back. */
+        /* A reset would commit the statement; an interrupt rolls it back. */
         sqlite3_interrupt(c->db);
         rc = sqlite3_step(statement);
     }
@@ -555,15 +557,16 @@ static int step_all(struct connection *c, struct hcs_job *job,
 
 static int64_t changes_since(sqlite3 *db, int total_before)
 {
-    /* The latter also counts triggers and foreign keys, and the former is of
-     * an earlier statement when this one changed nothing. */
+    /* sqlite3_changes is the count of an earlier statement when this one
+     * changed nothing. sqlite3_total_changes also counts triggers and foreign
+     * keys. */
     return sqlite3_total_changes(db) == total_before ? 0 : sqlite3_changes(db);
 }
 
-/* With all values bound. */
+/* Runs the statement, whose values are bound, and writes the reply. */
 static enum hcs_outcome execute(struct connection *c, struct hcs_job *job,
     const struct hcs_call *call, sqlite3_stmt *statement,
-    struct hcs_trouble *trouble)
+    struct hcs_sql_error *error)
 {
     int before = sqlite3_total_changes(c->db);
     bool full;
@@ -573,7 +576,7 @@ static enum hcs_outcome execute(struct connection *c, struct hcs_job *job,
         return HCS_NO_MEMORY;
     }
     if (rc != SQLITE_DONE) {
-        return fail(c, job, call, rc, trouble);
+        return fail(c, job, call, rc, error);
     }
     return hcs_reply_end(job, changes_since(c->db, before)) ? HCS_OK
                                                             : HCS_NO_MEMORY;
@@ -581,7 +584,7 @@ static enum hcs_outcome execute(struct connection *c, struct hcs_job *job,
 
 static enum hcs_outcome bind_all(struct connection *c, struct hcs_job *job,
     const struct hcs_call *call, sqlite3_stmt *statement,
-    struct hcs_trouble *trouble)
+    struct hcs_sql_error *error)
 {
     for (size_t i = 0; i < call->statement->parameter_count; i++) {
         int rc = SQLITE_OK;
@@ -592,14 +595,14 @@ static enum hcs_outcome bind_all(struct connection *c, struct hcs_job *job,
             return HCS_INVALID;
         }
         if (rc != SQLITE_OK) {
-            return fail(c, job, call, rc, trouble);
+            return fail(c, job, call, rc, error);
         }
     }
     return HCS_OK;
 }
 
-/* A statement of a job is a transaction; BEGIN would make the next job's part
- * of this one. */
+/* A job's statement is a transaction of its own. After a BEGIN the next job
+ * would be part of it. */
 static enum hcs_outcome end_transaction(struct connection *c,
     struct hcs_job *job, const struct hcs_call *call, enum hcs_outcome outcome)
 {
@@ -616,18 +619,18 @@ static enum hcs_outcome end_transaction(struct connection *c,
 
 static enum hcs_outcome run_call(void *argument, const atomic_bool *stopping,
     struct hcs_job *job, const struct hcs_call *call,
-    struct hcs_trouble *trouble)
+    struct hcs_sql_error *error)
 {
     struct connection *c = argument;
     size_t index = (size_t)(call->statement - c->database->statements->all);
     sqlite3_stmt *statement = c->prepared[index];
-    enum hcs_outcome outcome = bind_all(c, job, call, statement, trouble);
+    enum hcs_outcome outcome = bind_all(c, job, call, statement, error);
 
-    (void)stopping; /* known since connecting */
+    (void)stopping; /* c has it too */
     if (outcome == HCS_OK) {
         c->job = job;
-        outcome = execute(c, job, call, statement, trouble);
-        (void)sqlite3_reset(statement); /* says what step said */
+        outcome = execute(c, job, call, statement, error);
+        (void)sqlite3_reset(statement); /* repeats the error of step */
         c->job = NULL;
     }
     (void)sqlite3_clear_bindings(statement);
@@ -635,7 +638,7 @@ static enum hcs_outcome run_call(void *argument, const atomic_bool *stopping,
 }
 
 static const struct hcs_driver driver = {
-    .name = "sqlite",
+    .thread_name = "hcsd-sqlite",
     .check_ns = CHECK_NS,
     .connect = connect_file,
     .is_alive = is_alive,
@@ -670,10 +673,10 @@ static int open_database(struct database *database, struct hcs_mount *mount)
             &settings, mount, HCS_DIALECT_SQLITE, "sqlite:notes.db") != 0) {
         return -1;
     }
-    database->path = settings.place;
+    database->path = settings.connection_string;
     database->statements = settings.statements;
     if (hcs_mount_checks(mount)) {
-        return 0; /* whether the database is there, the start will see */
+        return 0; /* only the start looks for the database */
     }
     return hcs_sql_pool_open(
         &database->pool, mount, &driver, database, &settings);

@@ -23,17 +23,17 @@ struct reader {
     char *error;
     size_t error_size;
 
-    /* Of the statement that is being read. */
+    /* The statement that is being read. */
     struct hcs_statement *statement;
     const char *at;
     const char *end;
     unsigned line;
     struct text text;
-    bool has_words; /* besides comments */
+    bool has_code;  /* more than comments */
     bool has_ended; /* by a semicolon */
 };
 
-__attribute__((format(printf, 3, 4))) static int complain(
+__attribute__((format(printf, 3, 4))) static int fail(
     struct reader *r, unsigned line, const char *format, ...)
 {
     int length =
@@ -53,17 +53,6 @@ static int no_memory(struct reader *r)
 {
     (void)snprintf(r->error, r->error_size, "out of memory");
     return -1;
-}
-
-static char *copy_text(const char *text, size_t length)
-{
-    char *copy = malloc(length + 1);
-
-    if (copy != NULL) {
-        memcpy(copy, text, length);
-        copy[length] = '\0';
-    }
-    return copy;
 }
 
 /* --- The set. */
@@ -134,9 +123,9 @@ static int sort(struct reader *r)
         const struct hcs_statement *b = &set->all[i];
 
         if (strcmp(a->name, b->name) == 0) {
-            return complain(r, a->line > b->line ? a->line : b->line,
-                "a statement %s stands in line %u already", a->name,
-                a->line < b->line ? a->line : b->line);
+            return fail(r, a->line > b->line ? a->line : b->line,
+                "line %u already has a statement %s",
+                a->line < b->line ? a->line : b->line, a->name);
         }
     }
     return 0;
@@ -177,13 +166,13 @@ static bool is_space(char c)
     return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
-/* The byte so many behind the next one, or NUL. */
+/* Gives the byte at that distance from the next one; NUL behind the end. */
 static char peek(const struct reader *r, size_t more)
 {
     return (size_t)(r->end - r->at) > more ? r->at[more] : '\0';
 }
 
-/* Passes over so many bytes, and keeps them. */
+/* Copies the next bytes to the text of the statement. */
 static int take(struct reader *r, size_t length)
 {
     for (size_t i = 0; i < length; i++) {
@@ -196,8 +185,8 @@ static int take(struct reader *r, size_t length)
     return 0;
 }
 
-/* How long the word or number is that begins here. In both dialects a $ may
- * stand inside. */
+/* The length of the word or number that begins here. In both dialects it may
+ * hold a $. */
 static size_t word_length(const struct reader *r)
 {
     size_t length = 1;
@@ -209,8 +198,8 @@ static size_t word_length(const struct reader *r)
     return length;
 }
 
-/* From one quote to the next, of which two in a row are one inside. prefix: how
- * many bytes stand before the first. */
+/* Takes a quoted text up to its closing quote. Two quotes in a row stand for
+ * one. prefix: bytes before the opening quote. */
 static int take_quoted(
     struct reader *r, size_t prefix, char end, bool backslash)
 {
@@ -226,7 +215,7 @@ static int take_quoted(
             length++;
         }
     }
-    return complain(r, r->line, "what %c opens here is not closed by %c",
+    return fail(r, r->line, "the text that %c opens here is not closed by %c",
         r->at[prefix], end);
 }
 
@@ -237,7 +226,7 @@ static int take_line_comment(struct reader *r)
     return take(r, (size_t)((end == NULL ? r->end : end) - r->at));
 }
 
-/* PostgreSQL's nest. */
+/* In PostgreSQL a comment may hold other comments. */
 static int take_comment(struct reader *r)
 {
     unsigned depth = 1;
@@ -255,7 +244,7 @@ static int take_comment(struct reader *r)
             depth++;
         }
     }
-    return complain(r, r->line, "the comment that begins here is not closed");
+    return fail(r, r->line, "the comment that begins here is not closed");
 }
 
 /* $$...$$ or $tag$...$tag$. */
@@ -265,7 +254,7 @@ static int take_dollar(struct reader *r)
     const char *close;
 
     if (is_digit(peek(r, 1))) {
-        return complain(r, r->line, "parameters are written :name, not $1");
+        return fail(r, r->line, "parameters are written :name, not $1");
     }
     while (begins_word(peek(r, tag)) || is_digit(peek(r, tag))) {
         tag++;
@@ -276,8 +265,8 @@ static int take_dollar(struct reader *r)
     tag++;
     close = memmem(r->at + tag, (size_t)(r->end - r->at) - tag, r->at, tag);
     if (close == NULL) {
-        return complain(
-            r, r->line, "what %.*s opens here is not closed", (int)tag, r->at);
+        return fail(r, r->line, "the text that %.*s opens here is not closed",
+            (int)tag, r->at);
     }
     return take(r, (size_t)(close - r->at) + tag);
 }
@@ -293,7 +282,8 @@ static int take_word(struct reader *r)
     return take(r, length);
 }
 
-/* The number of the parameter, from 1; 0 when there is no memory. */
+/* Gives the number of the parameter, from 1. Adds the parameter if it is new. 0
+ * when there is no memory. */
 static size_t parameter_number(
     struct hcs_statement *statement, const char *name, size_t length)
 {
@@ -307,13 +297,13 @@ static size_t parameter_number(
             return i + 1;
         }
     }
-    grown = realloc(statement->parameters,
-        (statement->parameter_count + 1) * sizeof *grown);
+    grown = reallocarray(
+        statement->parameters, statement->parameter_count + 1, sizeof *grown);
     if (grown == NULL) {
         return 0;
     }
     statement->parameters = grown;
-    copy = copy_text(name, length);
+    copy = strndup(name, length);
     if (copy == NULL) {
         return 0;
     }
@@ -326,7 +316,7 @@ static int take_parameter(struct reader *r)
     const char *name = r->at + 1;
     size_t length = 0;
     size_t number;
-    char place[24];
+    char placeholder[24];
 
     while (begins_word(name[length]) || is_digit(name[length])) {
         length++;
@@ -335,7 +325,7 @@ static int take_parameter(struct reader *r)
         }
     }
     if (length > HCS_SQL_NAME_MAX) {
-        return complain(r, r->line, "a parameter's name has at most %d bytes",
+        return fail(r, r->line, "a parameter's name has at most %d bytes",
             HCS_SQL_NAME_MAX);
     }
     number = parameter_number(r->statement, name, length);
@@ -345,9 +335,10 @@ static int take_parameter(struct reader *r)
     if (r->dialect == HCS_DIALECT_SQLITE) {
         return take(r, length + 1);
     }
-    (void)snprintf(place, sizeof place, "$%zu", number);
+    (void)snprintf(placeholder, sizeof placeholder, "$%zu", number);
     r->at += length + 1;
-    return append(&r->text, place, strlen(place)) ? 0 : no_memory(r);
+    return append(&r->text, placeholder, strlen(placeholder)) ? 0
+                                                              : no_memory(r);
 }
 
 static int take_colon(struct reader *r)
@@ -355,7 +346,7 @@ static int take_colon(struct reader *r)
     if (begins_word(peek(r, 1))) {
         return take_parameter(r);
     }
-    /* A cast, the := of a named argument, or the bounds of a slice. */
+    /* The :: of a cast, the := of a named argument, or the : of a slice. */
     return take(r, peek(r, 1) == ':' ? 2 : 1);
 }
 
@@ -369,8 +360,7 @@ static int take_sqlite(struct reader *r)
     case '?':
     case '@':
     case '$':
-        return complain(
-            r, r->line, "parameters are written :name, not %c", *r->at);
+        return fail(r, r->line, "parameters are written :name, not %c", *r->at);
     default:
         return take(r, 1);
     }
@@ -381,16 +371,16 @@ static int take_code(struct reader *r)
     char c = *r->at;
 
     if (r->has_ended) {
-        return complain(r, r->line,
-            "a second statement under the name %s; each needs a line "
-            "\"-- name:\"",
+        return fail(r, r->line,
+            "a second statement after %s; each statement needs a line "
+            "\"-- name: NAME\"",
             r->statement->name);
     }
     if (c == ';') {
         r->has_ended = true;
         return take(r, 1);
     }
-    r->has_words = true;
+    r->has_code = true;
     if (c == '\'' || c == '"') {
         return take_quoted(r, 0, c, false);
     }
@@ -427,8 +417,8 @@ static int read_text(struct reader *r)
             return -1;
         }
     }
-    if (!r->has_words) {
-        return complain(r, r->statement->line, "the statement %s is empty",
+    if (!r->has_code) {
+        return fail(r, r->statement->line, "the statement %s is empty",
             r->statement->name);
     }
     if (!append(&r->text, "", 1)) {
@@ -456,7 +446,7 @@ static const char *skip_blanks(const char *at, const char *end)
     return at;
 }
 
-/* What stands behind "-- name:" in the line; NULL when it is none of those. */
+/* Gives what follows "-- name:" in the line; NULL when the line has no such. */
 static const char *name_in_line(const char *at, const char *end)
 {
     static const char word[] = "name";
@@ -489,12 +479,12 @@ static int add_statement(
     }
     if (length == 0 || length > HCS_SQL_NAME_MAX ||
         skip_blanks(name + length, end) != end) {
-        return complain(r, line,
-            "a name is one word of letters, digits and _, at most %d, and "
-            "begins with no digit",
+        return fail(r, line,
+            "a name is one word of at most %d letters, digits and _, and does "
+            "not begin with a digit",
             HCS_SQL_NAME_MAX);
     }
-    grown = realloc(set->all, (set->count + 1) * sizeof *grown);
+    grown = reallocarray(set->all, set->count + 1, sizeof *grown);
     if (grown == NULL) {
         return no_memory(r);
     }
@@ -502,11 +492,11 @@ static int add_statement(
     r->statement = &grown[set->count];
     *r->statement = (struct hcs_statement){.line = line, .text_line = line + 1};
     set->count++;
-    r->statement->name = copy_text(name, length);
+    r->statement->name = strndup(name, length);
     return r->statement->name == NULL ? no_memory(r) : 0;
 }
 
-/* What stands before the first name. */
+/* Before the first name only comments are allowed. */
 static int check_preamble(struct reader *r)
 {
     while (r->at < r->end) {
@@ -515,7 +505,7 @@ static int check_preamble(struct reader *r)
                        !(*r->at == '/' && peek(r, 1) == '*');
 
         if (is_code) {
-            return complain(r, r->line,
+            return fail(r, r->line,
                 "a statement needs a line \"-- name: NAME\" before it");
         }
         if (take_token(r) != 0) {
@@ -526,15 +516,15 @@ static int check_preamble(struct reader *r)
     return 0;
 }
 
-/* One part of the file: what follows a name up to the next, or up to the
- * first. */
+/* Reads a part of the file: from a name to the next one, or what precedes the
+ * first name. */
 static int read_part(
     struct reader *r, unsigned line, const char *at, const char *end)
 {
     r->line = line;
     r->at = at;
     r->end = end;
-    r->has_words = false;
+    r->has_code = false;
     r->has_ended = false;
     return r->statement == NULL ? check_preamble(r) : read_text(r);
 }
@@ -564,7 +554,7 @@ static int read_parts(struct reader *r, const char *text, const char *end)
     }
     if (r->set->count == 0) {
         (void)snprintf(r->error, r->error_size,
-            "%s: there is no line \"-- name: NAME\" in it", r->set->file);
+            "%s: the file has no line \"-- name: NAME\"", r->set->file);
         return -1;
     }
     return sort(r);
@@ -583,7 +573,7 @@ int hcs_statements_parse(struct hcs_statements **out, const char *file,
     if (r.set == NULL) {
         return no_memory(&r);
     }
-    r.set->file = copy_text(file, strlen(file));
+    r.set->file = strdup(file);
     if (r.set->file == NULL) {
         rc = no_memory(&r);
     } else if (nul != NULL) {

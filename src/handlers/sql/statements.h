@@ -1,15 +1,15 @@
 /*
- * statements - the SQL that jobs may have run, from a file.
+ * statements - the SQL statements that jobs may run, from a file.
  *
  *   -- name: user_by_id
  *   SELECT id, name FROM users WHERE id = :id;
  *
- * A line "-- name:" begins a statement, which ends before the next one or with
- * the file. What stands before the first may only be comment.
+ * A line "-- name:" begins a statement, which ends before the next such line or
+ * at the end of the file. Before the first one only comments are allowed.
  *
- * Owns:    the statements; the driver may mark parameters as raw.
- * Threads: any, once read; marks are set before.
- * Waits:   for the file, at the start.
+ * Owns:    the statements.
+ * Threads: any, once read; a driver marks parameters as raw before that.
+ * Waits:   open, for the file.
  */
 #ifndef HCS_HANDLERS_SQL_STATEMENTS_H
 #define HCS_HANDLERS_SQL_STATEMENTS_H
@@ -18,25 +18,25 @@
 #include <stddef.h>
 
 enum {
-    /* As long as PostgreSQL's identifiers. */
+    /* The length of PostgreSQL's identifiers. */
     HCS_SQL_NAME_MAX = 63,
     HCS_SQL_FILE_MAX = 1024 * 1024,
 };
 
-/* What is quoted and how, and what becomes of ":name": SQLite knows it,
- * PostgreSQL gets $1, $2, ... */
+/* Decides how texts are quoted, and how ":name" is passed on: as it is to
+ * SQLite, as $1, $2, ... to PostgreSQL. */
 enum hcs_dialect { HCS_DIALECT_SQLITE, HCS_DIALECT_POSTGRES };
 
 struct hcs_parameter {
     const char *name;
-    bool raw; /* wants JSON text, strings with their quotes */
+    bool raw; /* gets JSON text: strings keep their quotes */
 };
 
 struct hcs_statement {
     const char *name;
-    unsigned line;      /* of its name */
-    unsigned text_line; /* of the text's first byte */
-    const char *text;   /* to be prepared; its lines are the file's */
+    unsigned line;      /* of the name, in the file */
+    unsigned text_line; /* of the first byte of text, in the file */
+    const char *text;   /* for the database; has the line feeds of the file */
     size_t parameter_count;
     struct hcs_parameter *parameters; /* in the order of their first use */
 };
@@ -44,32 +44,32 @@ struct hcs_statement {
 struct hcs_statements {
     char *file; /* for messages */
     size_t count;
-    struct hcs_statement *all; /* by name */
+    struct hcs_statement *all; /* sorted by name */
 };
 
-/* Reads the file. 0 and the caller's set, or -1 with one line in error that says
+/* Reads the file. 0, and gives the set; or -1 and one line in error that says
  * what is wrong and where. */
 int hcs_statements_open(struct hcs_statements **out, const char *file,
     enum hcs_dialect dialect, char *error, size_t error_size);
 
-/* The same from text; file is for the messages. */
+/* The same from text. file is for messages. */
 int hcs_statements_parse(struct hcs_statements **out, const char *file,
     const char *text, size_t length, enum hcs_dialect dialect, char *error,
     size_t error_size);
 
-/* Takes set; NULL is none. */
+/* Takes set. NULL is fine. */
 void hcs_statements_close(struct hcs_statements *set);
 
-/* NULL when none has the name. */
+/* NULL when no statement has the name. */
 const struct hcs_statement *hcs_statements_find(
     const struct hcs_statements *set, const char *name, size_t length);
 
-/* The line of the file in which text[offset] stands. */
+/* Gives the line of the file that holds text[offset]. */
 unsigned hcs_statement_line(
     const struct hcs_statement *statement, size_t offset);
 
-/* A whole file as text that ends with a NUL, for free(). 0, or -1 with one line
- * in error. */
+/* Gives a whole file as text that ends with a NUL, to be freed by free(3). 0,
+ * or -1 and one line in error. */
 int hcs_sql_read_file(char **out, size_t *length, const char *file, char *error,
     size_t error_size);
 

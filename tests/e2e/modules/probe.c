@@ -6,6 +6,7 @@
  *   label         may be given more than once
  *   diary=FILE    gets a line for each call but run
  *   await=FILE    open returns once that file is there
+ *   await_worker=FILE   so does open_worker
  *   then=fail     open fails and says why, in two lines; then=mute: says
  *                 nothing; then=figure, then=help: makes a figure with a bad
  *                 name, a bad help
@@ -38,6 +39,7 @@ struct probe {
     const char *labels[LABELS_MAX];
     size_t label_count;
     const char *await;
+    const char *await_worker;
     const char *then;
     int64_t bad_worker;
     int diary;
@@ -66,6 +68,16 @@ static void nap(void)
     (void)nanosleep(&pause, NULL);
 }
 
+/* Until the file is there; not at all without one. */
+static void await_file(const char *file)
+{
+    for (int waited = 0;
+         file != NULL && waited < LONGEST_WAIT_MS && access(file, F_OK) != 0;
+         waited += 2) {
+        nap();
+    }
+}
+
 /* --- Its life. */
 
 static bool read_settings(struct probe *probe, struct hcs_mount *mount)
@@ -88,6 +100,7 @@ static bool read_settings(struct probe *probe, struct hcs_mount *mount)
             mount, "pause", 1000000, 3600000000000, &probe->pause_ns) ||
         !hcs_mount_size(mount, "room", 1024, 1 << 20, &probe->room_bytes) ||
         !hcs_mount_text(mount, "await", &probe->await) ||
+        !hcs_mount_text(mount, "await_worker", &probe->await_worker) ||
         !hcs_mount_text(mount, "then", &probe->then) ||
         !hcs_mount_integer(mount, "worker", 0, 1000, &probe->bad_worker) ||
         !hcs_mount_text(mount, "diary", &diary)) {
@@ -109,11 +122,7 @@ static bool come_up(struct probe *probe, struct hcs_mount *mount)
     bool figure = strcmp(probe->then, "figure") == 0;
     bool help = strcmp(probe->then, "help") == 0;
 
-    for (int waited = 0; probe->await != NULL && waited < LONGEST_WAIT_MS &&
-                         access(probe->await, F_OK) != 0;
-         waited += 2) {
-        nap();
-    }
+    await_file(probe->await);
     probe->runs = hcs_mount_metric(mount, HCS_COUNTER, "runs_total", "Runs.");
     probe->level = hcs_mount_metric(mount, HCS_GAUGE,
         figure ? "Level" : "level", help ? "Two\nlines." : "As it was set.");
@@ -157,6 +166,7 @@ static int open_worker(void *self, unsigned index, void **state)
     const struct probe *probe = self;
     struct worker *worker;
 
+    await_file(probe->await_worker);
     if (probe->bad_worker == (int64_t)index) {
         hcs_mount_fail(probe->mount, "worker %u fails as it was told", index);
         return -1;

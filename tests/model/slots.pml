@@ -1,62 +1,62 @@
 /*
- * places - the stack of free places for tokens, with its count of changes.
+ * slots - the stack of free slots for tokens, with its count of changes.
  *
  * Mirrors:  push_free and pop_free in src/sync/deferral.c.
- * Claims:   a place is given to one at a time; who gets it knows all that was
+ * Claims:   a slot is given to one at a time; who gets it knows all that was
  *           done with it before.
  * Left out: that more are made when there is none (the lock of grow orders it).
  *           An older top only fails, or says that there is none where one has
  *           just come back.
- * Size:     two places, three threads that take and give back as they like,
+ * Size:     two slots, three threads that take and give back as they like,
  *           and between the two write something else where the next free one
  *           stood.
  */
-#define PLACES 2
+#define SLOTS 2
 #define NONE 0
-#define TASK 7 /* what stands in a place that is taken */
+#define TASK 7 /* what stands in a slot that is taken */
 #define OPERATIONS 3
-#define STORES 14 /* of one place */
+#define STORES 14 /* of one slot */
 
 /* Threads are 0 .. 2. */
 #define FREE_VIEW 3
 #define VIEWS 4
 
-#define STORE(place, n) (1 << (((place) - 1) * STORES + (n)))
+#define STORE(slot, n) (1 << (((slot) - 1) * STORES + (n)))
 #define FIRST_SEEN (STORE(1, 0) | STORE(2, 0))
-#define PLACE(place) (1 << (place)) /* its word, and the task that stood there */
+#define SLOT(slot) (1 << (slot)) /* its word, and the task that stood there */
 #define ALL_DATA 7
 
 #include "memory.inc"
 
 byte top = 1;
 byte changes;
-byte held[PLACES * STORES] = {2, NONE}; /* all that ever stood there */
-byte stores[PLACES + 1] = 1;
-bool is_taken[PLACES + 1];
+byte held[SLOTS * STORES] = {2, NONE}; /* all that ever stood there */
+byte stores[SLOTS + 1] = 1;
+bool is_taken[SLOTS + 1];
 hidden byte the_model_is_too_small; /* never: words for check.py */
 
-#define HELD(place, n) held[((place) - 1) * STORES + (n)]
+#define HELD(slot, n) held[((slot) - 1) * STORES + (n)]
 
-inline store_held(place, value)
+inline store_held(slot, value)
 {
-    assert(stores[place] < STORES || the_model_is_too_small);
-    HELD(place, stores[place]) = value;
-    seen[me] = seen[me] | STORE(place, stores[place]);
-    stores[place]++
+    assert(stores[slot] < STORES || the_model_is_too_small);
+    HELD(slot, stores[slot]) = value;
+    seen[me] = seen[me] | STORE(slot, stores[slot]);
+    stores[slot]++
 }
 
 /* From the last that I know to the newest. */
-inline load_held(place, out)
+inline load_held(slot, out)
 {
-    out = stores[place] - 1;
+    out = stores[slot] - 1;
     do
-    :: (seen[me] & STORE(place, out)) == 0 -> out--
+    :: (seen[me] & STORE(slot, out)) == 0 -> out--
     :: break
     od;
-    out = HELD(place, out)
+    out = HELD(slot, out)
 }
 
-inline pop_free(place)
+inline pop_free(slot)
 {
     do
     :: atomic { /* [deferral.free], and after a try that failed the same */
@@ -79,7 +79,7 @@ inline pop_free(place)
 #endif
             if
             :: won ->
-                assert(below <= PLACES); /* or it was no place */
+                assert(below <= SLOTS); /* or it was no slot */
                 top = below;
 #ifndef COUNTS_GIVEN_ALONE
                 changes++;
@@ -89,7 +89,7 @@ inline pop_free(place)
 #endif
                 assert(!is_taken[at]); /* doubled */
                 is_taken[at] = true;
-                place = at
+                slot = at
             :: else
             fi;
             below = 0;
@@ -108,12 +108,12 @@ inline pop_free(place)
 
 /* The store and the compare-and-swap are one step: what a try stored that then
  * failed is overwritten by the next, and read only by who fails too. */
-inline push_free(place)
+inline push_free(slot)
 {
     atomic { /* [deferral.free] */
-        store_held(place, top);
-        is_taken[place] = false;
-        top = place;
+        store_held(slot, top);
+        is_taken[slot] = false;
+        top = slot;
         changes++;
 #ifndef NO_PUSH_RELEASE
         release_more(FREE_VIEW)
@@ -125,21 +125,21 @@ active [3] proctype thread()
 {
     byte left = OPERATIONS;
     byte first, second; /* what it has taken */
-    byte place, at, below, count;
+    byte slot, at, below, count;
     bool won;
 
     do
     :: left > 0 && second == 0 ->
         left--;
-        pop_free(place);
+        pop_free(slot);
         atomic {
             if
-            :: place != 0 ->
-                touch(PLACE(place));
-                store_held(place, TASK);
+            :: slot != 0 ->
+                touch(SLOT(slot));
+                store_held(slot, TASK);
                 second = first;
-                first = place;
-                place = 0
+                first = slot;
+                slot = 0
             :: else
             fi
         }
@@ -148,17 +148,17 @@ active [3] proctype thread()
             if
             :: true
             :: second != 0 -> /* the one that it took before */
-                place = first;
+                slot = first;
                 first = second;
-                second = place
+                second = slot
             fi;
-            place = first;
+            slot = first;
             first = second;
             second = 0;
-            touch(PLACE(place))
+            touch(SLOT(slot))
         };
-        push_free(place);
-        place = 0
+        push_free(slot);
+        slot = 0
     :: break
     od
 }

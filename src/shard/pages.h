@@ -1,0 +1,37 @@
+/*
+ * pages - the daemon's own pages: one row of a table each.
+ *
+ * The paths that are reserved are those of the table.
+ *
+ * Owns:    nothing.
+ * Threads: add_to and is_reserved by main; answer by the connection's loop.
+ * Waits:   never.
+ */
+#ifndef HCS_SHARD_PAGES_H
+#define HCS_SHARD_PAGES_H
+
+#include "job/router.h"
+#include "shard/conn_reply.h"
+
+/* A request for a page. */
+struct hcs_page_request {
+    struct hcs_conn *c;
+    struct hcs_exchange *exchange;
+    const struct hcs_route *route;
+    const char *bytes; /* of the header section */
+    const struct hcs_head *head;
+    bool more; /* as in hcs_conn_compose */
+};
+
+/* Adds all pages to the router of the main site. 0, or -ENOMEM. */
+int hcs_pages_add_to(struct hcs_router *router);
+
+/* Whether a path, decoded, is that of a page, so that no handler can have
+ * it. */
+bool hcs_pages_reserve(const char *path);
+
+/* Answers with the page of the route; where its precondition does not hold,
+ * without. */
+void hcs_pages_answer(const struct hcs_page_request *request);
+
+#endif
