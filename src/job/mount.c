@@ -481,7 +481,7 @@ static bool copy(char **out, const char *text)
     return text == NULL || *out != NULL;
 }
 
-/* Every mount has them, whatever its handler. */
+/* Reads the settings that every mount has, whatever its handler. */
 static bool read_common(struct hcs_mount *mount)
 {
     static const uint64_t MS = 1000000;
@@ -491,7 +491,7 @@ static bool read_common(struct hcs_mount *mount)
     if (!hcs_mount_duration(mount, "timeout", 0, DAY_MS * MS, &ns)) {
         return false;
     }
-    /* Not 0, which is off, for less than a millisecond. */
+    /* Rounded up: 0 would mean off. */
     mount->job_timeout_ms = (ns + MS - 1) / MS;
     return true;
 }
