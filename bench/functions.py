@@ -39,7 +39,8 @@ GROUPS = (
         "src/base/json.c", "src/base/json_escape.c", "src/base/json_members.c",
         "src/base/json_scan.h")),
     ("job: worker and handler", (
-        "src/job/job.c", "src/handlers/", "src/base/arena.c")),
+        "src/job/job.c", "src/job/tree.c", "src/job/worker.c",
+        "src/handlers/", "src/base/arena.c")),
     ("reply", (
         "src/shard/conn_reply.c", "src/shard/exchange.c", "src/shard/pages.c",
         "src/shard/shard.c", "src/shard/access_log.c", "src/http/response.c",

@@ -11,7 +11,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "guard/budget.h"
-#include "job/job.h"
+#include "job/tree.h"
+#include "job/worker.h"
 #include "sync/deferral.h"
 
 #include <errno.h>
@@ -657,7 +658,7 @@ static void set_up_memory(struct server *server)
      * stay resident. */
     mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD);
     mallopt(M_TRIM_THRESHOLD, MMAP_THRESHOLD);
-    hcs_job_install_allocator();
+    hcs_tree_install_allocator();
     hcs_budget_init(&server->budget, config->memory_budget_bytes);
     hcs_budget_keep_back(
         &server->budget, kept_back_bytes(config->memory_budget_bytes));

@@ -3,8 +3,8 @@
 #include <assert.h>
 #include <string.h>
 
-/* Padding that nobody initialises would look like members that are set. So new
- * members are pointers, or 8 bytes long. */
+/* A module does not initialise padding, so hcs_handler_check would take padding
+ * for a member that is set. So a new member is a pointer, or 8 bytes long. */
 static_assert(offsetof(struct hcs_handler, name) == 16 &&
                   HCS_HANDLER_SIZE_MIN == 16 + 6 * sizeof(void *),
     "struct hcs_handler has no padding");

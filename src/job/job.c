@@ -2,148 +2,19 @@
 
 #include "base/arena.h"
 #include "base/clock.h"
-#include "base/json.h"
 #include "base/json_escape.h"
-#include "base/json_members.h"
-#include "base/text.h"
 #include "http/problem.h"
 #include "http/response.h"
 #include "http/syntax.h"
-#include "job/request.h"
-#include "sync/deferral.h"
+#include "job/tree.h"
 #include "sync/mailbox.h"
 
 #include <assert.h>
 #include <cjson/cJSON.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-
-struct hcs_job_worker {
-    const struct hcs_job_context *context;
-    struct hcs_arena *arena;
-    struct hcs_json_members members; /* of its job's body, if there is one */
-    size_t state_count;              /* as many as are open */
-    void *states[];                  /* of the mounts, in the router's order */
-};
-
-/* The arena of this thread's job. A thread-local, since cJSON's hooks carry
- * no context; NULL outside of run, and outside of parsing in a job that was
- * resumed, where trees live on the heap. */
-static _Thread_local struct hcs_arena *current_arena;
-static _Thread_local bool arena_refused; /* since the tree was begun */
-
-/* Stands before each block that cJSON gets: free has to know whose it is. */
-union origin {
-    bool in_arena;
-    max_align_t align;
-};
-
-static void *tree_alloc(size_t bytes)
-{
-    union origin *origin;
-
-    if (bytes > SIZE_MAX - sizeof(*origin)) {
-        return NULL;
-    }
-    if (current_arena != NULL) {
-        origin = hcs_arena_alloc(current_arena, bytes + sizeof(*origin));
-    } else {
-        origin = malloc(bytes + sizeof(*origin));
-    }
-    if (origin == NULL) {
-        arena_refused = true;
-        return NULL;
-    }
-    origin->in_arena = current_arena != NULL;
-    return origin + 1;
-}
-
-static void tree_free(void *block)
-{
-    union origin *origin = block;
-
-    if (block == NULL) {
-        return;
-    }
-    if (!origin[-1].in_arena) {
-        free(&origin[-1]);
-    } else if (current_arena != NULL) {
-        /* Takes back only the latest block, which is what cJSON's copy of each
-         * number is; the rest goes when the job ends. */
-        hcs_arena_free(current_arena, &origin[-1]);
-    }
-}
-
-void hcs_job_install_allocator(void)
-{
-    cJSON_Hooks hooks = {.malloc_fn = tree_alloc, .free_fn = tree_free};
-
-    cJSON_InitHooks(&hooks);
-}
-
-static void close_worker(void *state)
-{
-    struct hcs_job_worker *worker = state;
-    const struct hcs_router *router = worker->context->router;
-
-    while (worker->state_count > 0) {
-        size_t i = --worker->state_count;
-
-        hcs_mount_close_worker(
-            hcs_router_job(router, i)->mount, worker->states[i]);
-    }
-    hcs_arena_destroy(worker->arena);
-    free(worker);
-}
-
-static void *open_worker(void *state, unsigned index)
-{
-    const struct hcs_job_context *context = state;
-    size_t mounts = hcs_router_jobs(context->router);
-    struct hcs_job_worker *worker =
-        malloc(sizeof(*worker) + mounts * sizeof(worker->states[0]));
-
-    if (worker == NULL) {
-        return NULL;
-    }
-    worker->context = context;
-    worker->state_count = 0;
-    worker->arena =
-        hcs_arena_create(hcs_budget_take, hcs_budget_give, context->budget);
-    if (worker->arena == NULL) {
-        free(worker);
-        return NULL;
-    }
-    for (size_t i = 0; i < mounts; i++) {
-        if (hcs_mount_open_worker(hcs_router_job(context->router, i)->mount,
-                index, &worker->states[i]) != 0) {
-            close_worker(worker);
-            return NULL;
-        }
-        worker->state_count++;
-    }
-    return worker;
-}
-
-/* "a number may not start with 0, at byte 17" */
-static void say_what_is_wrong(
-    struct hcs_request *request, const struct hcs_json_result *result)
-{
-    const char *what = hcs_json_error_text(result->error);
-    char offset[HCS_TEXT_U64_MAX];
-    size_t digits = hcs_text_u64(offset, result->offset);
-
-    request->reason = HCS_REASON_BAD_JSON;
-    request->out_length = 0;
-    if (!hcs_request_write(request, what, strlen(what)) ||
-        !hcs_request_write(request, ", at byte ", 10) ||
-        !hcs_request_write(request, offset, digits)) {
-        request->out_length = 0; /* the reason's own words will do */
-    }
-}
 
 static enum hcs_reason reason_for(enum hcs_outcome outcome)
 {
@@ -161,13 +32,14 @@ static enum hcs_reason reason_for(enum hcs_outcome outcome)
     case HCS_TIMED_OUT:
         return HCS_REASON_DEADLINE_EXCEEDED;
     case HCS_FAILED:
-    case HCS_PENDING: /* and there is no token */
+    case HCS_PENDING: /* a mistake: the handler has not deferred the job */
         break;
     }
-    return HCS_REASON_HANDLER_FAILED; /* and what is no outcome */
+    return HCS_REASON_HANDLER_FAILED; /* also for a value that is no outcome */
 }
 
-/* What a reply that is none of the handler's leaves of what it wrote. */
+/* The reply is a problem document instead of the handler's. Drops the fields and
+ * the body that the handler wrote; the detail, if there is one, stays. */
 static void keep_detail(struct hcs_job *job)
 {
     struct hcs_request *request = job->request;
@@ -180,8 +52,7 @@ static void keep_detail(struct hcs_job *job)
     request->out_length = job->detail_length;
 }
 
-/* The job is done: what its loop is to answer. */
-static void conclude(struct hcs_job *job, enum hcs_outcome outcome)
+void hcs_job_conclude(struct hcs_job *job, enum hcs_outcome outcome)
 {
     struct hcs_request *request = job->request;
 
@@ -202,75 +73,6 @@ static void conclude(struct hcs_job *job, enum hcs_outcome outcome)
         hcs_clock_ns() -
         atomic_load_explicit(&request->started_ns, memory_order_relaxed);
 }
-
-static struct hcs_mount *mount_of(const struct hcs_request *request)
-{
-    return request->route->mount;
-}
-
-static struct hcs_deferrals *deferrals_of(const struct hcs_request *request)
-{
-    return mount_of(request)->host->deferrals;
-}
-
-/* False when it is deferred. */
-static bool run_handler(struct hcs_job *job)
-{
-    struct hcs_request *request = job->request;
-    const struct hcs_mount *mount = mount_of(request);
-    enum hcs_outcome outcome;
-
-    current_arena = job->arena;
-    outcome = mount->handler->run(mount->self, job);
-    current_arena = NULL;
-    hcs_arena_reset(job->arena);
-    if (hcs_deferrals_opened(&request->task) &&
-        (outcome == HCS_PENDING ||
-            !hcs_deferrals_withdraw(deferrals_of(request), &request->task))) {
-        return false;
-    }
-    conclude(job, outcome);
-    return true;
-}
-
-static bool run(void *state, struct hcs_task *task)
-{
-    struct hcs_request *request = (struct hcs_request *)(void *)task;
-    struct hcs_job_worker *worker = state;
-    struct hcs_job job = {
-        .request = request, .worker = worker, .arena = worker->arena};
-    struct hcs_json_result valid = {HCS_JSON_OK, 0};
-    size_t length;
-    const char *body = hcs_request_body(request, &length);
-
-    /* [request.started] Relaxed: the loop's timer looks at the number, at
-     * nothing behind it. */
-    atomic_store_explicit(
-        &request->started_ns, hcs_clock_ns(), memory_order_relaxed);
-    if (length > 0) {
-        valid = hcs_json_validate_members(body, length, &worker->members);
-    }
-    if (valid.error == HCS_JSON_OK) {
-        return run_handler(&job);
-    }
-    conclude(&job, HCS_INVALID);
-    say_what_is_wrong(request, &valid);
-    return true;
-}
-
-static bool returned(void *state, struct hcs_task *task)
-{
-    (void)state;
-    return hcs_deferrals_returned(
-        deferrals_of((struct hcs_request *)(void *)task), task);
-}
-
-const struct hcs_pool_work HCS_JOB_WORK = {
-    .open = open_worker,
-    .run = run,
-    .returned = returned,
-    .close = close_worker,
-};
 
 const char *hcs_job_body(const struct hcs_job *job, size_t *length)
 {
@@ -293,25 +95,9 @@ bool hcs_job_member(const struct hcs_job *job, const char *name,
         &job->worker->members, body, body_length, name, value, length);
 }
 
-/* cJSON reads the start of a number that is too long for it, and of a body that
- * is nothing else it would say that this was all. NULL then: the tree goes with
- * the arena. */
-static cJSON *parse_whole(const char *body, size_t length)
-{
-    const char *end = NULL;
-    cJSON *tree = cJSON_ParseWithLengthOpts(body, length, &end, false);
-
-    if (tree == NULL) {
-        return NULL;
-    }
-    while (end < body + length && memchr(" \t\n\r", *end, 4) != NULL) {
-        end++;
-    }
-    return end == body + length ? tree : NULL;
-}
-
-/* The job's arena; NULL when there is no memory. A worker has one for all its
- * jobs, and a job that was resumed gets one of its own when it needs one. */
+/* The job's arena; NULL when there is no memory. A worker has one arena for all
+ * its jobs. A job that was resumed gets an arena of its own here, at the first
+ * call that needs it. */
 static struct hcs_arena *arena_of(struct hcs_job *job)
 {
     if (job->arena == NULL) {
@@ -323,22 +109,22 @@ static struct hcs_arena *arena_of(struct hcs_job *job)
 
 struct cJSON *hcs_job_json(struct hcs_job *job)
 {
-    struct hcs_arena *before = current_arena;
+    struct hcs_arena *arena;
+    bool no_memory = true;
     size_t length;
     const char *body = hcs_request_body(job->request, &length);
 
     if (job->tree != NULL || body == NULL) {
         return job->tree;
     }
-    current_arena = arena_of(job);
-    arena_refused = current_arena == NULL;
-    if (!arena_refused) {
-        job->tree = parse_whole(body, length);
+    arena = arena_of(job);
+    if (arena != NULL) {
+        job->tree = hcs_tree_parse(arena, body, length, &no_memory);
     }
-    current_arena = before;
-    job->no_memory |= job->tree == NULL && arena_refused;
-    /* It was validated, so what else cJSON refuses is beyond it. */
-    job->beyond_cjson = job->tree == NULL && !arena_refused;
+    job->no_memory |= no_memory;
+    /* The worker has validated the body, so it is cJSON's limits that it is
+     * beyond. */
+    job->beyond_cjson = job->tree == NULL && !no_memory;
     return job->tree;
 }
 
@@ -359,7 +145,7 @@ void *hcs_job_worker_state(const struct hcs_job *job)
 
 uint64_t hcs_job_deadline_ns(const struct hcs_job *job)
 {
-    uint64_t timeout_ms = mount_of(job->request)->job_timeout_ms;
+    uint64_t timeout_ms = job->request->route->mount->job_timeout_ms;
 
     return timeout_ms == 0 ? UINT64_MAX
                            : atomic_load_explicit(&job->request->started_ns,
@@ -381,7 +167,8 @@ static const char *lend(
 
 const char *hcs_job_path(const struct hcs_job *job, size_t *length)
 {
-    if (job->request->head.path.length == 0) { /* absolute form without one */
+    if (job->request->head.path.length == 0) {
+        /* The target is in absolute form and has no path. */
         *length = 1;
         return "/";
     }
@@ -405,7 +192,7 @@ const char *hcs_job_field(
     struct hcs_span value;
 
     if (strcasecmp(name, "Host") == 0) {
-        /* RFC 9112, 3.2.2: the target's, where it holds one. */
+        /* RFC 9112, section 3.2.2: a host in the target replaces the field. */
         return lend(request, request->head.host, length);
     }
     if (!hcs_head_field(request->in, request->head_length, name, &value)) {
@@ -418,7 +205,8 @@ const char *hcs_job_field(
 
 bool hcs_job_cancelled(const struct hcs_job *job)
 {
-    /* [request.cancelled] Relaxed: a hint, and a later look sees it. */
+    /* [request.cancelled] Relaxed: a hint. If this call misses the store, a later
+     * call sees it. */
     return atomic_load_explicit(&job->request->cancelled, memory_order_relaxed);
 }
 
@@ -472,8 +260,8 @@ bool hcs_job_write_string(struct hcs_job *job, const char *text, size_t length)
     return hcs_job_write(job, "\"", 1);
 }
 
-/* What the daemon writes itself, and what frames a message or belongs to one
- * connection (RFC 9110, section 7.6.1). */
+/* Fields that a handler cannot set: the daemon writes them itself, or they frame
+ * the message, or they belong to one connection (RFC 9110, section 7.6.1). */
 static bool is_own_field(const char *name)
 {
     static const char *const own[] = {
@@ -520,14 +308,14 @@ bool hcs_job_add_field(struct hcs_job *job, const char *name, const char *value)
 static bool has_field(const struct hcs_job *job, const char *name)
 {
     const struct hcs_request *request = job->request;
-    const char *at = request->out; /* may be NULL while there are none */
+    const char *at = request->out; /* may be NULL if there are no fields */
     size_t left = request->fields_length;
     size_t length = strlen(name);
 
     while (left > 0) {
         const char *next = memchr(at, '\n', left);
 
-        assert(next != NULL); /* each ends in CRLF */
+        assert(next != NULL); /* each field ends in CRLF */
         if ((size_t)(next - at) > length && at[length] == ':' &&
             strncasecmp(at, name, length) == 0) {
             return true;
@@ -538,8 +326,8 @@ static bool has_field(const struct hcs_job *job, const char *name)
     return false;
 }
 
-/* Whether the reply may have the status with no more fields than a handler has
- * set (RFC 9110, section 15). */
+/* Whether the reply holds all that the status needs (RFC 9110, section 15). A
+ * status that needs more than a handler can say is never complete. */
 static bool is_complete_status(const struct hcs_job *job, unsigned status)
 {
     switch (status) {
@@ -553,17 +341,17 @@ static bool is_complete_status(const struct hcs_job *job, unsigned status)
         return has_field(job, "WWW-Authenticate");
     case 405:
         return has_field(job, "Allow");
-    case 205: /* its content is empty by definition */
-    case 206: /* Content-Range */
-    case 226: /* IM (RFC 3229) */
-    case 407: /* of a proxy */
-    case 408: /* the end of the connection */
-    case 416: /* Content-Range */
-    case 426: /* Upgrade */
-    case 511: /* not of an origin server (RFC 6585) */
+    case 205: /* must have no content */
+    case 206: /* needs Content-Range */
+    case 226: /* needs IM (RFC 3229) */
+    case 407: /* only a proxy sends it */
+    case 408: /* needs the connection to be closed */
+    case 416: /* needs Content-Range */
+    case 426: /* needs Upgrade */
+    case 511: /* an origin server does not send it (RFC 6585) */
         return false;
     default:
-        /* Other 3xx: a list of choices; a validator. */
+        /* The other 3xx need a list of choices (300) or a validator (304). */
         return (status >= 200 && status <= 299) ||
                (status >= 400 && status <= 599);
     }
@@ -592,7 +380,7 @@ void hcs_job_set_detail(struct hcs_job *job, const char *detail)
     job->detail_length = job->request->out_length;
 }
 
-/* --- Answering later. */
+/* --- Deferral. */
 
 bool hcs_job_defer(struct hcs_job *job, struct hcs_token *token)
 {
@@ -600,15 +388,16 @@ bool hcs_job_defer(struct hcs_job *job, struct hcs_token *token)
 
     *token = (struct hcs_token){0};
     if (job->worker == NULL || hcs_deferrals_opened(&request->task)) {
-        return false; /* it was deferred before */
+        return false; /* the job was deferred before */
     }
-    /* What it has come to so far, for whoever resumes it. */
+    /* What the worker has done so far, for the thread that resumes the job. */
     request->job = (struct hcs_job){
         .request = request,
         .detail_length = job->detail_length,
         .no_memory = job->no_memory,
     };
-    token->value = hcs_deferrals_open(deferrals_of(request), &request->task);
+    token->value =
+        hcs_deferrals_open(hcs_job_deferrals(request), &request->task);
     return token->value != 0;
 }
 
@@ -616,7 +405,7 @@ struct hcs_job *hcs_mount_resume(
     struct hcs_mount *mount, struct hcs_token token)
 {
     struct hcs_deferrals *deferrals = mount->host->deferrals;
-    /* None where settings are checked, and no job either. */
+    /* Where only settings are checked, there are no deferrals and no jobs. */
     struct hcs_task *task =
         deferrals != NULL ? hcs_deferrals_claim(deferrals, token.value) : NULL;
     struct hcs_request *request = (struct hcs_request *)(void *)task;
@@ -629,11 +418,11 @@ void hcs_job_complete(struct hcs_job *job, enum hcs_outcome outcome)
     struct hcs_request *request = job->request;
     struct hcs_mailbox *home = request->task.home;
 
-    assert(job->worker == NULL); /* of hcs_mount_resume */
-    conclude(job, outcome);
+    assert(job->worker == NULL); /* the job is one of hcs_mount_resume's */
+    hcs_job_conclude(job, outcome);
     hcs_arena_destroy(job->arena);
     job->arena = NULL;
-    if (hcs_deferrals_done(deferrals_of(request), &request->task) &&
+    if (hcs_deferrals_done(hcs_job_deferrals(request), &request->task) &&
         hcs_mailbox_put(home, &request->task)) {
         hcs_mailbox_ring(home);
     }

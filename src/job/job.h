@@ -1,28 +1,37 @@
 /*
- * job - a request on a worker: what hcs/handler.h offers to handlers.
+ * job - a request as its handler sees it: hcs_job_* of hcs/handler.h.
  *
- * Owns:    each worker's arena for parse trees, and its mounts' states.
- * Threads: as hcs/handler.h and hcs_pool_work say.
- * Waits:   running a job, as long as the handler does.
+ * Owns:    the arena of a job that was resumed.
+ * Threads: the one that has the job: a worker, or the thread that resumed it.
+ *          hcs_mount_resume and hcs_mount_awaits by any.
+ * Waits:   never.
  */
 #ifndef HCS_JOB_JOB_H
 #define HCS_JOB_JOB_H
 
-#include "guard/budget.h"
-#include "job/router.h"
-#include "sync/pool.h"
+#include "base/json_members.h"
+#include "job/request.h"
+#include "sync/deferral.h"
 
-/* What the pool's threads share, and the context of their work. */
-struct hcs_job_context {
-    struct hcs_budget *budget;
-    struct hcs_router *router; /* open; its mounts' states are each worker's */
+#include <stddef.h>
+
+/* What a worker lends to the job that it runs. */
+struct hcs_job_worker {
+    const struct hcs_job_context *context;
+    struct hcs_arena *arena;
+    struct hcs_json_members members; /* of the job's body, if there is one */
+    size_t state_count;              /* states that are open */
+    void *states[];                  /* of the mounts, in the router's order */
 };
 
-/* Makes cJSON allocate parse trees in the arena of the worker that parses,
- * within the budget. Once, before any thread. */
-void hcs_job_install_allocator(void);
+/* The deferrals in which the request's job may be deferred. */
+static inline struct hcs_deferrals *hcs_job_deferrals(
+    const struct hcs_request *request)
+{
+    return request->route->mount->host->deferrals;
+}
 
-/* What the pool's threads do; context is a struct hcs_job_context. */
-extern const struct hcs_pool_work HCS_JOB_WORK;
+/* The job is done: stores in the request what the loop is to answer. */
+void hcs_job_conclude(struct hcs_job *job, enum hcs_outcome outcome);
 
 #endif

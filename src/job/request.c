@@ -11,7 +11,7 @@ static size_t inline_capacity(void)
 void hcs_request_init(struct hcs_request *request, struct hcs_budget *budget,
     struct hcs_mailbox *home)
 {
-    /* Not the bytes behind it: they are written before they are read. */
+    /* The inline bytes are not cleared: they are written before they are read. */
     memset(request, 0, offsetof(struct hcs_request, inline_bytes));
     request->task.home = home;
     request->budget = budget;
@@ -40,14 +40,15 @@ void hcs_request_fini(struct hcs_request *request)
 }
 
 enum {
-    DOUBLING_MAX = 64 * 1024, /* beyond it the budget is worth a few copies */
-    SLACK = 64,               /* for the few bytes behind a large piece */
-    PAGE_MIN = 4096,          /* no page is smaller */
+    DOUBLING_MAX = 64 * 1024, /* larger blocks grow by a quarter: more copies,
+                                 and less of the budget unused */
+    SLACK = 64,               /* for a few bytes written after a large piece */
+    PAGE_MIN = 4096,          /* the smallest page of any machine */
 };
 
-/* A block of at least need bytes that holds the first length of *bytes; larger
- * than it must be, so that growing by little stays cheap, but not beyond whole
- * if that is known to be enough. */
+/* Makes *bytes a block of at least need bytes, and keeps its first length bytes.
+ * The block is larger than need, so that growing by a little stays cheap. It is
+ * not larger than whole, if whole is enough. */
 static bool grow(struct hcs_request *request, char **bytes, uint32_t *capacity,
     size_t length, size_t need, size_t whole)
 {
@@ -83,11 +84,12 @@ static bool grow(struct hcs_request *request, char **bytes, uint32_t *capacity,
     return true;
 }
 
-/* Makes room resident as soon as it counts. The budget compares what it gave
- * with what is resident, and room that nobody has written would hide as many
- * bytes that were freed and are resident still; who holds much of it could let
- * the rest of the budget be taken first, and write it then. Its pages are made
- * anyway when the body arrives, only later. */
+/* Makes new room resident at once, when the budget begins to count it. The budget
+ * compares the bytes that it gave with the bytes that are resident. Room that was
+ * never written would hide as many bytes that were freed and are still resident.
+ * A client could also make much room, let others take the rest of the budget, and
+ * write the room then. This costs nothing more: the kernel would make the same
+ * pages when the body arrives. */
 static void touch(char *bytes, size_t from, size_t to)
 {
     for (; from < to; from += PAGE_MIN) {
@@ -124,8 +126,8 @@ bool hcs_request_append(
 }
 
 /* Makes room behind out_length. The reply begins where the input in the record
- * ends. An input that fills the record to its last byte leaves no place there:
- * one past the end would not be known as inline, and be taken for a block. */
+ * ends. If the input fills the record to its last byte, the reply gets a block:
+ * is_inline would take the address behind the record for a block's. */
 static bool make_room(struct hcs_request *request, size_t length)
 {
     size_t need = request->out_length + length;

@@ -11,15 +11,16 @@
 
 enum { PATH_MAX_DECODED = 1024 };
 
-/* Of a hash table. The paths are few, and differ in length or in one of the three
- * bytes that bucket() looks at, so that nearly every list has one route. */
+/* Lists of the hash table. Few paths are known, and two of them seldom have the
+ * same length and the same three bytes that bucket() reads. So nearly every list
+ * has at most one route. */
 enum { BUCKETS = 512 };
 
 SLIST_HEAD(hcs_route_list, hcs_route);
 
 struct hcs_router {
     struct hcs_route_list buckets[BUCKETS];
-    struct hcs_route **jobs; /* as they were added */
+    struct hcs_route **jobs; /* routes of mounts, in the order of adding */
     size_t job_count;
     struct hcs_route_list prefixes; /* of pages whose path ends in "/" */
 };
@@ -195,7 +196,7 @@ const struct hcs_route *hcs_router_find(
         return find_decoded(router, path, length);
     }
     if (!hcs_uri_decode(path, length, decoded, sizeof(decoded), &used)) {
-        return NULL; /* longer than the path of any route */
+        return NULL; /* the path is longer than that of any route */
     }
     return find_decoded(router, decoded, used);
 }

@@ -19,8 +19,9 @@
 
 #include "base/arena.h"
 #include "handlers/builtin.h"
-#include "job/job.h"
 #include "job/request.h"
+#include "job/tree.h"
+#include "job/worker.h"
 #include "shard/conn.h"
 #include "shard/pages.h"
 #include "shard/run.h"
@@ -853,7 +854,7 @@ static void open_world(
     static struct hcs_shard *shards[1];
 
     if (router == NULL) {
-        hcs_job_install_allocator();
+        hcs_tree_install_allocator();
         router = make_router();
     }
     memset(world, 0, sizeof *world);

@@ -3,7 +3,7 @@
  *
  * Mirrors:  drop_request and hcs_conn_close in src/shard/conn_state.c;
  *           refuse_working, hcs_conn_result and working_expired in conn.c;
- *           hcs_conn_submit in conn_read.c; run in src/job/job.c; the state in
+ *           hcs_conn_submit in conn_read.c; run in src/job/worker.c; the state in
  *           src/sync/queue.c; hcs_request_init and hcs_request_fini. Of a job
  *           that is not deferred: else deferral.pml.
  * Claims:   a request is answered at most once, and with what was computed from

@@ -78,7 +78,8 @@ static void hand(struct job *job, uint64_t token, uint64_t random)
     pthread_mutex_unlock(&scene.lock);
 }
 
-/* As pool.c's run_task and job.c's run_handler do. True: it goes home. */
+/* Does as run_task in pool.c and run_handler in worker.c do. True: the task goes
+ * home. */
 static bool run(struct job *job, uint64_t *random)
 {
     uint64_t token = 0;

@@ -1,6 +1,6 @@
 /* What hcs/handler.h offers to a handler, through a route whose handler is
  * played here, on a worker's state as the pool opens it. */
-#include "job/job.h"
+#include "job/worker.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,6 +15,7 @@
 #include "base/arena.h"
 #include "http/problem.h"
 #include "job/request.h"
+#include "job/tree.h"
 #include "sync/deferral.h"
 #include "sync/mailbox.h"
 
@@ -1348,7 +1349,7 @@ static void job_that_cannot_be_deferred_is_memory_pressure(void **state)
 static int install(void **state)
 {
     (void)state;
-    hcs_job_install_allocator();
+    hcs_tree_install_allocator();
     return 0;
 }
 
