@@ -4,7 +4,7 @@
 
 enum {
     RETRY_MAX_S = 30,
-    RETRY_UNKNOWN_S = 5, /* jobs wait, and none has ended lately */
+    RETRY_UNKNOWN_S = 5, /* jobs wait, but none has ended in the last seconds */
 };
 
 void hcs_gate_init(struct hcs_gate *gate, unsigned max_connections)
@@ -23,7 +23,7 @@ void hcs_gate_set_queue(
 
 void hcs_gate_set_drain_rate(struct hcs_gate *gate, uint64_t jobs_per_second)
 {
-    /* Relaxed, as all of this file: each word is a count of its own. */
+    /* Relaxed, as everywhere in this file: each number stands for itself. */
     atomic_store_explicit(
         &gate->jobs_per_second, jobs_per_second, memory_order_relaxed);
 }
@@ -31,7 +31,8 @@ void hcs_gate_set_drain_rate(struct hcs_gate *gate, uint64_t jobs_per_second)
 enum hcs_reason hcs_gate_connect(
     struct hcs_gate *gate, const struct hcs_peer *peer)
 {
-    /* Counted first: of two loops that accept at once, one sees the other. */
+    /* Counts first, then compares. If two loops accept at the same time, one of
+     * them sees the other's connection. */
     unsigned others =
         atomic_fetch_add_explicit(&gate->connections, 1, memory_order_relaxed);
 

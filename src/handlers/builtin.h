@@ -17,8 +17,8 @@
 /* echo: replies at once. Takes no argument. */
 extern const struct hcs_handler hcs_echo;
 
-/* sleep:100ms: parses the body and waits, like a job that asks another server.
- * */
+/* sleep:100ms: parses the body and waits, like a job that asks another
+ * server. */
 extern const struct hcs_handler hcs_sleep;
 
 /* spin:100us: parses the body and uses CPU time, like a job that computes. */

@@ -1,8 +1,8 @@
 /*
  * handler - checks and copies the struct hcs_handler of a module.
  *
- * A module may be older or newer than this daemon. Its struct is then shorter or
- * longer than the daemon's.
+ * A module may be older or newer than this daemon. Its struct is then shorter
+ * or longer than the daemon's.
  *
  * Owns:    nothing.
  * Threads: any; no state.
@@ -34,8 +34,8 @@ enum hcs_handler_fit {
 enum hcs_handler_fit hcs_handler_check(
     const struct hcs_handler *theirs, size_t own_size);
 
-/* Copies a handler that fits. Members that theirs does not have become NULL or 0
- * in own. own->size becomes theirs->size. */
+/* Copies a handler that fits. Members that theirs does not have become NULL or
+ * 0 in own. own->size becomes theirs->size. */
 void hcs_handler_copy(
     struct hcs_handler *own, size_t own_size, const struct hcs_handler *theirs);
 

@@ -38,8 +38,8 @@ static enum hcs_reason reason_for(enum hcs_outcome outcome)
     return HCS_REASON_HANDLER_FAILED; /* also for a value that is no outcome */
 }
 
-/* The reply is a problem document instead of the handler's. Drops the fields and
- * the body that the handler wrote; the detail, if there is one, stays. */
+/* The reply is a problem document instead of the handler's. Drops the fields
+ * and the body that the handler wrote; the detail, if there is one, stays. */
 static void keep_detail(struct hcs_job *job)
 {
     struct hcs_request *request = job->request;
@@ -205,8 +205,8 @@ const char *hcs_job_field(
 
 bool hcs_job_cancelled(const struct hcs_job *job)
 {
-    /* [request.cancelled] Relaxed: a hint. If this call misses the store, a later
-     * call sees it. */
+    /* [request.cancelled] Relaxed: a hint. If this call misses the store, a
+     * later call sees it. */
     return atomic_load_explicit(&job->request->cancelled, memory_order_relaxed);
 }
 
@@ -260,8 +260,9 @@ bool hcs_job_write_string(struct hcs_job *job, const char *text, size_t length)
     return hcs_job_write(job, "\"", 1);
 }
 
-/* Fields that a handler cannot set: the daemon writes them itself, or they frame
- * the message, or they belong to one connection (RFC 9110, section 7.6.1). */
+/* Fields that a handler cannot set: the daemon writes them itself, or they
+ * frame the message, or they belong to one connection (RFC 9110, section
+ * 7.6.1). */
 static bool is_own_field(const char *name)
 {
     static const char *const own[] = {

@@ -22,7 +22,7 @@ enum { ASKED_MAX = 64, METRICS_MAX = 64, MESSAGE_MAX = 2048 };
 struct setting {
     STAILQ_ENTRY(setting) next;
     bool asked;
-    const char *value; /* behind the name */
+    const char *value; /* stored behind the name */
     char name[];
 };
 
@@ -35,24 +35,24 @@ struct hcs_metric {
 };
 
 struct hcs_mount_inside {
-    struct hcs_handler handler; /* as this daemon knows it */
+    struct hcs_handler handler; /* a copy, of this daemon's size */
     char *path;
     char *argument;
     bool argument_asked;
     bool is_open;
     STAILQ_HEAD(, setting) settings; /* in the order they were given */
-    const char *asked[ASKED_MAX];    /* names, for the message */
+    const char *asked[ASKED_MAX];    /* names that the handler asked for */
     unsigned asked_count;
     struct hcs_metric *metrics;
     struct hcs_metric **last_metric;
     size_t metric_count;
-    pthread_mutex_t lock; /* of the error */
+    pthread_mutex_t lock; /* protects error */
     char error[HCS_MOUNT_ERROR];
 };
 
 /* --- Settings. */
 
-/* Adds one name=value. False when there is no memory. */
+/* Adds one setting, name=value. False: there is no memory. */
 static bool add_setting(
     struct hcs_mount *mount, const char *text, size_t length)
 {
@@ -130,8 +130,7 @@ const char *hcs_mount_next(
     return found;
 }
 
-/* *value becomes NULL when the setting is not given. False when it is given
- * twice. */
+/* *value becomes NULL if the setting is not given. False: it is given twice. */
 static bool look_up(
     struct hcs_mount *mount, const char *name, const char **value)
 {
@@ -188,7 +187,7 @@ bool hcs_mount_integer(struct hcs_mount *mount, const char *name, int64_t min,
     return false;
 }
 
-/* NULL, or what is wrong with text. */
+/* Returns NULL, or what is wrong with text. */
 static const char *read_number(
     const char *text, double min, double max, double *value)
 {
@@ -197,7 +196,8 @@ static const char *read_number(
 
     errno = 0;
     number = strtod(text, &end);
-    /* strtod(3) also takes blanks, hexadecimal, and words such as inf. */
+    /* strtod(3) also reads blanks, hexadecimal numbers, and words such as
+     * inf. */
     if (end == text || *end != '\0' ||
         strspn(text, "+-.0123456789eE") != strlen(text)) {
         return "not a number";
@@ -208,7 +208,7 @@ static const char *read_number(
     if (number > max) {
         return "too large";
     }
-    if (errno != 0) { /* ERANGE: nearly 0, and not 0 */
+    if (errno != 0) { /* ERANGE: too near to 0 for a double */
         return "beyond what a double can hold";
     }
     *value = number;
@@ -290,10 +290,11 @@ bool hcs_mount_checks(const struct hcs_mount *mount)
     return mount->host->checks;
 }
 
-/* --- What it says. */
+/* --- Errors and log lines. */
 
-/* What fails the start is one line, whatever a value or a library put in: the
- * messages of some end in a line feed. */
+/* The message that fails the start must be one line. The text may hold a value
+ * with control characters, or the message of a library that ends in a line
+ * feed. */
 static void make_one_line(char *text)
 {
     size_t length = 0;
@@ -318,7 +319,7 @@ void hcs_mount_fail(struct hcs_mount *mount, const char *format, ...)
         (void)vsnprintf(
             inside->error, sizeof(inside->error), format, arguments);
         make_one_line(inside->error);
-        if (inside->error[0] == '\0') { /* which would say that all is well */
+        if (inside->error[0] == '\0') { /* an empty text would mean success */
             strcpy(inside->error, "failed, and did not say why");
         }
     }
@@ -333,7 +334,7 @@ const char *hcs_mount_error(struct hcs_mount *mount)
     pthread_mutex_lock(&mount->inside->lock);
     failed = mount->inside->error[0] != '\0';
     pthread_mutex_unlock(&mount->inside->lock);
-    return failed ? mount->inside->error : NULL; /* the first one stays */
+    return failed ? mount->inside->error : NULL; /* it never changes again */
 }
 
 void hcs_mount_log(
@@ -361,7 +362,7 @@ void hcs_mount_log(
 
 /* --- Metrics. */
 
-/* As Prometheus has them; the daemon puts more before it. */
+/* Whether Prometheus takes the name. The daemon puts a prefix before it. */
 static bool is_metric_name(const char *name, enum hcs_metric_kind kind)
 {
     static const char TOTAL[] = "_total";
@@ -375,7 +376,7 @@ static bool is_metric_name(const char *name, enum hcs_metric_kind kind)
            total == (kind == HCS_COUNTER);
 }
 
-/* One line that needs no escaping in any format. */
+/* Whether the help is one line that needs no escaping in any format. */
 static bool is_metric_help(const char *help)
 {
     for (; *help != '\0'; help++) {
@@ -393,12 +394,12 @@ struct hcs_metric *hcs_mount_metric(struct hcs_mount *mount,
     struct hcs_metric *metric;
 
     if (inside->is_open) {
-        return NULL; /* pages rely on a fixed number of metrics */
+        return NULL; /* pages need a number of metrics that stays the same */
     }
     if (!is_metric_name(name, kind)) {
         hcs_mount_fail(mount,
-            "metric %s: must be at most 100 lower-case letters, digits and _, "
-            "and end in _total if, and only if, it is a counter",
+            "metric %s: a name has at most 100 lower-case letters, digits and "
+            "_; it ends in _total if, and only if, the metric is a counter",
             name);
         return NULL;
     }
@@ -410,15 +411,15 @@ struct hcs_metric *hcs_mount_metric(struct hcs_mount *mount,
     }
     for (metric = inside->metrics; metric != NULL; metric = metric->next) {
         if (strcmp(metric->name, name) == 0) {
-            hcs_mount_fail(mount, "metric %s: made twice", name);
+            hcs_mount_fail(
+                mount, "metric %s: there is a metric of this name already", name);
             return NULL;
         }
     }
     if (inside->metric_count == METRICS_MAX) {
         hcs_mount_fail(mount,
-            "metric %s: one more than the %d that a handler "
-            "may have",
-            name, (int)METRICS_MAX);
+            "metric %s: a handler may have at most %d metrics", name,
+            (int)METRICS_MAX);
         return NULL;
     }
     metric = malloc(sizeof(*metric));
@@ -436,7 +437,7 @@ struct hcs_metric *hcs_mount_metric(struct hcs_mount *mount,
     return metric;
 }
 
-/* Relaxed: a metric publishes nothing but itself. */
+/* Relaxed: a metric publishes nothing but its own value. */
 void hcs_metric_add(struct hcs_metric *metric, int64_t more)
 {
     if (metric != NULL) {
@@ -473,7 +474,7 @@ size_t hcs_mount_metric_count(const struct hcs_mount *mount)
     return mount->inside->metric_count;
 }
 
-/* --- Life. */
+/* --- Creating and destroying. */
 
 static bool copy(char **out, const char *text)
 {
@@ -481,7 +482,7 @@ static bool copy(char **out, const char *text)
     return text == NULL || *out != NULL;
 }
 
-/* Reads the settings that every mount has, whatever its handler. */
+/* Reads the settings that every mount has, with any handler. */
 static bool read_common(struct hcs_mount *mount)
 {
     static const uint64_t MS = 1000000;
@@ -522,8 +523,9 @@ struct hcs_mount *hcs_mount_create(const struct hcs_host *host,
         hcs_mount_destroy(mount);
         return NULL;
     }
-    /* Now, not in open: a job may wait before its handler is open, and its loop
-     * reads the timeout then. hcs_mount_open reports a bad value. */
+    /* Here, and not in hcs_mount_open: a job may wait before its handler is
+     * open, and its loop reads the timeout meanwhile. hcs_mount_open reports a
+     * bad value. */
     (void)read_common(mount);
     return mount;
 }
@@ -584,8 +586,8 @@ static void refuse_leftovers(struct hcs_mount *mount)
 
 /* --- Calls of the handler.
  *
- * Relaxed throughout: main only compares the counts, and joins the threads before
- * it reads what they wrote. */
+ * Relaxed everywhere: main only compares the counts. Before main reads anything
+ * else that the threads wrote, it joins them. */
 
 static bool is_called_off(const struct hcs_mount *mount)
 {
@@ -632,7 +634,8 @@ int hcs_mount_open(struct hcs_mount *mount)
         if (rc != 0) {
             hcs_mount_fail(mount, "%s does not open", handler->name);
         } else {
-            mount->inside->is_open = true; /* to be closed, also if refused */
+            mount->inside->is_open =
+                true; /* so it is closed, even if refused */
             refuse_leftovers(mount);
         }
     }

@@ -11,7 +11,8 @@ static size_t inline_capacity(void)
 void hcs_request_init(struct hcs_request *request, struct hcs_budget *budget,
     struct hcs_mailbox *home)
 {
-    /* The inline bytes are not cleared: they are written before they are read. */
+    /* The inline bytes are not cleared: they are written before they are
+     * read. */
     memset(request, 0, offsetof(struct hcs_request, inline_bytes));
     request->task.home = home;
     request->budget = budget;
@@ -46,9 +47,9 @@ enum {
     PAGE_MIN = 4096,          /* the smallest page of any machine */
 };
 
-/* Makes *bytes a block of at least need bytes, and keeps its first length bytes.
- * The block is larger than need, so that growing by a little stays cheap. It is
- * not larger than whole, if whole is enough. */
+/* Makes *bytes a block of at least need bytes, and keeps its first length
+ * bytes. The block is larger than need, so that growing by a little stays
+ * cheap. It is not larger than whole, if whole is enough. */
 static bool grow(struct hcs_request *request, char **bytes, uint32_t *capacity,
     size_t length, size_t need, size_t whole)
 {
@@ -84,12 +85,12 @@ static bool grow(struct hcs_request *request, char **bytes, uint32_t *capacity,
     return true;
 }
 
-/* Makes new room resident at once, when the budget begins to count it. The budget
- * compares the bytes that it gave with the bytes that are resident. Room that was
- * never written would hide as many bytes that were freed and are still resident.
- * A client could also make much room, let others take the rest of the budget, and
- * write the room then. This costs nothing more: the kernel would make the same
- * pages when the body arrives. */
+/* Makes new room resident at once, when the budget begins to count it. The
+ * budget compares the bytes that it gave with the bytes that are resident. Room
+ * that was never written would hide as many bytes that were freed and are still
+ * resident. A client could also make much room, let others take the rest of the
+ * budget, and write the room then. This costs nothing more: the kernel would
+ * make the same pages when the body arrives. */
 static void touch(char *bytes, size_t from, size_t to)
 {
     for (; from < to; from += PAGE_MIN) {

@@ -2,9 +2,9 @@
  * request - a request from its first byte to its reply's last byte.
  *
  * A request is a record from its loop's slab. The task that travels to a worker
- * is embedded in the record, so that handing a job over allocates nothing. Small
- * requests and replies lie in the record itself. Larger ones lie in blocks
- * within the budget.
+ * is embedded in the record, so that handing a job over allocates nothing.
+ * Small requests and replies lie in the record itself. Larger ones lie in
+ * blocks within the budget.
  *
  * Owns:    its input and output bytes.
  * Threads: its loop. While the task is TAKEN: its worker. The fields marked
@@ -31,8 +31,8 @@ struct cJSON;
 struct hcs_job_worker;
 struct hcs_arena;
 
-/* A request as seen by the thread that has its job: a worker, or the thread that
- * resumed the job. */
+/* A request as seen by the thread that has its job: a worker, or the thread
+ * that resumed the job. */
 struct hcs_job {
     struct hcs_request *request;
     struct hcs_job_worker *worker; /* NULL: the job was resumed */
@@ -96,8 +96,8 @@ struct hcs_request {
     char inline_bytes[]; /* up to HCS_REQUEST_BYTES */
 };
 
-/* Makes a record from the slab a new request. home: the mailbox that its task is
- * put into when the job has ended. */
+/* Makes a record from the slab a new request. home: the mailbox that its task
+ * is put into when the job has ended. */
 void hcs_request_init(struct hcs_request *request, struct hcs_budget *budget,
     struct hcs_mailbox *home);
 

@@ -12,8 +12,8 @@
 enum { PATH_MAX_DECODED = 1024 };
 
 /* Lists of the hash table. Few paths are known, and two of them seldom have the
- * same length and the same three bytes that bucket() reads. So nearly every list
- * has at most one route. */
+ * same length and the same three bytes that bucket() reads. So nearly every
+ * list has at most one route. */
 enum { BUCKETS = 512 };
 
 SLIST_HEAD(hcs_route_list, hcs_route);

@@ -35,8 +35,8 @@ struct hcs_router *hcs_router_create(void);
 void hcs_router_destroy(struct hcs_router *router);
 
 /* Takes ownership of the mount, even if the call fails. The mount's path is
- * decoded; a request's path must be equal to it. Returns 0; -EINVAL: the path is
- * taken; -ENOMEM: no memory, or mount is NULL. */
+ * decoded; a request's path must be equal to it. Returns 0; -EINVAL: the path
+ * is taken; -ENOMEM: no memory, or mount is NULL. */
 int hcs_router_add(struct hcs_router *router, struct hcs_mount *mount);
 
 /* A path that ends in "/" stands for all paths that begin with it. Returns 0 or
@@ -55,9 +55,9 @@ void hcs_router_close(struct hcs_router *router);
 /* The first mount whose open or open_worker failed, or NULL. */
 struct hcs_mount *hcs_router_fault(const struct hcs_router *router);
 
-/* The route of a path as the client sent it. A path names the same resource with
- * and without percent-encoding (RFC 3986, section 6.2.2). NULL: there is no such
- * resource. */
+/* The route of a path as the client sent it. A path names the same resource
+ * with and without percent-encoding (RFC 3986, section 6.2.2). NULL: there is
+ * no such resource. */
 const struct hcs_route *hcs_router_find(
     const struct hcs_router *router, const char *path, size_t length);
 

@@ -74,8 +74,8 @@ struct hcs_arena *hcs_tree_use(struct hcs_arena *arena)
 }
 
 /* Where a number is too long for cJSON, cJSON reads only its beginning. If the
- * body is nothing but this number, cJSON succeeds with a part of it. parse_whole
- * returns NULL then; the tree is freed with the arena. */
+ * body is nothing but this number, cJSON succeeds with a part of it.
+ * parse_whole returns NULL then; the tree is freed with the arena. */
 static cJSON *parse_whole(const char *body, size_t length)
 {
     const char *end = NULL;

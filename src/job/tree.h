@@ -15,7 +15,8 @@
 struct cJSON;
 struct hcs_arena;
 
-/* Makes cJSON allocate in the arena that hcs_tree_use names, on every thread. */
+/* Makes cJSON allocate in the arena that hcs_tree_use names, on every
+ * thread. */
 void hcs_tree_install_allocator(void);
 
 /* From now on cJSON allocates in the arena on this thread. NULL: on the heap.

@@ -13,14 +13,15 @@
 
 enum {
     ACCEPT_BATCH = 64,
-    ACCEPT_RETRY_MS = 100, /* after the kernel had no room */
-    DRAIN_QUIET_MS = 100,  /* no new connection for so long: all are here */
+    ACCEPT_RETRY_MS = 100, /* after the kernel had no memory or descriptor */
+    DRAIN_QUIET_MS = 100,  /* drain: if none connects for so long, all have */
     DRAIN_ACCEPT_MS = 1000,
     LAST_BATCHES = 1024,
 };
 
-/* In a table of all loops, one accepts at a time: a loop that gives up a spare
- * has to get its number, and not a loop that found none a moment before. */
+/* If all loops share one descriptor table, one loop accepts at a time. A loop
+ * that closes a spare must get the spare's number. Without the lock, another
+ * loop that has just failed for lack of a number could get it. */
 static void lock_table(struct hcs_shard *shard)
 {
     if (!shard->service->private_tables) {
@@ -63,9 +64,10 @@ static int accept_one(
     return fd;
 }
 
-/* Out of descriptors: gives one of the spares for a connection that is refused,
- * or takes it back from the one that was refused first. 0 to go on accepting,
- * or errno. */
+/* There are no descriptors left. Accepts one connection under the number of a
+ * spare, and refuses it. If no spare is left, first closes the connection that
+ * was refused longest ago, whose number is a spare again. 0: the caller goes on
+ * accepting; or errno. */
 static int shed_one(const struct hcs_shard_listener *listener)
 {
     struct hcs_shard *shard = listener->shard;
@@ -93,8 +95,8 @@ static int shed_one(const struct hcs_shard_listener *listener)
     return 0;
 }
 
-/* No edge tells of what already waits, so who stops before EAGAIN comes back:
- * when a descriptor is free, or after a while. */
+/* A loop that stops before EAGAIN gets no edge for connections that already
+ * wait. So it tries again when a descriptor becomes free, or after a while. */
 static void stall(struct hcs_shard *shard)
 {
     shard->accept_stalled = true;
@@ -102,7 +104,8 @@ static void stall(struct hcs_shard *shard)
         shard->loop.now_ms + ACCEPT_RETRY_MS);
 }
 
-/* Has the loop wait at its listeners. 0, or -errno: not at all of them. */
+/* Has the loop wait at its listeners. 0, or -errno: the loop does not wait at
+ * some of them. */
 static int watch_all(struct hcs_shard *shard)
 {
     uint32_t events = EPOLLIN | (shard->shared ? (uint32_t)EPOLLEXCLUSIVE : 0);
@@ -123,7 +126,7 @@ static int watch_all(struct hcs_shard *shard)
     return 0;
 }
 
-/* No event of theirs reaches the loop any more. */
+/* Afterwards no event of a listener reaches the loop. */
 static void watch_none(struct hcs_shard *shard)
 {
     for (unsigned i = 0; i < shard->listener_count; i++) {
@@ -142,9 +145,10 @@ static void set_paused(struct hcs_shard *shard, bool paused)
     atomic_store_explicit(&shard->paused, paused, memory_order_relaxed);
 }
 
-/* Leaves the listeners to other loops. First this loop stops to wait there: what
- * comes afterwards wakes another one. What came before, perhaps told to this
- * loop alone, is there when the loop that is asked looks. */
+/* Leaves the listeners to other loops. First this loop stops waiting there:
+ * connections that come afterwards wake another loop. Connections that came
+ * before may have been told to this loop only. The loop that is asked looks at
+ * once, and finds them. */
 static void pause_accepting(struct hcs_shard *shard)
 {
     watch_none(shard);
@@ -152,15 +156,16 @@ static void pause_accepting(struct hcs_shard *shard)
     hcs_balance_hand_over(shard);
 }
 
-/* In a drain each takes what there is, until it closes its own. */
+/* In a drain no loop pauses: each accepts what there is, until it closes its
+ * listeners. */
 static bool may_pause(const struct hcs_shard *shard)
 {
     return !hcs_shard_is_paused(shard) && shard->applied == HCS_COMMAND_RUN &&
            hcs_balance_is_over_share(shard);
 }
 
-/* Whether accept(2) has said something of a connection that is gone, or of the
- * network, so that it is to be called again. */
+/* Whether the error of accept(2) is about one connection, which is gone, or
+ * about the network. Then accept(2) is to be called again. */
 static bool is_passing(int error)
 {
     switch (error) {
@@ -181,7 +186,7 @@ static bool is_passing(int error)
     }
 }
 
-/* Accepts a batch; how many were taken. */
+/* Accepts a batch. Returns how many connections were accepted. */
 static unsigned accept_batch(struct hcs_shard_listener *listener)
 {
     struct hcs_shard *shard = listener->shard;
@@ -201,13 +206,13 @@ static unsigned accept_batch(struct hcs_shard_listener *listener)
             return taken;
         }
         if (error != 0 && !is_passing(error)) {
-            stall(shard); /* no memory, no buffers, no descriptor even for a
-                             no */
+            /* No memory, no buffers, or no descriptor even to refuse with. */
+            stall(shard);
             return taken;
         }
         taken += error == 0;
-        /* A loop that hands over has taken one, so that loops do not pass on
-         * for ever what none of them takes. */
+        /* A loop pauses only after it has accepted a connection. Else loops
+         * could pass a connection on for ever, and none would accept it. */
         if (shard->shared && error == 0 && may_pause(shard)) {
             pause_accepting(shard);
             return taken;
@@ -217,8 +222,9 @@ static unsigned accept_batch(struct hcs_shard_listener *listener)
     return taken;
 }
 
-/* Waits at all listeners, first, and then looks what is there: what comes in
- * between is an event. How many were taken. */
+/* First waits at all listeners, then accepts what is there. So a connection
+ * that comes in between is an event. Returns how many connections were
+ * accepted. */
 static unsigned resume_accepting(struct hcs_shard *shard)
 {
     unsigned taken = 0;
@@ -228,20 +234,21 @@ static unsigned resume_accepting(struct hcs_shard *shard)
         if (watch_all(shard) == 0) {
             set_paused(shard, false);
         } else {
-            stall(shard); /* no memory; what is there is taken none the less */
+            stall(shard); /* no memory to wait; the loop accepts all the same */
         }
     }
     for (unsigned i = 0; i < shard->listener_count; i++) {
         taken += accept_batch(&shard->listeners[i]);
         if (hcs_shard_is_paused(shard) && !shard->accept_stalled) {
-            break; /* what is left was handed over */
+            break; /* what is left was handed over to another loop */
         }
     }
     return taken;
 }
 
-/* Until it was quiet for a while, and no longer than there is time: others
- * connect for ever at a listener that goes on without us. */
+/* The timer passes when no connection has come for DRAIN_QUIET_MS, or at
+ * accept_until_ms. Without that limit a drain might not end: clients go on
+ * connecting at a listener that the service manager keeps open. */
 static void arm_quiet(struct hcs_shard *shard)
 {
     uint64_t quiet_ms = shard->loop.now_ms + DRAIN_QUIET_MS;
@@ -268,7 +275,7 @@ void hcs_acceptor_ready(struct hcs_watch *watch, uint32_t seen)
         extend_drain(shard, accept_batch(listener));
     } else if (shard->accept_stalled || hcs_balance_is_under_share(shard)) {
         extend_drain(shard, resume_accepting(shard));
-    } /* else told before it paused, and another loop was asked */
+    } /* else: an event from before the pause; another loop was asked */
 }
 
 void hcs_acceptor_come_when_asked(struct hcs_shard *shard)
@@ -285,9 +292,10 @@ void hcs_acceptor_close(struct hcs_shard *shard)
     }
     shard->is_open = false;
     hcs_wheel_remove(shard->loop.wheel, &shard->accept_timer);
-    /* In a shared table main may hold no copy; in private ones it has closed
-     * its own before, so this is the last, and the port closes. A service
-     * manager's has copies elsewhere. */
+    /* These are the daemon's last copies of the loop's listeners: with a shared
+     * table main has no copies, and with private tables main has closed its own
+     * before. So the port closes. An inherited listener stays open in the
+     * service manager. */
     watch_none(shard);
     for (unsigned i = 0; i < shard->listener_count; i++) {
         close(shard->listeners[i].fd);
@@ -296,7 +304,7 @@ void hcs_acceptor_close(struct hcs_shard *shard)
     }
 }
 
-/* Completed connections that wait to be accepted. */
+/* Whether connections wait to be accepted. */
 static bool connections_wait(const struct hcs_shard *shard)
 {
     for (unsigned i = 0; i < shard->listener_count; i++) {
@@ -307,7 +315,8 @@ static bool connections_wait(const struct hcs_shard *shard)
     return false;
 }
 
-/* The time to try again has come, or it was quiet for a while. */
+/* It is time to try again after a stall; or, in a drain, no connection has come
+ * for a while. */
 void hcs_acceptor_expired(struct hcs_shard *shard)
 {
     unsigned taken = resume_accepting(shard);
@@ -317,14 +326,16 @@ void hcs_acceptor_expired(struct hcs_shard *shard)
         return;
     }
     if (shard->accept_stalled && (in_time || !shard->inherited)) {
-        return; /* its timer is armed, and time bounds the drain */
+        return; /* the timer is armed; SHUTDOWN_TIMEOUT ends the drain */
     }
     if (in_time && (taken > 0 || connections_wait(shard))) {
         arm_quiet(shard);
         return;
     }
-    /* New ones are dropped, so this ends; were the filter refused, here. What
-     * comes to a service manager's listener is for our successor. */
+    /* The kernel drops new connection attempts by now, so the loop finds
+     * nothing more and ends. If the kernel refused the filter, LAST_BATCHES
+     * ends it. Connections at an inherited listener wait for the next
+     * process. */
     for (int i = 0;
          !shard->inherited && i < LAST_BATCHES && resume_accepting(shard) > 0;
          i++) {

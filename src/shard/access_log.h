@@ -1,9 +1,10 @@
 /*
- * access_log - a line in the log for each exchange.
+ * access_log - writes a log line for each exchange.
  *
  * Owns:    nothing.
  * Threads: any.
- * Waits:   never: a line that has no room is dropped and counted.
+ * Waits:   never: if the log has no room for a line, the line is dropped and
+ *          counted.
  */
 #ifndef HCS_SHARD_ACCESS_LOG_H
 #define HCS_SHARD_ACCESS_LOG_H
@@ -11,8 +12,8 @@
 #include "base/log.h"
 #include "http/exchange.h"
 
-/* Writes the line of an exchange that has ended, where the log takes debug
- * lines. now_ns: CLOCK_MONOTONIC. */
+/* Writes the line of an exchange that has ended, if the log takes debug lines.
+ * now_ns: CLOCK_MONOTONIC. */
 void hcs_access_log_write(
     struct hcs_log *log, const struct hcs_exchange *exchange, uint64_t now_ns);
 

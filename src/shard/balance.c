@@ -58,7 +58,8 @@ static struct hcs_shard *find_emptiest(const struct hcs_shard *but)
 void hcs_balance_hand_over(struct hcs_shard *shard)
 {
     const struct hcs_service *service = shard->service;
-    /* The counts may be old by now. Any other loop will do. */
+    /* The counts may be old by now. That does no harm: any other loop will
+     * do. */
     struct hcs_shard *emptiest = find_emptiest(shard);
 
     assert(emptiest != NULL);

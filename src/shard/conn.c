@@ -12,15 +12,16 @@
 #include <unistd.h>
 
 enum {
-    READ_DIRECT = 4096, /* a body with more to come is read where it stays */
-    SHED_MAX = 128,     /* refused ones that linger, a loop */
-    UPLOAD_PERIOD_MS = 10000, /* over which MIN_UPLOAD_RATE is taken: time to
-                                 type a request by hand */
+    READ_DIRECT = 4096, /* missing bytes: a body is read into its record */
+    SHED_MAX = 128,     /* refused connections of a loop that linger */
+    /* MIN_UPLOAD_RATE is the mean over this time. A request can be typed by
+     * hand within it. */
+    UPLOAD_PERIOD_MS = 10000,
 };
 
 /* --- Turns of a connection. */
 
-/* Until the next look at how a request arrives. */
+/* Sets the time of the next look at how the request arrives. */
 static void arm_reading(struct hcs_conn *c)
 {
     const struct hcs_limits *limits = &c->shard->service->limits;
@@ -38,8 +39,8 @@ static void arm_reading(struct hcs_conn *c)
     hcs_conn_arm(c, next_ms > now_ms ? next_ms - now_ms : 0);
 }
 
-/* The request's first byte has arrived, or sending its interim reply has
- * starved. */
+/* The request's first byte has arrived; or the interim reply could not be sent,
+ * because the kernel had no memory. */
 static void await_request(struct hcs_conn *c)
 {
     struct hcs_request *request = c->request;
@@ -51,7 +52,7 @@ static void await_request(struct hcs_conn *c)
     arm_reading(c);
 }
 
-/* From the start of its run to its end; 0: off. */
+/* The most time from the start of the job's run to its end; 0: no limit. */
 static uint64_t job_timeout_ms(const struct hcs_request *request)
 {
     return request->route->mount->job_timeout_ms;
@@ -59,7 +60,7 @@ static uint64_t job_timeout_ms(const struct hcs_request *request)
 
 static void deliver(void *owner, struct hcs_request *request);
 
-/* The job was queued: its deadlines run from now on. */
+/* The job was queued: its deadlines begin now. */
 static void await_result(struct hcs_conn *c)
 {
     uint64_t queue_ms = c->shard->service->limits.queue_timeout_ms;
@@ -73,7 +74,7 @@ static void await_result(struct hcs_conn *c)
     hcs_conn_arm(c, first_ms != 0 ? first_ms : UINT64_MAX);
 }
 
-/* In a drain an idle connection has less time to speak again. */
+/* In a drain an idle connection has less time to send a request. */
 static void await_next_request(struct hcs_conn *c)
 {
     const struct hcs_limits *limits = &c->shard->service->limits;
@@ -84,8 +85,8 @@ static void await_next_request(struct hcs_conn *c)
                         : limits->idle_timeout_ms);
 }
 
-/* After whatever was done to it: sends what was composed, and sets the deadline
- * of the state it is in. */
+/* After every event: sends what was composed, and sets the deadline of the
+ * connection's state. */
 static void after_io(struct hcs_conn *c)
 {
     if (c->shard->out_length > 0) {
@@ -140,8 +141,8 @@ static void client_left(struct hcs_conn *c)
     hcs_conn_close(c, HCS_REASON_CLIENT_LEFT);
 }
 
-/* A job waits or runs: input has to wait for its end, unless it is the client's
- * end. */
+/* A job waits or runs. The end of the client's side may cancel the job; other
+ * input waits for the job's end. */
 static void look_while_working(struct hcs_conn *c, uint32_t seen)
 {
     if ((seen & (EPOLLERR | EPOLLHUP)) != 0 ||
@@ -175,8 +176,8 @@ static void keep_read_ahead(
     c->read_ahead = ahead;
 }
 
-/* A body with a known length and much to come is read where it stays; all else
- * into the loop's buffer. */
+/* If much of a body with a known length is missing, it is read into the
+ * request's record. All else is read into the loop's buffer. */
 static bool reads_directly(const struct hcs_conn *c)
 {
     return c->request != NULL && c->request->head_length > 0 &&
@@ -210,7 +211,7 @@ static void took_input(struct hcs_conn *c, const char *at, size_t length)
 
     hcs_counter_add(&c->shard->counts.received_bytes, length);
     if (at != c->shard->in) {
-        assert(c->request != NULL); /* in which at lies */
+        assert(c->request != NULL); /* at lies in the request's input */
         c->request->in_length += (uint32_t)length;
         if (hcs_conn_body_left(c->request) == 0) {
             hcs_conn_submit(c, false);
@@ -222,7 +223,7 @@ static void took_input(struct hcs_conn *c, const char *at, size_t length)
         return;
     }
     if (hcs_conn_is_ending(c)) {
-        c->input_waits = true; /* there may be more to throw away */
+        c->input_waits = true; /* there may be more input to throw away */
     } else {
         keep_read_ahead(c, at + used, length - used);
     }
@@ -270,8 +271,8 @@ static bool read_once(struct hcs_conn *c, bool to_the_end, size_t *budget)
 }
 
 /* Reads until the socket is empty, the connection waits for something else, or
- * the budget of this turn is spent. When the client's end was announced with
- * this edge, no other edge tells of it: then reading goes on to the end. */
+ * the budget of this turn is spent. If this edge announced the end of the
+ * client's side, no other edge will: then reads until that end. */
 static void read_input(struct hcs_conn *c, uint32_t seen)
 {
     bool to_the_end = (seen & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
@@ -286,15 +287,16 @@ static void read_input(struct hcs_conn *c, uint32_t seen)
     }
 }
 
-/* Nothing stands before the next request any more: takes those that were read,
- * then those that were not. */
+/* The reply before has left, so that the next request may begin. Takes requests
+ * from the read-ahead first, then from the socket. */
 static void resume(struct hcs_conn *c)
 {
     while (c->read_ahead != NULL && hcs_conn_takes_requests(c)) {
         struct hcs_read_ahead *ahead = c->read_ahead;
 
-        /* What is being consumed does not wait: or a drain would take the
-         * last request in it for one that others follow. */
+        /* Bytes that are being consumed are not read-ahead any more. Else, in a
+         * drain, hcs_conn_has_more_input would be true for the last request in
+         * them, and its reply would not close the connection. */
         c->read_ahead = NULL;
         ahead->used += hcs_conn_consume(
             c, ahead->bytes + ahead->used, ahead->length - ahead->used);
@@ -308,7 +310,8 @@ static void resume(struct hcs_conn *c)
         }
     }
     if (c->input_waits && hcs_conn_takes_requests(c)) {
-        /* The end may be among what waits, and no edge tells of it again. */
+        /* The end of the client's side may be among the input that waits. No
+         * edge tells of it again. */
         read_input(c, EPOLLIN | EPOLLRDHUP);
         return;
     }
@@ -319,7 +322,7 @@ static void resume(struct hcs_conn *c)
     }
 }
 
-/* There may be room for what is unsent. */
+/* There may be room in the socket: sends more of the write queue. */
 static void write_on(struct hcs_conn *c)
 {
     if (!hcs_conn_write_more(c)) {
@@ -345,7 +348,7 @@ static void on_ready(struct hcs_watch *watch, uint32_t seen)
             return;
         }
         if (c->write_queue != NULL) {
-            c->input_waits = true; /* an interim reply is stuck */
+            c->input_waits = true; /* the interim reply is not sent yet */
             after_io(c);
             return;
         }
@@ -366,8 +369,8 @@ static void on_ready(struct hcs_watch *watch, uint32_t seen)
         hcs_conn_discard(c);
         return;
     case HCS_CONN_CLOSED:
-        /* In this turn, by what another one needed: a refused connection gives
-         * way to the next one, while its own event is still to come. */
+        /* The connection was refused, and was closed earlier in this turn to
+         * make room for the next refused one. Its own event comes only now. */
         return;
     }
     assert(false);
@@ -375,7 +378,7 @@ static void on_ready(struct hcs_watch *watch, uint32_t seen)
 
 /* --- Results. */
 
-/* Ends a job that is not going to be answered by its worker. */
+/* Answers in place of the worker, and drops the job. */
 static void refuse_working(struct hcs_conn *c, enum hcs_reason reason)
 {
     struct hcs_refusal refusal = {
@@ -400,8 +403,8 @@ static void release_request(struct hcs_shard *shard, void *request)
     hcs_conn_release_request(shard, request);
 }
 
-/* The reply that a handler wrote. The request is freed, or lent to the reply
- * until it is sent. */
+/* Sends the reply that a handler wrote. The request is freed at once, or, if
+ * the reply is sent from its record, when the reply was sent. */
 static void reply_written(struct hcs_conn *c, struct hcs_exchange *exchange,
     struct hcs_request *request)
 {
@@ -419,7 +422,8 @@ static void reply_written(struct hcs_conn *c, struct hcs_exchange *exchange,
     };
 
     exchange->status = request->status;
-    /* RFC 9110, section 6.4.1; no job is answered with a 304. */
+    /* A 204 has no content (RFC 9110, section 6.4.1). Nor has a 304, but no
+     * handler can set that status. */
     exchange->bytes_out = request->status == 204 ? 0 : body.length;
     if (exchange->bytes_out > HCS_CONN_COPY_MAX && !exchange->head_only) {
         hcs_conn_compose_body(c, exchange, &reply, &body, false);
@@ -429,7 +433,7 @@ static void reply_written(struct hcs_conn *c, struct hcs_exchange *exchange,
     hcs_conn_release_request(c->shard, request);
 }
 
-/* How the job ended, as a reply. */
+/* The job has ended: answers with its result, or with a problem document. */
 static void reply_result(struct hcs_conn *c, struct hcs_request *request)
 {
     uint64_t started_ns =
@@ -473,7 +477,7 @@ void hcs_conn_result(struct hcs_shard *shard, struct hcs_request *request)
         request->waiter.deliver(request->waiter.owner, request);
         return;
     }
-    /* [task.state] Acquire came with the mailbox. */
+    /* [task.state] Relaxed: taking the task from the mailbox was an acquire. */
     if (atomic_load_explicit(&request->task.state, memory_order_relaxed) ==
         HCS_TASK_TAKEN) {
         hcs_counter_add(&shard->counts.late, 1);
@@ -485,8 +489,8 @@ void hcs_conn_result(struct hcs_shard *shard, struct hcs_request *request)
 
 /* --- Deadlines. */
 
-/* A job's deadline, or the time to look for it: QUEUE_TIMEOUT runs from its
- * admission until a worker takes it, JOB_TIMEOUT from then on. */
+/* A deadline of the job may have passed. QUEUE_TIMEOUT runs from the job's
+ * admission until a worker takes the job. JOB_TIMEOUT runs from then on. */
 static void working_expired(struct hcs_conn *c)
 {
     struct hcs_request *request = c->request;
@@ -516,7 +520,7 @@ static void working_expired(struct hcs_conn *c)
         return;
     }
     if (job_timeout_ms(request) == 0) {
-        return; /* it runs as long as it runs */
+        return; /* there is no limit to how long it runs */
     }
     uint64_t end_ms = (started_ns != 0 ? started_ns / 1000000 : now_ms) +
                       job_timeout_ms(request);
@@ -528,9 +532,9 @@ static void working_expired(struct hcs_conn *c)
     }
 }
 
-/* The time to look how a request arrives: it has READ_TIMEOUT in all, and in
- * each period it has to get on. Framing is no progress: of a chunked body only
- * its data counts. */
+/* It is time to look at how a request arrives. The request has READ_TIMEOUT in
+ * all. In each period it must arrive at MIN_UPLOAD_RATE. Of a chunked body only
+ * the data counts, and not the framing. */
 static void reading_expired(struct hcs_conn *c)
 {
     struct hcs_request *request = c->request;
@@ -566,7 +570,8 @@ static void reading_expired(struct hcs_conn *c)
     after_io(c);
 }
 
-/* A last look at the socket: what has arrived is served. */
+/* The idle time has passed. Looks at the socket once more: a request that has
+ * arrived is served. */
 static void idle_expired(struct hcs_conn *c)
 {
     if (hcs_conn_has_more_input(c)) {
@@ -606,7 +611,7 @@ void hcs_conn_expired(struct hcs_timer *timer)
     assert(false);
 }
 
-/* --- Beginnings. */
+/* --- New connections. */
 
 static struct hcs_conn *make(
     struct hcs_shard *shard, int fd, const struct hcs_peer *peer)
@@ -692,7 +697,7 @@ void hcs_conn_close_shed(struct hcs_shard *shard)
     }
 }
 
-/* --- All of a shard's. */
+/* --- All connections of a shard. */
 
 static void drain(void *record, void *arg)
 {
@@ -726,7 +731,7 @@ static void cut(void *record, void *arg)
         refuse_working(c, HCS_REASON_DRAINING);
         return;
     case HCS_CONN_WRITING:
-    case HCS_CONN_LINGERING: /* have until the end of the cut */
+    case HCS_CONN_LINGERING: /* the shard's end_timer closes these two */
     case HCS_CONN_CLOSED:
         return;
     }

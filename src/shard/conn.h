@@ -14,34 +14,35 @@
 
 struct hcs_request;
 
-/* Takes fd, a connected socket that does not block. A connection that the gate
- * refuses is told so. site: which of the service's sites the client is
- * served. */
+/* Takes ownership of fd, a connected socket that does not block. If the gate
+ * refuses the connection, answers 503. site: index of the site that serves the
+ * client. */
 void hcs_conn_open(struct hcs_shard *shard, int fd, unsigned site,
     const struct hcs_peer *peer);
 
-/* Takes fd; answers 503 for the reason and lingers, so that the client sees
- * it. spare: the descriptor is lent from the spares. */
+/* Takes ownership of fd, answers 503 with the reason, and lingers, so that the
+ * client can read the answer. spare: the descriptor is lent from the spares. */
 void hcs_conn_refuse(struct hcs_shard *shard, int fd,
     const struct hcs_peer *peer, enum hcs_reason reason, bool spare);
 
-/* A task came home: its request goes to whoever waits for it. */
+/* A job's task came home. Delivers its request to the waiter, if there is
+ * one. */
 void hcs_conn_result(struct hcs_shard *shard, struct hcs_request *request);
 
-/* Its timer passed. */
+/* The connection's timer has passed. */
 void hcs_conn_expired(struct hcs_timer *timer);
 
-/* Every connection of the shard: from now on replies are the last ones, and
- * idle ones end after DRAIN_IDLE. */
+/* For every connection of the shard: from now on a reply is the last one, and
+ * an idle connection closes after DRAIN_IDLE. */
 void hcs_conn_drain_all(struct hcs_shard *shard);
 
-/* Every connection of the shard ends: 503 for requests that still wait. */
+/* Ends every connection of the shard. Requests that still wait get 503. */
 void hcs_conn_cut_all(struct hcs_shard *shard);
 
-/* Closes every connection, whatever it does. */
+/* Closes every connection, in whatever state. */
 void hcs_conn_close_all(struct hcs_shard *shard);
 
-/* Closes the oldest of the refused that linger, if there is one. */
+/* Closes the refused connection that has lingered longest, if there is one. */
 void hcs_conn_close_shed(struct hcs_shard *shard);
 
 #endif

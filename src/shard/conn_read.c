@@ -11,7 +11,7 @@
 enum {
     OUT_RESERVE = HCS_RESPONSE_HEAD_MAX + HCS_CONN_COPY_MAX, /* for one more
                                                                 reply */
-    BRIEF_BODY_MAX = 4096, /* beyond it no job is brief */
+    BRIEF_BODY_MAX = 4096, /* a job with a larger body is not brief */
     EMPTY_LINES_MAX = 8,   /* before a request */
 };
 
@@ -24,12 +24,13 @@ static bool has_body(const struct hcs_head *head)
 static bool is_json(const char *type, size_t length)
 {
     if (length == 16 && memcmp(type, "application/json", 16) == 0) {
-        return true; /* as nearly all send it */
+        return true; /* nearly all clients send it so */
     }
     return hcs_syntax_is_json(type, type + length);
 }
 
-/* Why the header alone refuses the job; NONE when it does not. */
+/* The reason for which the job is refused by its header section alone. NONE: it
+ * is not refused. */
 static enum hcs_reason check_job(const struct hcs_shard *shard,
     const char *bytes, const struct hcs_head *head)
 {
@@ -92,8 +93,8 @@ void hcs_conn_submit(struct hcs_conn *c, bool more)
     hcs_conn_enter(c, HCS_CONN_IDLE);
 }
 
-/* The header section is complete and was accepted for a job: bytes is the
- * section, available how much of the body is at hand behind it. */
+/* Begins a job: its header section is complete and accepted. bytes: the
+ * section. available: how many bytes have arrived behind it. */
 static void begin_job(struct hcs_conn *c, const char *bytes, size_t head_length,
     const struct hcs_head *head, const struct hcs_route *route,
     size_t available)
@@ -101,7 +102,7 @@ static void begin_job(struct hcs_conn *c, const char *bytes, size_t head_length,
     struct hcs_shard *shard = c->shard;
     struct hcs_request *request = c->request;
 
-    if (request == NULL) { /* else the section is already in it */
+    if (request == NULL) { /* else its record holds the section already */
         request = new_request(c);
         if (request == NULL ||
             !hcs_request_append(request, bytes, head_length)) {
@@ -132,13 +133,14 @@ static void begin_job(struct hcs_conn *c, const char *bytes, size_t head_length,
     }
 }
 
-/* A request whose header section was read, on its way to an answer. Filled in
- * member by member: the head is large, and hcs_head_parse clears it. */
+/* A request whose header section was read, and what the answer depends on. It
+ * is filled in member by member: the head is large, and hcs_head_parse clears
+ * it. */
 struct asked {
-    const char *bytes; /* of the section */
+    const char *bytes; /* of the header section */
     struct hcs_head head;
-    const struct hcs_route *route; /* NULL: none, or all with "*" */
-    unsigned methods;              /* that are allowed there */
+    const struct hcs_route *route; /* NULL: no route, or the target is "*" */
+    unsigned methods;              /* that the route allows */
     struct hcs_refusal refusal;
 };
 
@@ -147,14 +149,14 @@ static bool is_job(const struct asked *asked)
     return asked->route != NULL && asked->route->page == NULL;
 }
 
-/* OPTIONS * and CONNECT are about no path. */
+/* OPTIONS * and CONNECT have no path. */
 static void judge_without_path(struct asked *asked)
 {
     asked->methods = HCS_METHODS_JOB;
     if (!asked->head.asterisk) { /* CONNECT */
         asked->refusal.reason = HCS_REASON_METHOD_NOT_ALLOWED;
-        /* What follows may be meant for the tunnel that it did not get (RFC
-         * 9931). */
+        /* The bytes that follow may be meant for the tunnel that was refused
+         * (RFC 9931). */
         asked->refusal.close = true;
     }
 }
@@ -177,15 +179,16 @@ static void judge_path(const struct hcs_conn *c, struct asked *asked)
     }
 }
 
-/* Answers what is no job, or is refused by its header section alone. The body
- * is skipped if it is at hand; else the answer is the last one, since where the
- * next request begins is not known before the body was read. Returns how many
- * of the available bytes were skipped. */
+/* Answers a request that is no job, or that is refused by its header section
+ * alone. If the whole body has arrived, it is skipped. Otherwise the answer is
+ * the connection's last one: the daemon does not read the body, and so does not
+ * know where the next request begins. Returns how many of the available bytes
+ * were skipped. */
 static size_t answer_at_once(
-    struct hcs_conn *c, struct asked *asked, size_t available)
+    struct hcs_conn *c, const struct asked *asked, size_t available)
 {
     const struct hcs_head *head = &asked->head;
-    struct hcs_refusal *refusal = &asked->refusal;
+    struct hcs_refusal refusal = asked->refusal;
     bool whole = !head->chunked && head->content_length <= available;
     size_t skipped = whole ? (size_t)head->content_length : available;
     struct hcs_exchange exchange;
@@ -193,32 +196,32 @@ static size_t answer_at_once(
 
     hcs_exchange_from_head(&exchange, c->shard, &c->peer, asked->bytes, head);
     exchange.route = asked->route != NULL ? asked->route->path : NULL;
-    refusal->more = available > skipped;
+    refusal.more = available > skipped;
     if (!whole) {
         exchange.keep_alive = false;
-        refusal->close = true;
+        refusal.close = true;
     }
-    if (refusal->reason == HCS_REASON_METHOD_NOT_ALLOWED) {
+    if (refusal.reason == HCS_REASON_METHOD_NOT_ALLOWED) {
         hcs_method_allow(asked->methods, allow);
-        refusal->allow = allow;
+        refusal.allow = allow;
     }
-    if (refusal->reason != HCS_REASON_NONE) {
-        hcs_conn_refuse_request(c, &exchange, refusal);
+    if (refusal.reason != HCS_REASON_NONE) {
+        hcs_conn_refuse_request(c, &exchange, &refusal);
     } else if (head->method == HCS_OPTIONS) {
         hcs_method_allow(asked->methods, allow);
-        hcs_conn_answer_options(c, &exchange, allow, refusal->more);
+        hcs_conn_answer_options(c, &exchange, allow, refusal.more);
     } else if (is_job(asked)) {
-        hcs_conn_answer_precondition(c, &exchange, head, false, refusal->more);
+        hcs_conn_answer_precondition(c, &exchange, head, false, refusal.more);
     } else {
         hcs_pages_answer(&(struct hcs_page_request){
-            c, &exchange, asked->route, asked->bytes, head, refusal->more});
+            c, &exchange, asked->route, asked->bytes, head, refusal.more});
     }
     return skipped;
 }
 
-/* A header section is complete. Answers, refuses or begins a job; returns how
- * many of the available bytes behind the section were skipped as a body that
- * nobody wants. */
+/* A header section is complete. Answers or refuses the request, or begins a
+ * job. Returns how many of the available bytes behind the section were skipped,
+ * as a body that is of no use. */
 static size_t begin(struct hcs_conn *c, const struct hcs_head_scan *scan,
     const char *bytes, size_t head_length, size_t available)
 {
@@ -245,7 +248,7 @@ static size_t begin(struct hcs_conn *c, const struct hcs_head_scan *scan,
     } else {
         judge_without_path(&asked);
     }
-    if (asked.head.secure) { /* RFC 9110, 7.4 */
+    if (asked.head.secure) { /* RFC 9110, section 7.4 */
         asked.refusal.reason = HCS_REASON_MISDIRECTED;
     }
     if (asked.refusal.reason == HCS_REASON_NONE && is_job(&asked) &&
@@ -257,8 +260,10 @@ static size_t begin(struct hcs_conn *c, const struct hcs_head_scan *scan,
     return answer_at_once(c, &asked, available);
 }
 
-/* RFC 9112, section 2.2, has at least one ignored. Without a bound they would be
- * a way to stay that no timeout ends, a drain's neither. */
+/* A server should ignore at least one empty line before a request (RFC 9112,
+ * section 2.2). Their number is bounded: else a client could keep its
+ * connection open with empty lines, and no timeout and no drain would end
+ * it. */
 static bool skip_empty_lines(struct hcs_conn *c, size_t lines)
 {
     if (lines > (size_t)(EMPTY_LINES_MAX - c->empty_lines)) {
@@ -286,7 +291,7 @@ static size_t take_first(struct hcs_conn *c, const char *bytes, size_t length)
         }
         return empty;
     }
-    if (length > 1 || bytes[0] != '\r') { /* may become an empty line */
+    if (length > 1 || bytes[0] != '\r') { /* a CR alone may be an empty line */
         verdict = hcs_head_scan(&scan, bytes, length,
             c->shard->service->limits.max_header_bytes, &head_length, &reason);
     }
@@ -317,7 +322,7 @@ static size_t take_head(struct hcs_conn *c, const char *bytes, size_t length)
     struct hcs_request *request = c->request;
     size_t before = request->in_length;
     size_t limit = c->shard->service->limits.max_header_bytes;
-    /* Not more than can be of use: one byte beyond the limit refuses. */
+    /* No more than one byte beyond the limit: that byte refuses the request. */
     size_t take = limit + 1 - before < length ? limit + 1 - before : length;
     enum hcs_reason reason = HCS_REASON_NONE;
     size_t head_length = 0;
@@ -327,7 +332,7 @@ static size_t take_head(struct hcs_conn *c, const char *bytes, size_t length)
         return length;
     }
     if (before == 1 && request->in[0] == '\r' && request->in[1] == '\n') {
-        /* The empty line before a request that came in two. */
+        /* An empty line before a request: its CR and its LF arrived apart. */
         if (!skip_empty_lines(c, 1)) {
             hcs_conn_refuse_reading(c, HCS_REASON_BAD_REQUEST_LINE);
             return length;
@@ -351,7 +356,7 @@ static size_t take_head(struct hcs_conn *c, const char *bytes, size_t length)
     request->in_length = (uint32_t)head_length;
     take += begin(c, &request->scan, request->in, head_length, length - take);
     if (c->state == HCS_CONN_READING && c->request->head_length == 0) {
-        hcs_conn_drop_request(c); /* it was answered without becoming a job */
+        hcs_conn_drop_request(c); /* answered: it did not become a job */
         hcs_conn_enter(c, HCS_CONN_IDLE);
     }
     return take;
@@ -394,7 +399,8 @@ static size_t take_chunked(struct hcs_conn *c, const char *bytes, size_t length)
             bytes + done, length - done, &used, &data, &data_length);
 
         done += used;
-        /* Refused by what it announces, before it is sent. */
+        /* Refuses a chunk by the size that it announces, before its data
+         * comes. */
         if (request->in_length - request->head_length + data_length +
                 hcs_chunked_announced(&request->chunked) >
             max) {

@@ -1,7 +1,9 @@
 /*
- * conn_read - bytes of a client to requests: answered, refused, or queued.
+ * conn_read - turns a client's bytes into requests, which are answered, refused
+ * or queued as jobs.
  *
- * Any call may close the connection; the caller looks at the state.
+ * Any call may close the connection, so the caller looks at the state
+ * afterwards.
  *
  * Owns:    nothing.
  * Threads: the shard's loop.
@@ -12,11 +14,12 @@
 
 #include "shard/conn_state.h"
 
-/* Reads requests from bytes, as many as can be; returns how many bytes were
- * used. The rest has to wait for a reply, or for the client to take one. */
+/* Takes as many requests from bytes as possible. Returns how many bytes were
+ * used. The rest must wait until a reply is composed, or until the client takes
+ * one. */
 size_t hcs_conn_consume(struct hcs_conn *c, const char *bytes, size_t length);
 
-/* Bytes of a body with a known length that are still to come. */
+/* Of a body with a known length: the bytes that have not arrived yet. */
 size_t hcs_conn_body_left(const struct hcs_request *request);
 
 /* The request is complete: queues its job, or refuses it. more: bytes of a

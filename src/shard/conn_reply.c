@@ -5,8 +5,8 @@
 #include <assert.h>
 #include <string.h>
 
-/* During drain a reply is the last one only if the client has sent no further
- * request: what was received is answered. */
+/* In a drain a request that has arrived is still answered. So a reply is the
+ * last one only if no further request has arrived. */
 static enum hcs_reply_connection decide_connection(
     struct hcs_conn *c, const struct hcs_exchange *exchange, bool more)
 {
@@ -25,7 +25,7 @@ static enum hcs_reply_connection decide_connection(
     return exchange->minor ? HCS_REPLY_KEEP : HCS_REPLY_KEEP_SAID;
 }
 
-/* The head of the reply. The exchange is over. */
+/* Composes the head of the reply, and ends the exchange. */
 static void compose_head(struct hcs_conn *c, struct hcs_exchange *exchange,
     struct hcs_reply *reply, bool more)
 {
@@ -57,7 +57,8 @@ void hcs_conn_compose_body(struct hcs_conn *c, struct hcs_exchange *exchange,
     hcs_conn_flush(c, body);
 }
 
-/* 36 bytes that are a UUID: hexadecimal with dashes in their places. */
+/* The exchange's identifier if it is a UUID: 36 bytes, hexadecimal digits with
+ * dashes in their places. Else NULL. */
 static const char *as_uuid(const struct hcs_exchange *exchange)
 {
     if (exchange->id_length != HCS_EXCHANGE_ID_MADE) {
@@ -100,7 +101,7 @@ void hcs_conn_refuse_request(struct hcs_conn *c, struct hcs_exchange *exchange,
         hcs_shard_make_id(shard, fallback);
         problem.instance = fallback;
     }
-    if (exchange->status == 503) { /* shared capacity */
+    if (exchange->status == 503) { /* refused for lack of capacity */
         struct hcs_gate_advice advice = hcs_gate_advise(
             &shard->service->gate, hcs_random_next(&shard->random));
 
@@ -126,8 +127,8 @@ void hcs_conn_refuse_first(struct hcs_conn *c, const char *bytes, size_t length,
             &exchange, c->shard, &c->peer, c->request, false);
     } else {
         hcs_exchange_unknown(&exchange, c->shard, &c->peer);
-        /* A client that sent HEAD reads no body, whatever was wrong with the
-         * rest. */
+        /* A client that sent HEAD reads no body, even if the rest of its
+         * request was wrong. */
         exchange.head_only = length >= 5 && memcmp(bytes, "HEAD ", 5) == 0;
         hcs_counter_add(&c->shard->counts.requests, 1);
     }

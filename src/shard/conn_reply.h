@@ -1,8 +1,8 @@
 /*
- * conn_reply - replies and problem documents.
+ * conn_reply - composes replies and problem documents.
  *
  * A call of this file ends the exchange that it is given. It may close the
- * connection; the caller looks at the state.
+ * connection, so the caller looks at the state afterwards.
  *
  * Owns:    nothing.
  * Threads: the shard's loop.
@@ -16,18 +16,19 @@
 
 struct hcs_refusal {
     enum hcs_reason reason;
-    const char *detail; /* NULL: the reason's own words */
+    const char *detail; /* NULL: the text of the reason */
     size_t detail_length;
     const char *allow; /* NULL: no Allow field */
-    bool close;        /* what follows on the connection cannot be read */
+    bool close;        /* the next request on the connection cannot be read */
     bool more;         /* as in hcs_conn_compose */
 };
 
 /* Composes a reply behind those that were composed before, and ends the
- * exchange, whose status, bytes_out and times the caller has set. The body is
- * either copied, from text (exchange->bytes_out bytes, at most
- * HCS_CONN_COPY_MAX), or taken, and sent at once with all that was composed.
- * more: bytes of a further request are at hand. */
+ * exchange. The caller has set the exchange's status, bytes_out and times.
+ * hcs_conn_compose copies the body from text: exchange->bytes_out bytes, at
+ * most HCS_CONN_COPY_MAX. hcs_conn_compose_body takes ownership of the body,
+ * and sends at once all that was composed. more: bytes of a further request
+ * have arrived. */
 void hcs_conn_compose(struct hcs_conn *c, struct hcs_exchange *exchange,
     struct hcs_reply *reply, const char *text, bool more);
 void hcs_conn_compose_body(struct hcs_conn *c, struct hcs_exchange *exchange,
@@ -37,16 +38,16 @@ void hcs_conn_compose_body(struct hcs_conn *c, struct hcs_exchange *exchange,
 void hcs_conn_refuse_request(struct hcs_conn *c, struct hcs_exchange *exchange,
     const struct hcs_refusal *refusal);
 
-/* Refuses the request that is being read, and ends the connection with it. */
+/* Refuses the request that is being read. The reply is the connection's
+ * last. */
 void hcs_conn_refuse_reading(struct hcs_conn *c, enum hcs_reason reason);
 
-/* The same where the request has no record yet: bytes are those of it that have
- * arrived. */
+/* The same, for a request that has no record yet. bytes: what has arrived of
+ * it. */
 void hcs_conn_refuse_first(struct hcs_conn *c, const char *bytes, size_t length,
     enum hcs_reason reason);
 
-/* Answers where the precondition of the head does not hold, in place of a
- * 2xx. */
+/* Answers a request whose precondition does not hold, in place of a 2xx. */
 void hcs_conn_answer_precondition(struct hcs_conn *c,
     struct hcs_exchange *exchange, const struct hcs_head *head, bool no_store,
     bool more);

@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <string.h>
 
-/* With the peer's address; 128 bytes without it. */
+/* 128 bytes, and the peer's address. */
 static_assert(sizeof(struct hcs_conn) <= 128 + sizeof(struct hcs_peer),
     "an idle connection has become larger");
 
@@ -70,9 +70,9 @@ void hcs_conn_release_request(
     hcs_slab_free(shard->requests, request);
 }
 
-/* A request that a worker has, or that waits in the queue as a dead entry,
- * comes home later and is freed then. Proved in tests/model/detach.pml and
- * deferral.pml. */
+/* If a worker has the request, or the request stays in the queue as a dead
+ * entry, it comes home later and is freed then. Proved in
+ * tests/model/detach.pml and deferral.pml. */
 static void drop_request(struct hcs_conn *c, bool is_overdue)
 {
     struct hcs_request *request = c->request;
@@ -92,7 +92,7 @@ static void drop_request(struct hcs_conn *c, bool is_overdue)
     if (hcs_pool_cancel(shard->service->pool, &request->task) ||
         atomic_load_explicit(&request->task.state, memory_order_relaxed) ==
             HCS_TASK_CANCELLED) {
-        hcs_request_fini(request); /* nobody reads a dead entry's bytes */
+        hcs_request_fini(request); /* no thread reads a dead entry's bytes */
         return;
     }
     switch (hcs_deferrals_abandon(shard->service->deferrals, &request->task)) {
@@ -124,7 +124,8 @@ void hcs_conn_abandon_request(struct hcs_conn *c, enum hcs_reason reason)
 {
     struct hcs_exchange exchange;
 
-    /* It counted as a request when its header section was complete. */
+    /* A request was counted when its header section was complete. Only then
+     * does it have an exchange to end. */
     if (c->request != NULL && c->request->head_length > 0) {
         hcs_exchange_from_request(&exchange, c->shard, &c->peer, c->request,
             c->state == HCS_CONN_WORKING);
@@ -134,7 +135,7 @@ void hcs_conn_abandon_request(struct hcs_conn *c, enum hcs_reason reason)
     hcs_conn_drop_request(c);
 }
 
-/* --- Bytes that wait. */
+/* --- Write queue and read-ahead. */
 
 void hcs_conn_release_body(struct hcs_shard *shard, const struct hcs_body *body)
 {
@@ -182,7 +183,7 @@ void hcs_conn_close(struct hcs_conn *c, enum hcs_reason reason)
     if (c->state == HCS_CONN_LINGERING) {
         shard->lingering--;
     }
-    shard->out_length = 0; /* what was composed was for nobody else */
+    shard->out_length = 0; /* the composed bytes are all this connection's */
     hcs_conn_abandon_request(c, reason);
     hcs_conn_free_write_queue(c);
     hcs_conn_free_read_ahead(c);
@@ -200,9 +201,10 @@ void hcs_conn_close(struct hcs_conn *c, enum hcs_reason reason)
         hcs_counter_add(&shard->counts.closed[reason], 1);
         hcs_gate_disconnect(&shard->service->gate, &c->peer);
     }
-    /* Not freed yet: callers up the stack still look at its state. */
+    /* The record is not freed yet: callers up the stack still read its
+     * state. */
     TAILQ_INSERT_HEAD(&shard->closed, c, entry);
-    hcs_spares_refill(shard); /* if one was lost */
+    hcs_spares_refill(shard); /* if one could not be taken back before */
     shard->descriptor_freed = true;
 }
 

@@ -1,12 +1,13 @@
 /*
  * conn_state - the record of a connection: states, deadlines, the end.
  *
- * Between requests a connection is a record of about a hundred bytes. A
- * request's record is lent to it from the request's first byte that could not
- * be answered at once to its reply's last.
+ * Between requests a connection is only a record of about a hundred bytes. If a
+ * request cannot be answered at once, the connection gets a request's record
+ * until the last byte of the reply.
  *
- * A call of this file, or of a file above it, may close the connection. The
- * record stays until the end of the turn, so the caller looks at the state.
+ * A call of this file, or of a file above it in the ladder, may close the
+ * connection. The record stays until the end of the turn, so the caller can
+ * look at the state afterwards.
  *
  * Owns:    the transport, the request unless it is detached, and unsent bytes.
  * Threads: the shard's loop.
@@ -22,34 +23,33 @@
 #include "shard/transport.h"
 
 enum {
-    HCS_CONN_READ_BUDGET = 4 * HCS_SHARD_IN, /* bytes a connection may read a
-                                                turn */
-    HCS_CONN_COPY_MAX = 16 * 1024,  /* larger bodies are sent where they lie */
+    HCS_CONN_READ_BUDGET = 4 * HCS_SHARD_IN, /* bytes in a turn */
+    HCS_CONN_COPY_MAX = 16 * 1024,  /* larger bodies are sent without a copy */
     HCS_CONN_STARVED_RETRY_MS = 50, /* until sending is tried again */
 };
 
-/* A body, where it lies. */
+/* A body that is sent from where it lies, without a copy. */
 struct hcs_body {
     const char *bytes; /* not NULL */
     size_t length;
-    /* Gives back what bytes lie in, once they are sent or given up. NULL: there
-     * is nothing to give back. */
+    /* Frees the memory of bytes, called when they were sent or given up. NULL:
+     * there is nothing to free. */
     void (*release)(struct hcs_shard *shard, void *owner);
     void *owner;
 };
 
-/* What the client has not taken yet: bytes, then a body. */
+/* What could not be sent yet: bytes, then a body. */
 struct hcs_write_queue {
     size_t length;
     size_t sent;
     struct hcs_body body;
     size_t body_sent;
     uint64_t since_ms; /* when the client last took a byte */
-    int untaken;       /* sent, not taken by the client, when last looked at */
+    int untaken;       /* bytes in the socket's buffer, at the last look */
     char bytes[];
 };
 
-/* Bytes that were read and have to wait for the reply before them. */
+/* Bytes that were read, and that wait for the reply before them. */
 struct hcs_read_ahead {
     size_t length;
     size_t used;
@@ -57,28 +57,28 @@ struct hcs_read_ahead {
 };
 
 struct hcs_conn {
-    struct hcs_watch watch; /* first, so that the one is the other */
+    struct hcs_watch watch; /* first: a watch is cast to its connection */
     struct hcs_timer timer;
     struct hcs_shard *shard;
     struct hcs_request *request;
     struct hcs_write_queue *write_queue;
     struct hcs_read_ahead *read_ahead;
-    TAILQ_ENTRY(hcs_conn) entry; /* among the shed, or the closed of a turn */
+    TAILQ_ENTRY(hcs_conn) entry; /* in the shard's list shed or closed */
     uint64_t linger_until_ms;
     uint32_t lingered_bytes;
     struct hcs_transport transport;
     struct hcs_peer peer;
     unsigned char state;
-    unsigned char end_reason;  /* NONE; or the last reply is composed, and this
-                                  is what close counts */
-    unsigned char empty_lines; /* before the request that is to come */
-    unsigned char site;        /* which of the service's sites it is served */
+    unsigned char end_reason;  /* NONE; or why it closes: no further request is
+                                  read, and close counts this reason */
+    unsigned char empty_lines; /* so far, before the next request */
+    unsigned char site;        /* index of the site that serves the client */
     bool timed : 1;            /* the deadline of this state is set */
-    bool input_waits : 1;      /* no edge will tell of what is to be read */
-    bool shed : 1;             /* refused: not one of MAX_CONNECTIONS */
-    bool spare : 1;            /* its descriptor is one of the spares */
-    bool wants_out : 1;        /* EPOLLOUT is watched */
-    bool starved : 1;          /* the kernel had no memory: no edge will come */
+    bool input_waits : 1; /* there may be input of which no edge will tell */
+    bool shed : 1;        /* refused: does not count in MAX_CONNECTIONS */
+    bool spare : 1;       /* its descriptor is lent from the spares */
+    bool wants_out : 1;   /* EPOLLOUT is watched */
+    bool starved : 1;     /* the kernel lacks memory, and no edge will come */
 };
 
 /* Bytes of a record. */
@@ -89,10 +89,11 @@ struct hcs_conn *hcs_conn_of_timer(struct hcs_timer *timer);
 /* The only writer of c->state. */
 void hcs_conn_enter(struct hcs_conn *c, enum hcs_conn_state next);
 
-/* Sets the deadline of the state it is in. UINT64_MAX: none. */
+/* Sets the deadline of the connection's state. UINT64_MAX: no deadline. */
 void hcs_conn_arm(struct hcs_conn *c, uint64_t after_ms);
 
-/* No further request is read: the last reply is composed, or there is none. */
+/* No further request is read: the last reply is composed, or the client's side
+ * has ended. */
 static inline bool hcs_conn_is_ending(const struct hcs_conn *c)
 {
     return c->end_reason != HCS_REASON_NONE;
@@ -104,19 +105,19 @@ static inline bool hcs_conn_takes_requests(const struct hcs_conn *c)
            !hcs_conn_is_ending(c) && c->write_queue == NULL;
 }
 
-/* Whether the client has sent more than was read and answered. */
+/* Whether bytes of a further request have arrived. */
 bool hcs_conn_has_more_input(const struct hcs_conn *c);
 
-/* The connection has no request any more. A request that queue or worker still
- * have is detached, and freed when it comes home; overdue: because its deadline
- * has passed. */
+/* Both end the connection's part in its request. If the queue or a worker still
+ * has the request, it is detached, and is freed when it comes home.
+ * hcs_conn_drop_overdue: its deadline has passed. */
 void hcs_conn_drop_request(struct hcs_conn *c);
 void hcs_conn_drop_overdue(struct hcs_conn *c);
 void hcs_conn_release_request(
     struct hcs_shard *shard, struct hcs_request *request);
 
-/* The request, if there is one, will not be answered: ends its exchange, and
- * drops it. */
+/* If there is a request, it will not be answered: ends its exchange, and drops
+ * it. */
 void hcs_conn_abandon_request(struct hcs_conn *c, enum hcs_reason reason);
 
 /* NULL is allowed. */
@@ -127,7 +128,7 @@ void hcs_conn_free_read_ahead(struct hcs_conn *c);
 
 void hcs_conn_close(struct hcs_conn *c, enum hcs_reason reason);
 
-/* At the end of a turn: frees the records of those that closed in it. */
+/* At the end of a turn: frees the records of connections that closed in it. */
 void hcs_conn_free_closed(struct hcs_shard *shard);
 
 #endif

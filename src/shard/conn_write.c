@@ -3,15 +3,15 @@
 #include <string.h>
 
 enum {
-    LINGER_IDLE_MS = 5000, /* without a byte, after the last reply */
+    LINGER_IDLE_MS = 5000, /* without a byte from the client */
     LINGER_MAX_MS = 30000,
     LINGER_MAX_BYTES = 64 * 1024 * 1024,
-    LINGER_MAX_CONNS = 4096,    /* a loop */
-    QUEUE_NEVER_REFUSED = 1024, /* for a reply's head and a few small replies */
+    LINGER_MAX_CONNS = 4096,    /* of a loop */
+    QUEUE_NEVER_REFUSED = 1024, /* bytes: a reply's head, a few small replies */
 };
 
-/* Bytes sent, 0 when the socket is full or the kernel has no memory. False when
- * the connection was closed for it. */
+/* Sends what the socket takes. *sent is 0 when the socket is full or the kernel
+ * has no memory. False: sending failed, and the connection was closed. */
 static bool send_some(
     struct hcs_conn *c, struct iovec *parts, size_t count, size_t *sent)
 {
@@ -22,7 +22,7 @@ static bool send_some(
     case HCS_IO_STARVED:
         c->starved = true;
         return true;
-    case HCS_IO_END: /* of what the client sends: not told by sending */
+    case HCS_IO_END: /* only a call that receives returns it */
     case HCS_IO_FAILED:
         hcs_conn_close(c, hcs_transport_failure());
         return false;
@@ -47,9 +47,9 @@ static bool want_out(struct hcs_conn *c, bool want)
     return true;
 }
 
-/* Room for bytes that a client does not take. The reply is there already, and
- * the client has seen its beginning: so a few bytes are never refused.
- * MAX_CONNECTIONS bounds them. */
+/* Room for bytes that a client does not take. A few bytes are given even when
+ * the budget is spent: the reply exists, and the client has seen its beginning.
+ * MAX_CONNECTIONS bounds the sum. */
 static void *alloc_unsent(struct hcs_budget *budget, size_t bytes)
 {
     return bytes <= QUEUE_NEVER_REFUSED
@@ -63,8 +63,8 @@ static void close_for_memory(struct hcs_conn *c, const struct hcs_body *body)
     hcs_conn_close(c, HCS_REASON_MEMORY_PRESSURE);
 }
 
-/* Keeps what could not be sent: bytes, then the body, which is taken; NULL:
- * none. */
+/* Keeps what could not be sent: bytes, then the body. Takes ownership of the
+ * body; NULL: there is none. */
 static void keep_unsent(struct hcs_conn *c, const char *bytes, size_t length,
     const struct hcs_body *body, size_t body_sent)
 {
@@ -87,7 +87,7 @@ static void keep_unsent(struct hcs_conn *c, const char *bytes, size_t length,
     (void)want_out(c, true);
 }
 
-/* More bytes for a client that has not taken those before them. */
+/* Adds bytes and a body behind the write queue that the connection has. */
 static void append_unsent(struct hcs_conn *c, const char *bytes, size_t length,
     const struct hcs_body *body)
 {
@@ -147,7 +147,7 @@ bool hcs_conn_write_more(struct hcs_conn *c)
 
     if (c->starved) {
         c->starved = false;
-        c->timed = false; /* what is set is the time of this try */
+        c->timed = false; /* the deadline that is set was for this try only */
     }
     for (;;) {
         struct iovec parts[2] = {
@@ -165,9 +165,9 @@ bool hcs_conn_write_more(struct hcs_conn *c)
             return false;
         }
         if (sent == 0) {
-            return true; /* an edge tells when there is room */
+            return true; /* an edge will tell when there is room */
         }
-        c->timed = false; /* the client took something */
+        c->timed = false; /* the client took bytes: a new WRITE_TIMEOUT */
         queue->since_ms = c->shard->loop.now_ms;
         if (sent < parts[0].iov_len) {
             queue->sent += sent;
@@ -184,9 +184,10 @@ void hcs_conn_await_room(struct hcs_conn *c)
     hcs_conn_arm(c, c->shard->service->limits.write_timeout_ms);
 }
 
-/* A third of the socket's buffer has to become free before an edge tells of
- * room. A slow client may take longer than WRITE_TIMEOUT for that, and takes
- * bytes all the time. */
+/* The kernel sends an edge only when a third of the socket's buffer is free. A
+ * slow client may need longer than WRITE_TIMEOUT for that, although it takes
+ * bytes all the time. So this function asks the kernel whether it has taken
+ * any. */
 bool hcs_conn_may_write_again(struct hcs_conn *c)
 {
     struct hcs_write_queue *queue = c->write_queue;
@@ -208,7 +209,8 @@ bool hcs_conn_may_write_again(struct hcs_conn *c)
 
 /* --- Lingering. */
 
-/* Each byte that comes while it lingers gives it more time, up to a bound. */
+/* Each byte that arrives gives the connection more time to linger, up to
+ * LINGER_MAX_MS in all. */
 static void arm_linger(struct hcs_conn *c)
 {
     uint64_t now_ms = c->shard->loop.now_ms;
@@ -245,15 +247,15 @@ void hcs_conn_discard(struct hcs_conn *c)
     hcs_loop_post(&shard->loop, &c->watch);
 }
 
-/* The client has sent its last byte. Whoever read it has said so. */
+/* The end of the client's side was read: that set end_reason. */
 static bool has_ended(const struct hcs_conn *c)
 {
     return c->end_reason == HCS_REASON_CLIENT_CLOSED ||
            c->end_reason == HCS_REASON_REQUEST_TRUNCATED;
 }
 
-/* A bare close would make the kernel answer what still arrives with a reset,
- * which can cost the client the reply (RFC 9112, section 9.6). */
+/* After close(2) alone the kernel would answer bytes that still arrive with a
+ * reset. A reset can make the client lose the reply (RFC 9112, section 9.6). */
 void hcs_conn_linger(struct hcs_conn *c)
 {
     struct hcs_shard *shard = c->shard;

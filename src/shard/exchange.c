@@ -11,7 +11,7 @@ static void make_id(struct hcs_exchange *exchange, struct hcs_shard *shard)
     exchange->id_length = HCS_EXCHANGE_ID_MADE;
 }
 
-/* Everything but the identifier. */
+/* Fills in all but the identifier. */
 static void fill(struct hcs_exchange *exchange, const struct hcs_peer *peer,
     const struct hcs_head *head)
 {
@@ -45,7 +45,7 @@ void hcs_exchange_from_request(struct hcs_exchange *exchange,
 {
     fill(exchange, peer, &request->head);
     exchange->id = hcs_request_id(request, &exchange->id_length);
-    if (exchange->id_length == 0) { /* it was not queued */
+    if (exchange->id_length == 0) { /* the request was not queued */
         make_id(exchange, shard);
     }
     exchange->route = request->route->path;
@@ -66,7 +66,7 @@ void hcs_exchange_unknown(struct hcs_exchange *exchange,
     make_id(exchange, shard);
 }
 
-/* How a job ended that was queued. */
+/* The counter for the way in which a queued job ended. */
 static struct hcs_counter *outcome(
     struct hcs_route_counts *counts, const struct hcs_exchange *exchange)
 {

@@ -1,8 +1,8 @@
 /*
  * exchange - fills in the facts of an exchange, and ends it once.
  *
- * Whatever counts, logs, traces or judges requests that are over is called from
- * hcs_exchange_end, and from nowhere else.
+ * Code that counts, logs, traces or judges requests that have ended is called
+ * from hcs_exchange_end, and from nowhere else.
  *
  * Owns:    nothing.
  * Threads: the shard's loop.
@@ -15,24 +15,25 @@
 #include "job/request.h"
 #include "shard/shard.h"
 
-/* From a header section that was read, bytes, and its meaning. Makes an
- * identifier where the client sent none. */
+/* Fills in the exchange from a header section: its bytes, and their meaning in
+ * head. Makes an identifier if the client sent none. */
 void hcs_exchange_from_head(struct hcs_exchange *exchange,
     struct hcs_shard *shard, const struct hcs_peer *peer, const char *bytes,
     const struct hcs_head *head);
 
-/* From the record of a request whose header section is whole. admitted: it is
- * a job that was queued; then of the record only fields are read that the
- * worker may read too, until the task is back. */
+/* Fills in the exchange from the record of a request whose header section is
+ * complete. admitted: the request is a job that was queued. Until the task is
+ * back, this function reads only fields that no worker writes. */
 void hcs_exchange_from_request(struct hcs_exchange *exchange,
     struct hcs_shard *shard, const struct hcs_peer *peer,
     const struct hcs_request *request, bool admitted);
 
-/* Of a request whose header section is not known, or cannot be trusted. */
+/* Fills in the exchange of a request whose header section is not known, or
+ * cannot be trusted. */
 void hcs_exchange_unknown(struct hcs_exchange *exchange,
     struct hcs_shard *shard, const struct hcs_peer *peer);
 
-/* It is over: how stands in the exchange. Counts and logs it. */
+/* The exchange has ended; its status and reason say how. Counts and logs it. */
 void hcs_exchange_end(
     struct hcs_shard *shard, const struct hcs_exchange *exchange);
 

@@ -8,10 +8,10 @@
 #include <string.h>
 
 struct hcs_page {
-    const char *path; /* ends in "/": all that begin with it */
+    const char *path; /* one that ends in "/" stands for all below it */
     unsigned methods;
-    /* Whether it would be answered with a 2xx; else a precondition means
-     * nothing. NULL: always. */
+    /* Whether the answer would be a 2xx. If not, preconditions are ignored.
+     * NULL: the answer is always a 2xx. */
     bool (*is_there)(const struct hcs_page_request *request);
     void (*answer)(const struct hcs_page_request *request);
 };
@@ -78,7 +78,7 @@ static enum hcs_reason why_not_ready(const struct hcs_service *service)
         return HCS_REASON_STARTING;
     }
     if (hcs_pool_depth(service->pool) >= capacity - capacity / 10) {
-        return HCS_REASON_QUEUE_FULL; /* or nearly */
+        return HCS_REASON_QUEUE_FULL; /* full, or nearly full */
     }
     return HCS_REASON_NONE;
 }
@@ -133,7 +133,8 @@ static void answer_metrics(const struct hcs_page_request *request)
     length = hcs_metrics_write(&metrics, format, small, sizeof(small));
     request->exchange->status = 200;
     request->exchange->bytes_out = length;
-    /* Needs no memory, so that it is seen what took it all. */
+    /* A page that fits needs no memory. So it can be read when the budget is
+     * spent, and shows what has taken it. */
     if (request->exchange->head_only || length <= sizeof(small)) {
         hcs_conn_compose(
             request->c, request->exchange, &reply, small, request->more);

@@ -1,10 +1,11 @@
 /*
- * pages - the daemon's own pages: one row of a table each.
+ * pages - the daemon's own pages, such as /health and /metrics.
  *
- * The paths that are reserved are those of the table.
+ * Each page is one row of a table. The paths in the table are reserved: no
+ * handler can have them.
  *
  * Owns:    nothing.
- * Threads: add_to and is_reserved by main; answer by the connection's loop.
+ * Threads: add_to and reserve by main; answer by the connection's loop.
  * Waits:   never.
  */
 #ifndef HCS_SHARD_PAGES_H
@@ -26,12 +27,11 @@ struct hcs_page_request {
 /* Adds all pages to the router of the main site. 0, or -ENOMEM. */
 int hcs_pages_add_to(struct hcs_router *router);
 
-/* Whether a path, decoded, is that of a page, so that no handler can have
- * it. */
+/* Whether a decoded path belongs to a page. */
 bool hcs_pages_reserve(const char *path);
 
-/* Answers with the page of the route; where its precondition does not hold,
- * without. */
+/* Answers with the page of the route; or, if the request's precondition does
+ * not hold, with a 304 or a 412 in its place. */
 void hcs_pages_answer(const struct hcs_page_request *request);
 
 #endif

@@ -10,14 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CUT_MS = 500 /* for the last replies of a cut to leave */ };
+enum { CUT_MS = 500 /* to send the last replies of a cut */ };
 
 /* --- Commands. */
 
 void hcs_shard_command(struct hcs_shard *shard, enum hcs_command command)
 {
-    /* [shard.command] release: what main did before is done; the ring wakes
-     * the loop whether it sleeps or not. */
+    /* [shard.command] Release: the loop sees what main did before. The ring
+     * wakes the loop, or, if the loop is awake, keeps it from sleeping. */
     atomic_store_explicit(&shard->command, (int)command, memory_order_release);
     hcs_mailbox_ring(&shard->mailbox);
 }
@@ -38,7 +38,7 @@ static void start_cut(struct hcs_shard *shard)
 
 static void apply_command(struct hcs_shard *shard)
 {
-    /* [shard.command] acquire. */
+    /* [shard.command] Acquire: the loop sees what main did before. */
     enum hcs_command command = (enum hcs_command)atomic_load_explicit(
         &shard->command, memory_order_acquire);
 
@@ -98,7 +98,7 @@ static void on_turned(void *owner)
         hcs_acceptor_descriptor_freed(shard);
     }
     if (shard->submitted) {
-        /* Once for all jobs of this turn. */
+        /* One wake for all jobs of this turn. */
         shard->submitted = false;
         hcs_pool_wake(shard->service->pool);
     }
@@ -120,9 +120,9 @@ static void on_bell(struct hcs_watch *watch, uint32_t seen)
         (struct hcs_shard *)(void *)((char *)watch -
                                      offsetof(struct hcs_shard, bell));
 
-    (void)seen; /* each turn looks into the mailbox at its end */
-    /* [shard.asked] Relaxed: the kernel's locks order the ring [bell] behind
-     * the store, and this behind the ring. */
+    (void)seen; /* the end of each turn takes the results from the mailbox */
+    /* [shard.asked] Relaxed: the kernel's locks order the ring [bell] after the
+     * store, and this exchange after the ring. */
     if (shard->shared &&
         atomic_exchange_explicit(&shard->asked, false, memory_order_relaxed)) {
         hcs_acceptor_come_when_asked(shard);
@@ -135,7 +135,7 @@ static const struct hcs_loop_hooks HOOKS = {
     .may_sleep = on_may_sleep,
 };
 
-/* --- Life. */
+/* --- Start and end. */
 
 static bool make_listeners(
     struct hcs_shard *shard, const int *listeners, unsigned count)
@@ -166,8 +166,9 @@ static bool allocate(struct hcs_shard *shard)
             sizeof(struct hcs_route_counts));
     shard->in = malloc(HCS_SHARD_IN);
     shard->out = malloc(HCS_SHARD_OUT);
-    /* MAX_CONNECTIONS bounds these: with the budget spent, a new connection
-     * still learns why, and sees /health and /metrics. */
+    /* MAX_CONNECTIONS bounds these records, so they are charged even when the
+     * budget is spent. A new connection then still gets its 503, and can read
+     * /health and /metrics. */
     shard->conns = hcs_slab_create(hcs_conn_record_bytes(), hcs_budget_charge,
         hcs_budget_give, service->budget);
     shard->requests = hcs_slab_create(
@@ -218,7 +219,7 @@ void hcs_shard_destroy(struct hcs_shard *shard)
     if (shard == NULL) {
         return;
     }
-    take_results(shard); /* that came home after the loop had ended */
+    take_results(shard); /* those that came home after the loop had ended */
     hcs_mailbox_close(&shard->mailbox);
     hcs_slab_destroy(shard->requests);
     hcs_slab_destroy(shard->conns);
@@ -255,8 +256,9 @@ int hcs_shard_open(struct hcs_shard *shard)
 
 void hcs_shard_run(struct hcs_shard *shard)
 {
-    apply_command(shard); /* a start that failed takes nothing from a
-                             successor */
+    /* First: if the start has failed, the loop accepts no connection. It may be
+     * meant for the next process. */
+    apply_command(shard);
     hcs_loop_run(&shard->loop);
     assert(hcs_shard_connections(shard) == 0);
     hcs_spares_close(shard);

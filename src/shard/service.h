@@ -1,10 +1,10 @@
 /*
  * service - what all loops of the daemon share.
  *
- * Constant after the start, but for the atomic fields.
+ * Only the atomic fields change after the start.
  *
- * Owns:    nothing; main owns what it points at.
- * Threads: any reads; who writes an atomic field is said beside it.
+ * Owns:    nothing; main owns the objects that it points at.
+ * Threads: any thread reads it. Main writes the atomic fields.
  * Waits:   never.
  */
 #ifndef HCS_SHARD_SERVICE_H
@@ -24,29 +24,29 @@
 
 struct hcs_shard;
 
-/* What the clients of a listener are served. */
+/* The resources that clients of a listener can reach. */
 struct hcs_site {
     struct hcs_router *router; /* pages and jobs by their paths */
 };
 
 enum { HCS_SITE_MAIN, HCS_SITE_COUNT };
 
-/* Numbers that come from the kernel or from the past. main reads them once a
- * second. */
+/* Numbers that main samples once a second: from the kernel, or over the last
+ * seconds. */
 struct hcs_pulse {
     _Atomic uint64_t resident_bytes;
     _Atomic uint64_t virtual_bytes;
     _Atomic uint64_t cpu_ms;
     _Atomic uint64_t threads;
-    _Atomic uint64_t requests_10s_milli; /* requests per 1000 s, lately */
+    _Atomic uint64_t requests_10s_milli; /* a 1000 s, in the last 10 s */
 };
 
-/* Of the daemon, from its start on. */
+/* The phases of the daemon, in their order. */
 enum hcs_phase {
     HCS_PHASE_SERVING,
-    HCS_PHASE_DELAYING, /* DRAIN_DELAY: told to stop, still accepting */
-    HCS_PHASE_DRAINING, /* what has begun is finished */
-    HCS_PHASE_CUT,      /* what still waits gets 503 */
+    HCS_PHASE_DELAYING, /* told to stop, still accepting for DRAIN_DELAY */
+    HCS_PHASE_DRAINING, /* requests that have begun are finished */
+    HCS_PHASE_CUT,      /* requests that still wait get 503 */
 };
 
 struct hcs_service {
@@ -60,19 +60,19 @@ struct hcs_service {
     struct hcs_shard *const *shards;
     unsigned shard_count;
     bool private_tables;         /* each loop has its own descriptor table */
-    pthread_mutex_t accept_lock; /* taken where the table is one for all */
+    pthread_mutex_t accept_lock; /* taken if all loops share one table */
     const char *version;
     uint64_t started_ns; /* monotonic */
     double started_at;   /* seconds since 1970 */
     uint64_t max_fds;    /* of one table */
     unsigned main_fds;   /* open in main's table */
     struct hcs_pulse pulse;
-    _Atomic bool is_open; /* all handlers and workers; main's */
-    _Atomic int phase;    /* enum hcs_phase; main's */
+    _Atomic bool is_open; /* all handlers and workers are open; set by main */
+    _Atomic int phase;    /* enum hcs_phase; set by main */
 };
 
-/* Before there are loops: the pool, which is lent, is where jobs go that the
- * gate admits. */
+/* Called before there are loops. Jobs that the gate admits go to the pool,
+ * which is lent. */
 void hcs_service_set_pool(struct hcs_service *service, struct hcs_pool *pool);
 
 /* The router of the jobs. */
@@ -82,18 +82,19 @@ static inline struct hcs_router *hcs_service_router(
     return service->sites[HCS_SITE_MAIN].router;
 }
 
-/* Whether all handlers and workers are open. Jobs are taken before: they wait in
- * the queue. */
+/* Whether all handlers and workers are open. Jobs that come before wait in the
+ * queue. */
 static inline bool hcs_service_is_open(const struct hcs_service *service)
 {
-    /* [service.is_open] acquire: the handlers are as main left them. */
+    /* [service.is_open] Acquire: the caller sees the handlers as main left
+     * them. */
     return atomic_load_explicit(&service->is_open, memory_order_acquire);
 }
 
 static inline enum hcs_phase hcs_service_phase(
     const struct hcs_service *service)
 {
-    /* Relaxed: loops act on commands; this is what pages tell. */
+    /* Relaxed: pages only report the phase. Loops act on commands instead. */
     return (enum hcs_phase)atomic_load_explicit(
         &service->phase, memory_order_relaxed);
 }

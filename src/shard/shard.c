@@ -5,14 +5,14 @@
 void hcs_shard_ask(struct hcs_shard *shard)
 {
     /* [shard.asked] Relaxed: the kernel's locks order this store before the
-     * ring [bell], and the loop looks at it behind the ring. */
+     * ring [bell]. The loop reads asked after the ring. */
     atomic_store_explicit(&shard->asked, true, memory_order_relaxed);
     hcs_mailbox_ring(&shard->mailbox);
 }
 
 bool hcs_shard_is_paused(const struct hcs_shard *shard)
 {
-    /* Relaxed: to other loops it is a hint, for which one to ask. */
+    /* Relaxed: for other loops this is only a hint, about which loop to ask. */
     return atomic_load_explicit(&shard->paused, memory_order_relaxed);
 }
 
@@ -36,7 +36,7 @@ const char *hcs_shard_date(struct hcs_shard *shard)
     uint64_t now_s = hcs_shard_realtime_ms(shard) / 1000;
 
     if (now_s != shard->date_s) {
-        /* Once a second is often enough to notice a clock that was set. */
+        /* Once a second is often enough to notice that the clock was set. */
         shard->realtime_offset_ms =
             hcs_clock_realtime_ms() - shard->loop.now_ms;
         shard->date_s = hcs_shard_realtime_ms(shard) / 1000;

@@ -1,23 +1,24 @@
 /*
  * shard - the record of one loop: its connections and all that they need.
  *
- * The files of this folder form a ladder, and nobody calls up:
+ * The files of this folder form a ladder. A file calls only files below it:
  *
- *   run          start, turns, commands of main, end
+ *   run          start, turns, commands from main, end
  *   acceptor     new connections; balance: which loop takes them
  *   conn         events, deadlines and results of a connection
- *   conn_read    bytes to requests: answered, refused, or queued as a job
+ *   conn_read    requests, which are answered, refused or queued as a job
  *   pages        the daemon's own pages
  *   conn_reply   replies and problem documents
- *   conn_write   bytes to the client, and lingering after the last ones
+ *   conn_write   sending bytes, and lingering after the last ones
  *   conn_state   the record of a connection: states, deadlines, the end
  *   exchange     the facts of a request and its reply, counted and logged once
- *   spares       descriptors kept for saying no
+ *   spares       descriptors kept to refuse connections with
  *   transport    the calls on a client's socket
  *   shard        this record
  *
  * Owns:    what run.h says.
- * Threads: the loop's own; command, asked, paused and the counters are for any.
+ * Threads: the loop's own. Any thread may use command, asked, paused and the
+ *          counters.
  * Waits:   never.
  */
 #ifndef HCS_SHARD_SHARD_H
@@ -41,8 +42,8 @@
 
 enum {
     HCS_SHARD_IN = 64 * 1024,  /* bytes of one read */
-    HCS_SHARD_OUT = 64 * 1024, /* of replies that leave together */
-    HCS_SHARD_SPARES = 8,      /* descriptors kept for saying no */
+    HCS_SHARD_OUT = 64 * 1024, /* bytes of replies that are sent together */
+    HCS_SHARD_SPARES = 8,      /* descriptors kept to refuse connections with */
 };
 
 struct hcs_conn;
@@ -50,15 +51,15 @@ struct hcs_conn;
 enum hcs_command {
     HCS_COMMAND_RUN,
     HCS_COMMAND_DRAIN, /* accept what has connected, answer all, end */
-    HCS_COMMAND_CUT,   /* end now: 503 for what still waits */
+    HCS_COMMAND_CUT,   /* end now: requests that still wait get 503 */
 };
 
-/* A listener, as its loop has it. */
+/* A loop's copy of a listener. */
 struct hcs_shard_listener {
-    struct hcs_watch watch; /* first, so that the one is the other */
+    struct hcs_watch watch; /* first: a watch is cast to its listener */
     struct hcs_shard *shard;
     int fd;        /* -1: closed */
-    unsigned site; /* which of the service's sites its clients are served */
+    unsigned site; /* index of the site that serves its clients */
     bool watched;
 };
 
@@ -74,54 +75,57 @@ struct hcs_shard {
 
     struct hcs_shard_listener *listeners;
     unsigned listener_count;
-    bool is_open;          /* until they are closed */
-    bool inherited;        /* from a service manager, who goes on using them */
-    bool shared;           /* other loops wait at the same ones: balance.h */
-    _Atomic bool paused;   /* does not wait there; its own loop stores it */
-    _Atomic bool asked;    /* to wait there and look: by another loop */
-    bool descriptor_freed; /* in this turn: what waits there may be accepted */
-    struct hcs_timer accept_timer; /* to try again, or quiet during drain */
+    bool is_open;        /* the listeners are not closed yet */
+    bool inherited;      /* the service manager goes on using the listeners */
+    bool shared;         /* other loops wait at the same listeners: balance.h */
+    _Atomic bool paused; /* this loop does not wait there, and says so here */
+    _Atomic bool asked;  /* another loop asks this one to wait there and look */
+    bool descriptor_freed;         /* in this turn: accepting may succeed now */
+    struct hcs_timer accept_timer; /* after a stall; drain: quiet for a while */
     uint64_t accept_until_ms;      /* drain: the latest end of accepting */
-    bool accept_stalled;           /* stopped before EAGAIN: no edge comes */
+    bool accept_stalled; /* stopped before EAGAIN: no edge will come */
     int spares[HCS_SHARD_SPARES];
     unsigned spare_count;
-    unsigned spares_lent;      /* to connections that are refused */
-    struct hcs_conn_list shed; /* refused, and only lingering; oldest first */
+    unsigned spares_lent;      /* to connections that were refused */
+    struct hcs_conn_list shed; /* refused, and lingering; oldest first */
     unsigned shed_count;
-    struct hcs_conn_list closed; /* in this turn; freed at its end */
+    struct hcs_conn_list closed; /* in this turn; freed at the turn's end */
     unsigned lingering;
 
-    _Atomic int command;        /* enum hcs_command, by main */
-    enum hcs_command applied;   /* the last one that this loop has applied */
-    struct hcs_timer end_timer; /* after a cut, what is left is closed */
+    _Atomic int command;      /* enum hcs_command; main stores it */
+    enum hcs_command applied; /* the last command that this loop has applied */
+    struct hcs_timer end_timer; /* after a cut: closes what is still open */
 
     struct hcs_slab *conns;
     struct hcs_slab *requests;
     struct hcs_parser parser;
     struct hcs_random random;
-    bool submitted; /* jobs in this turn: wake a worker at its end */
+    bool submitted; /* a job in this turn: wake a worker at the turn's end */
     char *in;       /* HCS_SHARD_IN */
     char *out;      /* HCS_SHARD_OUT */
     size_t out_length;
     uint64_t realtime_offset_ms; /* CLOCK_REALTIME less CLOCK_MONOTONIC */
-    uint64_t date_s;             /* which second date shows */
+    uint64_t date_s;             /* the second that date shows */
     char date[HCS_HTTP_DATE_LENGTH];
 };
 
 /* --- For any thread. */
 
-/* Asks the loop to wait at its listeners, and to look at once what is there. */
+/* Asks the loop to wait at its listeners, and to accept at once what is
+ * there. */
 void hcs_shard_ask(struct hcs_shard *shard);
 
-/* Whether the loop does not wait at the listeners; as of lately. */
+/* Whether the loop does not wait at the listeners. On another thread the answer
+ * may be a moment old. */
 bool hcs_shard_is_paused(const struct hcs_shard *shard);
 
-/* Connections that the loop has open; as of lately. */
+/* How many connections the loop has open. On another thread the answer may be a
+ * moment old. */
 uint64_t hcs_shard_connections(const struct hcs_shard *shard);
 
 /* --- For the loop itself. */
 
-/* The time of this turn, for people. */
+/* The time of this turn, as milliseconds since 1970. */
 uint64_t hcs_shard_realtime_ms(const struct hcs_shard *shard);
 
 /* The value of a Date field: HCS_HTTP_DATE_LENGTH bytes, lent until the next

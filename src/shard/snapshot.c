@@ -8,9 +8,9 @@
 
 enum { STANDARD_FDS = 3 };
 
-/* Each loop with its own descriptor table has copies of what all have: the
- * three standard ones, the log's pipe, the counter of loops that ended, statm,
- * and the doorbells of the other loops. */
+/* Each private descriptor table holds copies of descriptors that all loops use:
+ * the three standard ones, the log's pipe, the eventfd that counts loops that
+ * ended, statm, and the doorbells of the other loops. */
 static uint64_t copied_fds(const struct hcs_service *service)
 {
     uint64_t each = STANDARD_FDS + 3 + service->shard_count - 1;
@@ -36,8 +36,8 @@ size_t hcs_service_custom_metrics(const struct hcs_service *service)
     return sum;
 }
 
-/* If the handlers were opened after the caller asked for the number of custom
- * metrics, there is no room for those metrics, and they are left out. */
+/* If the handlers became open after the caller asked for the number of custom
+ * metrics, there is no room for these metrics. They are left out then. */
 static void read_handlers(const struct hcs_service *service,
     struct hcs_metrics_handler *handlers, struct hcs_custom_metric *custom,
     size_t room)

@@ -42,8 +42,8 @@ void hcs_spares_take_back(struct hcs_shard *shard, int fd)
 {
     assert(shard->spares_lent > 0);
     shard->spares_lent--;
-    /* In one step: between two, another loop that shares the table could take
-     * the number. */
+    /* dup3 closes and opens in one step. Between two steps another loop that
+     * shares the table could take the number. */
     if (dup3(shard->mailbox.fd, fd, O_CLOEXEC) == fd) {
         keep(shard, fd);
     } else {

@@ -1,9 +1,9 @@
 /*
- * spares - descriptors that a loop keeps for saying no.
+ * spares - descriptors that a loop keeps to refuse connections with.
  *
- * When the table is full, a loop closes one of its spares, accepts a connection
- * under the number, and tells the client why it is refused. When that
- * connection closes, its number becomes a spare again.
+ * When the descriptor table is full, a loop closes one of its spares, accepts a
+ * connection under the spare's number, and tells the client why it is refused.
+ * When that connection closes, its number becomes a spare again.
  *
  * Owns:    the descriptors in shard->spares.
  * Threads: the shard's loop.
@@ -14,20 +14,22 @@
 
 #include "shard/shard.h"
 
-/* Makes one more where one is missing, if it can. */
+/* If a spare is missing, tries to make one. */
 void hcs_spares_refill(struct hcs_shard *shard);
 
-/* Closes one, for the caller to open its number at once. False: there is none.
- * Afterwards the caller calls hcs_spares_lend or hcs_spares_refill. */
+/* Closes a spare. The caller opens a descriptor under its number at once, and
+ * then calls hcs_spares_lend; or, if that fails, hcs_spares_refill. False:
+ * there is no spare. */
 bool hcs_spares_free_one(struct hcs_shard *shard);
 
-/* The number that was freed is a connection now. */
+/* A connection has the number of the spare that was closed. */
 void hcs_spares_lend(struct hcs_shard *shard);
 
-/* Closes the connection under a lent number, which becomes a spare again. */
+/* Closes the connection under a lent number. The number becomes a spare
+ * again. */
 void hcs_spares_take_back(struct hcs_shard *shard, int fd);
 
-/* At the end: closes all. */
+/* Closes all spares, at the loop's end. */
 void hcs_spares_close(struct hcs_shard *shard);
 
 #endif

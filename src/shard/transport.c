@@ -7,13 +7,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* What a read of room bytes came to. */
+/* The answer for a read into room bytes that returned n. */
 static enum hcs_io judge_read(ssize_t n, size_t room, size_t *count)
 {
     *count = n > 0 ? (size_t)n : 0;
     if (n > 0) {
-        /* A read that is shorter than its room has emptied the socket
-         * (epoll(7)): no second one is needed to see EAGAIN. */
+        /* A read that returns less than room has emptied the socket (epoll(7)).
+         * No second read is needed to see EAGAIN. */
         return (size_t)n < room ? HCS_IO_DRAINED : HCS_IO_MORE;
     }
     if (n == 0) {
@@ -39,7 +39,7 @@ enum hcs_io hcs_transport_discard(
     ssize_t n;
 
     do {
-        /* MSG_TRUNC spares the copy (tcp(7)). */
+        /* With MSG_TRUNC the kernel copies nothing (tcp(7)). */
         n = recv(transport->fd, scratch, room, MSG_TRUNC);
     } while (n < 0 && errno == EINTR);
     return judge_read(n, room, count);

@@ -1,10 +1,10 @@
 /*
  * transport - the bytes of one client: receive, send, shut, close.
  *
- * Every call on a client's socket is made here, so that what carries the bytes
- * may be another thing than TCP one day.
+ * Every call on a client's socket is made here, so that another transport than
+ * TCP can take its place.
  *
- * Owns:    the descriptor, until close or until the number is taken over.
+ * Owns:    the descriptor, until close or until the spares take it back.
  * Threads: the loop that has the descriptor in its table.
  * Waits:   never: the socket does not block.
  */
@@ -23,47 +23,48 @@ struct hcs_transport {
 };
 
 enum hcs_io {
-    HCS_IO_MORE,    /* *count bytes went, and there may be more, or room for
-                       more */
-    HCS_IO_DRAINED, /* received: no more is here, beyond the *count bytes. Sent:
-                       nothing, since there is no room. In both cases an edge
-                       tells of a change */
-    HCS_IO_STARVED, /* sent: the kernel had no memory. No edge tells when it
-                       has some again */
-    HCS_IO_END,     /* the client has sent its last byte */
-    HCS_IO_FAILED,  /* the connection is of no use: hcs_transport_failure */
+    HCS_IO_MORE,    /* receive: got *count bytes, and there may be more. Send:
+                       sent *count bytes, and there may be room for more */
+    HCS_IO_DRAINED, /* receive: got *count bytes, and there are no more. Send:
+                       sent nothing, as there is no room. An edge will tell
+                       of a change */
+    HCS_IO_STARVED, /* send: the kernel had no memory. No edge will tell when
+                       it has */
+    HCS_IO_END,     /* receive: the client has sent its last byte */
+    HCS_IO_FAILED,  /* the connection is broken: hcs_transport_failure */
 };
 
-/* Receives at most room bytes (1 and above); *count: how many. */
+/* Receives at most room bytes; room is at least 1. *count: how many came. */
 enum hcs_io hcs_transport_receive(
     struct hcs_transport *transport, char *at, size_t room, size_t *count);
 
-/* Receives and throws away, likewise; scratch has room bytes. */
+/* Likewise, but throws the bytes away. scratch has room bytes. */
 enum hcs_io hcs_transport_discard(
     struct hcs_transport *transport, char *scratch, size_t room, size_t *count);
 
-/* Sends parts in order; *count: how many bytes of them. */
+/* Sends the parts in order. *count: how many bytes were sent. */
 enum hcs_io hcs_transport_send(struct hcs_transport *transport,
     struct iovec *parts, size_t part_count, size_t *count);
 
-/* Why the call before has FAILED. */
+/* Why the last call returned HCS_IO_FAILED. */
 enum hcs_reason hcs_transport_failure(void);
 
-/* Whether bytes are here that were not received yet. */
+/* Whether the kernel has bytes that were not received yet. */
 bool hcs_transport_has_input(const struct hcs_transport *transport);
 
-/* Bytes that were sent and that the client has not taken yet. */
+/* Bytes that were sent, but that the client has not acknowledged yet. */
 int hcs_transport_untaken(const struct hcs_transport *transport);
 
-/* What epoll would say of the client's end: EPOLLRDHUP, EPOLLHUP and EPOLLERR.
- * For a caller that has missed the edge. */
+/* Which of EPOLLRDHUP, EPOLLHUP and EPOLLERR hold now. For a caller that may
+ * have missed the edge. */
 uint32_t hcs_transport_end_events(const struct hcs_transport *transport);
 
-/* Tells the client that no more bytes come. False: the connection is broken. */
+/* Tells the client that no more bytes follow. False: the connection is
+ * broken. */
 bool hcs_transport_shut(struct hcs_transport *transport);
 
-/* Has close throw away what the client has not taken, instead of leaving it to
- * the kernel for minutes. */
+/* Makes close throw away the bytes that the client has not taken. Without this
+ * call the kernel would keep them for minutes. */
 void hcs_transport_abort(struct hcs_transport *transport);
 
 void hcs_transport_close(struct hcs_transport *transport);
