@@ -112,8 +112,9 @@ int main(int count, char *words[])
     int rc;
 
     open_standard();
-    /* For exec's spawner and its children. It moves the environment, so it comes
-     * before anything that keeps a pointer to a variable. */
+    /* Needed by exec's spawner and its children. The call moves the
+     * environment, so it comes before any code that keeps a pointer to a
+     * variable. */
     setproctitle_init(count, words, environ);
     rc = find_action(count, words, &action);
     if (rc != 0) {

@@ -24,35 +24,35 @@ enum {
 };
 
 static const uint64_t SECOND_NS = 1000000000;
-static const uint64_t REOPEN_NS = 100000000; /* after a failure */
+static const uint64_t REOPEN_NS = 100000000; /* after a connection failed */
 
 enum conn_state {
     CONN_CLOSED,
     CONN_CONNECTING,
     CONN_IDLE,
     CONN_SENDING,
-    CONN_WAITING, /* sent whole */
+    CONN_WAITING, /* the request was sent whole */
     CONN_ENDING,  /* the reply was the last one: the server closes */
 };
 
 struct conn {
     TAILQ_ENTRY(conn) link;
-    struct conn_list *in; /* always in one */
+    struct conn_list *in; /* the list that holds it; it is always in a list */
     int fd;
     enum conn_state state;
     bool owes;    /* a request is due on it, and has no outcome yet */
-    bool served;  /* it has had a reply since it was opened */
+    bool served;  /* a reply has come since it was opened */
     bool parses;  /* the parser has seen a byte since the request */
     bool begun;   /* the parser is within a reply */
-    bool replied; /* the parser has seen the end of a reply, */
-    bool keeps;   /* ... after which the connection stays, */
-    bool spoke;   /* ... and something behind it */
+    bool replied; /* the parser has seen the end of a reply */
+    bool keeps;   /* the connection stays open after that reply */
+    bool spoke;   /* bytes have come behind that reply */
     bool slow_reader;
     bool slow_sender;
     size_t sent;
-    uint64_t since_ns; /* in its list */
+    uint64_t since_ns; /* when it came into its list */
     uint64_t due_ns;
-    uint64_t progress_ns; /* of a slow one: when bytes came or went last */
+    uint64_t progress_ns; /* of a slow one: when bytes last came or went */
     llhttp_t parser;
 };
 
@@ -68,9 +68,9 @@ struct client {
     llhttp_settings_t on_reply;
     int epoll;
     struct conn_list closed;
-    struct conn_list idle;    /* the one that rests longest is first */
-    struct conn_list waiting; /* for a connection or an answer, by time */
-    struct conn_list delayed; /* comes up delay_ns after it was put there */
+    struct conn_list idle;    /* the one that is idle longest is first */
+    struct conn_list waiting; /* for a connection or an answer, oldest first */
+    struct conn_list delayed; /* each is due delay_ns after it was put there */
     uint64_t delay_ns;
     uint64_t now_ns;
     unsigned connecting;
@@ -94,7 +94,7 @@ static void die(const char *what)
     exit(EXIT_FAILURE);
 }
 
-/* --- Where a connection is. */
+/* --- States and lists of connections. */
 
 static void move(struct client *c, struct conn *conn, struct conn_list *to)
 {
@@ -123,7 +123,8 @@ static void conclude(struct client *c, struct conn *conn, enum outcome outcome)
     tally_add(&c->tally->outcomes[outcome], 1);
 }
 
-/* A server that is gone, or wants nothing of us, is asked again later. */
+/* If the server is gone or refuses connections, the connection is opened again
+ * later. */
 static void close_conn(struct client *c, struct conn *conn)
 {
     bool was_open = conn->state != CONN_CONNECTING;
@@ -142,7 +143,7 @@ static void close_conn(struct client *c, struct conn *conn)
         conn->served || !c->repeats ? &c->closed : &c->delayed);
 }
 
-/* The connection came to an end that was not asked for. */
+/* The connection ended in a way that was not asked for. */
 static void fail(struct client *c, struct conn *conn, enum fault fault)
 {
     if (conn->owes) {
@@ -171,7 +172,7 @@ static int on_message_begin(llhttp_t *parser)
     return 0;
 }
 
-/* Of a reply to HEAD: it has no body, whatever its fields say. */
+/* A reply to HEAD has no body, whatever its fields say. */
 static int on_headers_complete(llhttp_t *parser)
 {
     (void)parser;
@@ -183,7 +184,7 @@ static int on_message_complete(llhttp_t *parser)
     struct conn *conn = parser->data;
 
     conn->begun = false;
-    if (parser->status_code >= 200) { /* after an interim one comes the reply */
+    if (parser->status_code >= 200) { /* the reply comes after an interim one */
         conn->replied = true;
         conn->keeps = llhttp_should_keep_alive(parser) != 0;
     }
@@ -205,7 +206,8 @@ static void finish_reply(struct client *c, struct conn *conn)
     if (conn->spoke) {
         fail(c, conn, FAULT_UNASKED);
     } else if (c->o->shape == SHAPE_CHURN && last) {
-        /* Who closes first has the port to wait (TIME_WAIT): not us. */
+        /* The side that closes first keeps its port in TIME_WAIT. That should
+         * be the server, because the client has few ports. */
         enter(c, conn, CONN_ENDING, &c->delayed);
     } else if (c->o->shape == SHAPE_CHURN || last) {
         close_conn(c, conn);
@@ -236,27 +238,27 @@ static void take_input(
         conn->spoke = conn->spoke || error != HPE_OK;
         finish_reply(c, conn);
     } else if (error != HPE_OK) {
-        conn->begun = true; /* by the noise that it was */
+        conn->begun = true; /* by these bytes */
         fail(c, conn, FAULT_BAD_REPLY);
     } else if (conn->in == &c->waiting) {
         move(c, conn, &c->waiting); /* --timeout begins anew */
     }
 }
 
-/* The server's end of input. */
+/* The server has sent its last byte. */
 static void take_end(struct client *c, struct conn *conn)
 {
     bool within = conn->owes && conn->begun;
 
     if (within && llhttp_finish(&conn->parser) == HPE_OK && conn->replied) {
-        finish_reply(c, conn); /* a reply that lasts until the end */
+        finish_reply(c, conn); /* the reply lasts until the connection ends */
     } else {
         fail(c, conn, within ? FAULT_CUT_REPLY : FAULT_CLOSED);
     }
 }
 
-/* Reads until the socket is empty, or at most so many bytes. True when it read
- * any. */
+/* Reads until the socket is empty. most: the most bytes to read. True when any
+ * byte came. */
 static bool read_some(struct client *c, struct conn *conn, size_t most)
 {
     bool any = false;
@@ -267,8 +269,9 @@ static bool read_some(struct client *c, struct conn *conn, size_t most)
         if (n > 0) {
             any = true;
             take_input(c, conn, c->input, (size_t)n);
-            /* After a short read it is empty (epoll(7)); an end that came with
-             * it has an edge, or shows in the events that brought us here. */
+            /* After a short read the socket is empty (epoll(7)). If the
+             * server's side ended at the same time, an edge will tell of it, or
+             * the events of this turn do. */
             if ((size_t)n < most || most < INPUT_BYTES) {
                 return true;
             }
@@ -286,7 +289,7 @@ static bool read_some(struct client *c, struct conn *conn, size_t most)
 
 /* --- Requests. */
 
-/* Sends what is left, at most so many bytes. */
+/* Sends what is left of the request. most: the most bytes to send. */
 static void send_some(struct client *c, struct conn *conn, size_t most)
 {
     const struct options *o = c->o;
@@ -304,9 +307,9 @@ static void send_some(struct client *c, struct conn *conn, size_t most)
             if (conn->in == &c->waiting && conn->progress_ns == c->now_ns) {
                 move(c, conn, &c->waiting); /* --timeout begins anew */
             }
-            return; /* an edge comes when there is room */
+            return; /* an edge will tell when there is room */
         } else if (errno != EINTR) {
-            /* It may have said why it no longer listens. */
+            /* The server may have sent a reply before it stopped reading. */
             (void)read_some(c, conn, INPUT_BYTES);
             if (conn->state == CONN_SENDING) {
                 fail(c, conn, FAULT_SEND_ERROR);
@@ -372,8 +375,9 @@ static int prepare_socket(const struct client *c, const struct conn *conn)
                 htonl(INADDR_LOOPBACK + 1 + number % c->o->sources),
         };
 
-        /* The port is chosen at connect, when the peer is known: else a source
-         * address has only so many ports for all peers together (ip(7)). */
+        /* The kernel chooses the port at connect, when the peer is known: else
+         * a source address has only so many ports for all peers together
+         * (ip(7)). */
         if (setsockopt(conn->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on,
                 sizeof(on)) != 0 ||
             bind(conn->fd, (const struct sockaddr *)&source, sizeof(source)) !=
@@ -424,7 +428,8 @@ static void open_conn(struct client *c, struct conn *conn)
     }
 }
 
-/* A request is due on a connection that rests, or has to be opened first. */
+/* A request is due, on a connection that is idle or that must be opened
+ * first. */
 static void begin(struct client *c, struct conn *conn, uint64_t due_ns)
 {
     assert(!conn->owes);
@@ -437,7 +442,8 @@ static void begin(struct client *c, struct conn *conn, uint64_t due_ns)
     } else if (conn->state == CONN_CLOSED) {
         open_conn(c, conn);
     } else {
-        assert(conn->state == CONN_CONNECTING); /* it goes when it can */
+        assert(conn->state ==
+               CONN_CONNECTING); /* the request is sent when it is open */
     }
 }
 
@@ -469,16 +475,16 @@ static void finish_connect(struct client *c, struct conn *conn)
 
 /* --- Turns. */
 
-static void obey(struct client *c)
+static void apply_command(struct client *c)
 {
     char command;
     ssize_t n = read(c->part->commands, &command, 1);
 
     if (n < 0 && errno == EINTR) {
-        return; /* it is still there */
+        return; /* the parent is still there */
     }
     if (n <= 0) {
-        exit(EXIT_FAILURE); /* nobody is left to tell */
+        exit(EXIT_FAILURE); /* the parent is gone */
     }
     c->go = command == COMMAND_GO;
     c->stop = command == COMMAND_STOP;
@@ -498,18 +504,18 @@ static void handle(struct client *c, struct conn *conn, unsigned events)
         send_some(c, conn, SIZE_MAX);
     }
     if (conn->slow_reader && conn->owes) {
-        return; /* it reads when its time comes */
+        return; /* take_piece reads when the time comes */
     }
     if ((events & EPOLLIN) != 0 || ended) {
         (void)read_some(c, conn, INPUT_BYTES);
     }
-    /* After a short read the end has not been read yet. */
+    /* The read before may have been short, and may not have reached the end. */
     if (ended && conn->state >= CONN_IDLE && conn->fd >= 0) {
         (void)read_some(c, conn, INPUT_BYTES);
     }
 }
 
-/* A piece of a slow request or a slow reply. */
+/* Sends or reads a piece of a slow request or a slow reply. */
 static void take_piece(struct client *c, struct conn *conn)
 {
     move(c, conn, &c->delayed);
@@ -544,7 +550,8 @@ static void expire(struct client *c)
             conn->state == CONN_CONNECTING ? FAULT_CONNECT_TIMEOUT
                                            : FAULT_TIMEOUT);
     }
-    /* A step puts it at the end again, with a time that is not yet due. */
+    /* Each step puts the connection at the end again, with a time that is not
+     * yet due. */
     while ((conn = TAILQ_FIRST(&c->delayed)) != NULL &&
            c->now_ns >= conn->since_ns + c->delay_ns) {
         take_step(c, conn);
@@ -572,7 +579,8 @@ static int wait_for_events(
     return count;
 }
 
-/* Waits for a batch of events, at most until so far. Whether there were any. */
+/* Waits for a batch of events, at most until until_ns. True when there were
+ * any. */
 static bool turn(struct client *c, uint64_t until_ns)
 {
     struct epoll_event events[EVENTS];
@@ -595,7 +603,7 @@ static bool turn(struct client *c, uint64_t until_ns)
     c->now_ns = load_clock_ns();
     for (int i = 0; i < count; i++) {
         if (events[i].data.ptr == NULL) {
-            obey(c);
+            apply_command(c);
         } else {
             handle(c, events[i].data.ptr, events[i].events);
         }
@@ -604,14 +612,14 @@ static bool turn(struct client *c, uint64_t until_ns)
     return count > 0;
 }
 
-/* --- Schedules. Number k of all processes' events is due at start + k / rate;
- * this process has every so-manieth. */
+/* --- Schedules. The event number k of all processes is due at start + k /
+ * rate. With n processes, each has every n-th event. */
 
 struct schedule {
-    double rate; /* 0: whenever there is room */
+    double rate; /* 0: no rate, whenever there is room */
     uint64_t start_ns;
     uint64_t end_ns;
-    uint64_t taken; /* by this process */
+    uint64_t taken; /* events that this process has taken */
 };
 
 static uint64_t next_due_ns(const struct client *c, const struct schedule *s)
@@ -632,20 +640,21 @@ static bool is_due(const struct client *c, const struct schedule *s)
     return due_ns <= c->now_ns && due_ns < s->end_ns;
 }
 
-/* So long after the end what was due before it is still sent. */
+/* Whether the schedule is over. For a while after its end, requests that were
+ * due before the end are still sent. */
 static bool is_over(const struct client *c, const struct schedule *s)
 {
     return c->now_ns >= s->end_ns && c->now_ns - s->end_ns > c->o->timeout_ns;
 }
 
-/* Nothing will come free any more. */
+/* Whether no connection will become free any more. */
 static bool is_dry(const struct client *c, const struct conn_list *free)
 {
     return TAILQ_EMPTY(free) && c->owing == 0 && c->connecting == 0 &&
            !c->repeats;
 }
 
-/* How many may be opened at the same time. */
+/* How many connections may be opened at the same time. */
 static unsigned most_opening(const struct client *c)
 {
     unsigned most = c->o->in_flight / c->o->processes;
@@ -660,10 +669,10 @@ static void open_again(struct client *c)
     }
 }
 
-/* A request whenever one is due, on the connections of free. One that finds
- * none is sent when there is one, also after the end: to forget it would hide
- * that the server was too slow for it. A command is the end, too; after that to
- * stop nothing more is sent. */
+/* Sends each request when it is due, on a connection of the list free. If no
+ * connection is free, the request is sent when one is, even after the end: to
+ * drop it would hide that the server was too slow. A command of the parent is
+ * an end, too. After the command to stop, nothing more is sent. */
 static void keep_schedule(
     struct client *c, struct schedule *s, struct conn_list *free)
 {
@@ -688,7 +697,7 @@ static void keep_schedule(
             s->taken++;
             begin(c, TAILQ_FIRST(free), due_ns);
         }
-        stopped = c->stop; /* what was due just now and had room has gone */
+        stopped = c->stop; /* after the requests that were due were sent */
         more = next_due_ns(c, s) < s->end_ns && !is_over(c, s) && !stopped &&
                (c->now_ns < s->end_ns || !is_dry(c, free));
         if (!more && c->owing == 0 && c->now_ns >= s->end_ns) {
@@ -708,8 +717,8 @@ static void keep_schedule(
 
 /* --- Shapes. */
 
-/* Opens all, at the rate that is asked for and only so many at once; with a
- * first request on each, if so. */
+/* Opens all connections, at the rate that is asked for, and not too many at
+ * once. ask: each connection sends a first request. */
 static void open_all(struct client *c, bool ask)
 {
     unsigned most = most_opening(c);
@@ -741,14 +750,14 @@ static void open_all(struct client *c, bool ask)
     }
 }
 
-/* What was slow by intent is not waited for when the time is over. */
+/* When the time is over, requests that are slow by intent are given up. */
 static void abandon(struct client *c)
 {
     for (unsigned i = 0; i < c->part->count; i++) {
         struct conn *conn = &c->conns[i];
 
         if (conn->owes) {
-            conn->begun = true; /* not lost: we gave it up */
+            conn->begun = true; /* not lost: this client gave the request up */
             fail(c, conn, FAULT_UNFINISHED);
         }
     }
@@ -828,7 +837,8 @@ static void init(struct client *c)
         epoll_ctl(c->epoll, EPOLL_CTL_ADD, c->part->commands, &event) != 0) {
         die("start");
     }
-    /* Else a wait may be 50 us longer than asked for (prctl(2)). */
+    /* Without this call a wait may be 50 us longer than asked for
+     * (prctl(2)). */
     (void)prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL);
     for (unsigned i = 0; i < c->part->count; i++) {
         struct conn *conn = &c->conns[i];
@@ -864,11 +874,11 @@ int client_run(
         c.go = false;
         run_stage(&c, done);
     }
-    /* What the server has closed by now is counted. */
+    /* Counts the connections that the server has closed by now. */
     for (uint64_t end_ns = c.now_ns + SECOND_NS;
          turn(&c, 0) && c.now_ns < end_ns;) {
     }
     free(c.input);
     free(c.conns);
-    return EXIT_SUCCESS; /* which closes the connections */
+    return EXIT_SUCCESS; /* the end of the process closes the connections */
 }

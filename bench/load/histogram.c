@@ -7,7 +7,7 @@ static uint64_t load(const _Atomic uint64_t *counter)
     return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
-/* Relaxed, and a load and a store: there is one writer, and readers want no
+/* A load and a store, both relaxed: there is one writer, and readers need no
  * order. */
 static void add(_Atomic uint64_t *counter, uint64_t value)
 {
@@ -21,7 +21,7 @@ static unsigned bucket_of(uint64_t ns)
     if (ns < HISTOGRAM_LINEAR) {
         return (unsigned)ns;
     }
-    /* So far that the value is 128 .. 255. */
+    /* Such that ns >> shift is 128 to 255. */
     shift = 64 - 8 - (unsigned)__builtin_clzll(ns);
     return HISTOGRAM_LINEAR + (shift - 1) * HISTOGRAM_OCTAVE +
            (unsigned)(ns >> shift) - HISTOGRAM_OCTAVE;

@@ -1,9 +1,9 @@
 /*
  * histogram - latencies, to within one part in 128, from a nanosecond up.
  *
- * Buckets as an HDR histogram has them: 256 that are one wide, then 128 for
- * each further power of two, so that the error is relative and no latency is
- * beyond the range.
+ * The buckets are those of an HDR histogram: 256 buckets of one nanosecond,
+ * then 128 for each further power of two. So the error is relative, and no
+ * latency is out of range.
  *
  * Owns:    its counts, in place: it may lie in memory that processes share.
  * Threads: one writes; others may read meanwhile, and see each count as it was
@@ -29,14 +29,14 @@ struct histogram { /* all zero: empty */
 
 void histogram_record(struct histogram *h, uint64_t ns);
 
-/* Adds other to sum, less what base, an earlier state of other, had. sum is the
- * caller's alone. */
+/* Adds other to sum, less base, which is an earlier state of other. No other
+ * thread uses sum. */
 void histogram_add(struct histogram *sum, const struct histogram *other,
     const struct histogram *base);
 
 uint64_t histogram_count(const struct histogram *h);
 
-/* The middle of the bucket that holds the percentile (0 .. 100), 0 when the
+/* The middle of the bucket that holds the percentile (0 to 100). 0: the
  * histogram is empty. */
 uint64_t histogram_percentile(const struct histogram *h, double percent);
 

@@ -1,9 +1,9 @@
 /*
  * hcsd-load - loads an HTTP/1.1 server, and accounts for every request.
  *
- * The parent forks as many clients as the descriptors want, tells them when a
- * stage begins, adds up what they count, looks at the server meanwhile, and
- * says what came of it.
+ * The parent forks as many clients as the limit of descriptors needs. It tells
+ * them when a stage begins, adds up what they count, watches the server's
+ * memory and CPU time meanwhile, and prints the result.
  */
 #include "client.h"
 #include "options.h"
@@ -28,11 +28,11 @@
 #include <unistd.h>
 
 enum {
-    DESCRIPTORS_ASIDE = 32, /* what a process needs beside its connections */
-    PORTS_USED = 10000,     /* of a source address's 28,000: the kernel looks
-                               for a free one among those of one parity first,
-                               one after the other, and when half are taken a
-                               connect costs milliseconds */
+    DESCRIPTORS_ASIDE = 32, /* of a process, beside its connections */
+    /* A source address has 28,000 ports. The kernel first looks at the ports of
+     * one parity, one after the other. When half of all ports are taken, a
+     * connect costs milliseconds. */
+    PORTS_USED = 10000,
     TICK_MS = 20,
     QUIET_SECONDS = 10, /* between progress lines when nothing happens */
 };
@@ -45,19 +45,19 @@ struct load {
     int *commands; /* the pipe to each child */
     pid_t *children;
     unsigned started;
-    unsigned awaited; /* the stage that is to be done next */
+    unsigned awaited; /* the stage that the children are to end next */
     int signals;
     int arrivals;   /* an eventfd: a child has done its stage */
-    bool stopped;   /* by a signal, by the end of standard input, or of time */
-    bool told;      /* the children, to stop */
-    unsigned lines; /* that came on standard input */
-    struct tally *now;  /* sums, made when they are wanted */
+    bool stopped;   /* by a signal, or standard input or the time has ended */
+    bool told;      /* the children were told to stop */
+    unsigned lines; /* that standard input has given */
+    struct tally *now;  /* the sums, as of the last time they were made */
     struct tally *last; /* at the last progress line */
     struct tally *base; /* at the beginning of what is reported */
     uint64_t begun_ns;
     uint64_t base_ns;
-    uint64_t look_ns;     /* when we last looked how it goes on, */
-    uint64_t progress_ns; /* and last said it */
+    uint64_t look_ns;     /* when the children were last looked at, */
+    uint64_t progress_ns; /* and when a progress line was last printed */
     struct usage usage_before;
     bool with_server;
     uint64_t most_private_dirty_bytes;
@@ -95,7 +95,7 @@ static size_t board_bytes(const struct options *o)
     return sizeof(struct board) + o->processes * sizeof(struct share);
 }
 
-/* --- How many of what. */
+/* --- Numbers of processes and connections. */
 
 static bool is_loopback(const struct options *o)
 {
@@ -172,7 +172,8 @@ static void start_child(struct load *load, unsigned index, unsigned first)
         die("fork");
     }
     if (pid == 0) {
-        /* Or a sister would keep our pipe open when the parent is gone. */
+        /* This child has copies of the other children's pipes. If it kept them
+         * open, those children would not see that the parent is gone. */
         for (unsigned i = 0; i < index; i++) {
             close(load->commands[i]);
         }
@@ -222,12 +223,13 @@ static void stop_children(struct load *load)
     if (!load->told) {
         load->told = true;
         for (unsigned i = 0; i < load->started; i++) {
-            (void)!write(load->commands[i], &stop, 1); /* it may have ended */
+            (void)!write(
+                load->commands[i], &stop, 1); /* the child may have ended */
         }
     }
 }
 
-/* One that ended unasked has said why; or somebody killed it. */
+/* A child that ended without a command has said why, or was killed. */
 static void look_for_deaths(const struct load *load)
 {
     for (unsigned i = 0; i < load->started; i++) {
@@ -275,7 +277,7 @@ static void look_at_server(struct load *load)
     }
 }
 
-/* Whether anything is to be seen since the last line. */
+/* Whether anything has changed since the last progress line. */
 static bool moves(const struct load *load)
 {
     bool same =
@@ -314,7 +316,8 @@ static void show_progress(struct load *load)
     load->progress_ns = now_ns;
 }
 
-/* What happened since the last report. False when something went wrong. */
+/* Reports what happened since the last report. False: a request failed or was
+ * lost. */
 static bool report(struct load *load)
 {
     static struct tally since;
@@ -348,10 +351,10 @@ static bool report(struct load *load)
     return good;
 }
 
-/* --- Time passes. */
+/* --- Waiting. */
 
-/* Takes what standard input has: its end is the end, and a line lets requests
- * on held connections begin, the next one lets them end. */
+/* Reads standard input. Its end stops the load. A line begins requests on held
+ * connections; the next line ends them. */
 static void take_input(struct load *load)
 {
     char text[256];
@@ -378,7 +381,7 @@ static void take_signal(struct load *load)
     }
 }
 
-/* A little of it. True when it is over. */
+/* Waits for a short time. True when the time is over. */
 static bool pass_time(struct load *load, bool until_eof)
 {
     struct pollfd polled[] = {
@@ -404,7 +407,8 @@ static bool pass_time(struct load *load, bool until_eof)
     return load->stopped;
 }
 
-/* Until every child has done its stage; told to stop, they soon have. */
+/* Waits until every child has done its stage. Children that were told to stop
+ * have done so soon. */
 static void await_stage(struct load *load)
 {
     while (!all_have_done(load)) {
@@ -414,7 +418,8 @@ static void await_stage(struct load *load)
     }
 }
 
-/* A child that was told to stop counts what it still sees, and ends. */
+/* Waits until the children have ended. A child that was told to stop first
+ * counts what still arrives. */
 static void await_ends(struct load *load)
 {
     for (unsigned i = 0; i < load->started; i++) {
@@ -435,7 +440,7 @@ static void start_stage(struct load *load)
     command(load, COMMAND_GO);
 }
 
-/* Until so many lines have come, or the end. */
+/* Waits until standard input has given that many lines, or until the end. */
 static void await_line(struct load *load, unsigned lines, uint64_t end_ns)
 {
     while (!load->stopped && load->lines < lines && load_clock_ns() < end_ns) {
@@ -443,7 +448,7 @@ static void await_line(struct load *load, unsigned lines, uint64_t end_ns)
     }
 }
 
-/* All were opened and have been answered; now they stay. */
+/* All connections are open and were answered. Now they stay open. */
 static bool hold(struct load *load)
 {
     const struct options *o = load->o;
@@ -481,7 +486,7 @@ static bool run(struct load *load)
     if (o->shape != SHAPE_HOLD && o->shape != SHAPE_CHURN) {
         struct usage usage;
 
-        /* Opening is no part of what follows. */
+        /* The next report leaves the opening out. */
         load->base_ns = load_clock_ns();
         if (load->with_server && server_usage(o->pid, &usage)) {
             load->usage_before.cpu_seconds = usage.cpu_seconds;
@@ -551,7 +556,8 @@ int main(int argc, char **argv)
     struct load load = {.o = &o};
     int status;
 
-    /* So that no descriptor of ours is taken for standard input or output. */
+    /* No descriptor of this program may get the number of standard input or
+     * output. */
     do {
         status = open("/dev/null", O_RDWR);
     } while (status >= 0 && status <= STDERR_FILENO);

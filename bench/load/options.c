@@ -23,7 +23,7 @@ static const double RATE_MIN = 1e-3;
 static const double RATE_MAX = 1e8;
 static const uint64_t DURATION_NS = 10000000000;
 
-/* Those without a letter. */
+/* Options without a letter. */
 enum {
     OPTION_BODY = 256,
     OPTION_BODY_FILE,
@@ -179,7 +179,7 @@ static uint64_t time_of(const char *name, const char *text)
     return ns;
 }
 
-/* Gives the bytes of a file. */
+/* Returns the bytes of a file. */
 static char *content_of(const char *path, size_t *bytes)
 {
     FILE *file = fopen(path, "rb");
@@ -197,7 +197,7 @@ static char *content_of(const char *path, size_t *bytes)
     return need(realloc(content, *bytes + 1));
 }
 
-/* HOST, PORT and PATH of a URL; the first two are the caller's to free. */
+/* Returns PATH of a URL, and stores HOST and PORT, which the caller frees. */
 static const char *split_url(const char *url, char **host, char **port)
 {
     static const char scheme[] = "http://";
@@ -306,7 +306,7 @@ static void take_shape(struct options *o, const char *word)
     refuse("'%s' is no shape", word);
 }
 
-/* What of the request is given in pieces. */
+/* The parts of the request that options give. */
 struct request_parts {
     char *fields;
     char *body;

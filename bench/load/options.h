@@ -1,7 +1,7 @@
 /*
- * options - what the command line asks for.
+ * options - the options of the command line.
  *
- * Owns:    the request, which is built or read once and lives until the end.
+ * Owns:    the request, which is built or read once, and never freed.
  * Threads: main's.
  * Waits:   for the resolver, when the URL has a name.
  */
@@ -30,7 +30,7 @@ struct options {
     unsigned rounds;
     unsigned processes;
     unsigned sources;   /* 0: the system's choice */
-    unsigned in_flight; /* at most, of those that are being opened */
+    unsigned in_flight; /* the most connections that are being opened at once */
     unsigned step_bytes;
     double rate; /* a second; 0: as fast as it goes */
     double held_rate;
@@ -43,8 +43,8 @@ struct options {
     bool quiet;
 };
 
-/* Exits with status 0 after --help and with LOAD_USAGE when it is not
- * understood. */
+/* Reads the command line. Exits with status 0 after --help, and with LOAD_USAGE
+ * when an option is wrong. */
 void options_take(struct options *o, int argc, char **argv);
 
 #endif

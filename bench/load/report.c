@@ -35,8 +35,8 @@ bool report_is_good(const struct tally *t)
            tally_get(&t->faults[FAULT_UNASKED]) == 0;
 }
 
-/* What one more connection cost: the most that was seen, less what was there
- * before. */
+/* Memory of one connection: the most that was seen, less the memory before,
+ * divided by the connections. */
 static double bytes_each(const struct report *r)
 {
     uint64_t most = tally_get(&r->tally->most_open);
@@ -141,8 +141,8 @@ void report_progress(const struct tally *t, const struct tally *last,
         (double)(replies(t) - replies(last)) / seconds);
 }
 
-/* --- JSON. cJSON gives NULL when there is no memory, and takes a NULL for
- * nothing: it is looked at once, at the end. */
+/* --- JSON. cJSON returns NULL when there is no memory, and ignores a NULL that
+ * it is given. So only the last result is checked. */
 
 static void put(cJSON *object, const char *name, double value)
 {

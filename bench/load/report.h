@@ -1,5 +1,5 @@
 /*
- * report - a tally in words, or as JSON.
+ * report - prints a tally, as text or as JSON.
  *
  * Owns:    nothing.
  * Threads: main's.
@@ -18,22 +18,22 @@ struct report {
     const struct options *o;
     const struct tally *tally;
     double seconds;
-    bool with_server; /* what follows is known */
+    bool with_server; /* the members that follow are known */
     struct usage before;
     struct usage after;
     uint64_t most_private_dirty_bytes;
 };
 
-/* False when a request failed or was lost, or the sum is wrong. */
+/* False: a request failed or was lost, or the sum is wrong. */
 bool report_is_good(const struct tally *t);
 
 void report_text(const struct report *r);
 
-/* One line. False when there is no memory for it. */
+/* Prints one line. False: there is no memory for it. */
 bool report_json(const struct report *r);
 
-/* A line on standard error while it runs: the state, and what happened since
- * the last line, so many seconds ago. */
+/* Prints a line on standard error while the load runs: the state, and what
+ * happened since the last line. seconds: the time since that line. */
 void report_progress(const struct tally *t, const struct tally *last,
     double at_seconds, double seconds);
 

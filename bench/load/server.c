@@ -5,7 +5,8 @@
 #include <string.h>
 #include <time.h>
 
-/* The line of a file of /proc that begins with word, as bytes from its kB. */
+/* Reads the number of kB in the line of a file of /proc that begins with word,
+ * and stores it as bytes. */
 static bool read_field(
     pid_t pid, const char *file, const char *word, uint64_t *bytes)
 {
@@ -37,7 +38,8 @@ bool server_usage(pid_t pid, struct usage *usage)
     struct timespec spent;
     clockid_t clock;
 
-    /* The scheduler's own books, in nanoseconds; /proc/PID/stat has ticks. */
+    /* The process's clock counts nanoseconds; /proc/PID/stat only counts
+     * ticks. */
     if (clock_getcpuclockid(pid, &clock) != 0 ||
         clock_gettime(clock, &spent) != 0) {
         return false;

@@ -1,5 +1,6 @@
 /*
- * server - what a process on this machine uses, as /proc tells it (proc(5)).
+ * server - memory and CPU time of a process on this machine, from /proc
+ * (proc(5)).
  *
  * Owns:    nothing.
  * Threads: any.
@@ -13,12 +14,12 @@
 #include <sys/types.h>
 
 struct usage {
-    double cpu_seconds; /* user and system, of all threads that are or were */
+    double cpu_seconds; /* user and system, also of threads that ended */
     uint64_t resident_bytes;
-    uint64_t private_dirty_bytes; /* written to by the process alone */
+    uint64_t private_dirty_bytes; /* written by this process, and not shared */
 };
 
-/* False when there is no such process, or it may not be looked at. */
+/* False: there is no such process, or this user may not look at it. */
 bool server_usage(pid_t pid, struct usage *usage);
 
 #endif

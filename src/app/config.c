@@ -15,7 +15,7 @@
 
 enum { DAY_MS = 24 * 60 * 60 * 1000 };
 
-/* --- What "auto" means. */
+/* --- The values of "auto". */
 
 static uint64_t automatic_loops(void)
 {
@@ -27,7 +27,8 @@ static uint64_t automatic_workers(void)
     return 2 * (uint64_t)hcs_resources_cores("");
 }
 
-/* The other half is for stacks, idle connections, handlers and the system. */
+/* Half of the memory. The other half is for stacks, idle connections, handlers
+ * and the system. */
 static uint64_t automatic_memory(void)
 {
     uint64_t half = hcs_resources_memory("") / 2;
@@ -113,7 +114,7 @@ static const char *const log_format_words[] = {[HCS_LOG_TEXT] = "text",
     [HCS_LOG_JSON] = "json",
     [HCS_LOG_LOGFMT] = "logfmt"};
 
-/* The place of a setting, and all words of a choice. */
+/* The place of a setting in struct hcs_config; and the words of a choice. */
 #define PLACE(member)                                                          \
     .offset = offsetof(struct hcs_config, member),                             \
     .size = sizeof(((struct hcs_config *)NULL)->member)
@@ -335,8 +336,8 @@ enum { SETTING_COUNT = sizeof settings / sizeof settings[0] };
 
 /* --- Loading. */
 
-/* The value of a variable. NULL when it is empty or not set. If it is set twice,
- * the first value counts, as for getenv(3). */
+/* The value of a variable. NULL when it is empty or not set. If it is set
+ * twice, the first value counts, as for getenv(3). */
 static const char *look_up(char *const env[], const char *name)
 {
     size_t length = strlen(name);
@@ -460,7 +461,8 @@ void hcs_config_help(FILE *out)
     }
 }
 
-/* A line each, so that roff puts its own space between them. */
+/* Prints each sentence on a line of its own, so that roff puts its own space
+ * between them. */
 static void print_sentences(const char *text, FILE *out)
 {
     for (; *text != '\0'; text++) {
@@ -473,8 +475,9 @@ static void print_sentences(const char *text, FILE *out)
     (void)fputc('\n', out);
 }
 
-/* No text of the table holds a backslash, or starts a sentence with a dot or an
- * apostrophe, which roff would take for its own; the tests see to it. */
+/* roff would take a backslash for an escape, and a dot or an apostrophe at the
+ * start of a line for a request. No text of the table has one there, and a test
+ * checks that. */
 void hcs_config_man(FILE *out)
 {
     for (size_t i = 0; i < SETTING_COUNT; i++) {

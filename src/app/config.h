@@ -44,13 +44,13 @@ struct hcs_config {
     enum hcs_log_level log_level;
     enum hcs_log_format log_format;
     struct hcs_routes routes;
-    char *handlers_file; /* which the routes came from; NULL: from HANDLERS */
+    char *handlers_file; /* the routes' file; NULL: they are from HANDLERS */
 };
 
-/* Reads every setting from env (as environ; NULL-terminated; NULL itself is an
- * empty one). 0, or -EINVAL with one line in error that names the variable, the
- * value and what is allowed (512 bytes hold any), or -ENOMEM; *config is then
- * empty. Empty values mean the default. */
+/* Reads every setting from env, which is like environ; NULL: no variable is
+ * set. An empty value means the default. 0; or -EINVAL, with one line in error
+ * that names the variable, the value and what is allowed (512 bytes hold any);
+ * or -ENOMEM. If it is not 0, *config is empty. */
 int hcs_config_load(struct hcs_config *config, char *const env[], char *error,
     size_t error_size);
 void hcs_config_fini(struct hcs_config *config);

@@ -1,5 +1,5 @@
 /*
- * fail - what stops the daemon, said in one line on standard error.
+ * fail - prints on standard error, in one line, why the daemon stops.
  *
  * Owns:    nothing.
  * Threads: any.
@@ -8,8 +8,9 @@
 #ifndef HCS_APP_FAIL_H
 #define HCS_APP_FAIL_H
 
-/* Writes "hcsd: " and the message, a line; gives status, so that a caller can
- * say "return hcs_fail(EX_OSERR, ...)". A message is cut at about 1000 bytes. */
+/* Prints a line, "hcsd: " and the message, which is cut at about 1000 bytes.
+ * Returns status, so that a caller can write "return hcs_fail(EX_OSERR,
+ * ...)". */
 __attribute__((format(printf, 2, 3))) int hcs_fail(
     int status, const char *format, ...);
 

@@ -15,8 +15,8 @@
 
 static const struct {
     const struct hcs_handler *handler;
-    const char *needs;           /* what prepare makes, for people */
-    int (*prepare)(void **made); /* NULL: needs nothing; 0, or -errno */
+    const char *needs;           /* what prepare makes, for messages */
+    int (*prepare)(void **made); /* NULL: nothing to make; 0, or -errno */
     void (*finish)(void *made);
 } BUILTIN[HCS_KINDS_BUILTIN] = {
     {&hcs_echo, NULL, NULL, NULL},
@@ -92,7 +92,7 @@ static const struct hcs_handler *find_builtin(const char *kind)
     return NULL;
 }
 
-/* A long name is cut, so that there is room for what is wrong with it. */
+/* A long name is cut, so that the message has room for what is wrong. */
 static int refuse(
     char *error, size_t error_size, const char *file, const char *what)
 {
@@ -131,7 +131,7 @@ static int check_handler(const struct hcs_handler *handler, const char *file,
     return 0;
 }
 
-/* name: has a slash, so that dlopen(3) does not search LD_LIBRARY_PATH. */
+/* name has a slash, so dlopen(3) does not search LD_LIBRARY_PATH. */
 static int load(const char *name, const struct hcs_handler **handler,
     char *error, size_t error_size)
 {
@@ -143,7 +143,7 @@ static int load(const char *name, const struct hcs_handler **handler,
     }
     module = dlopen(name, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
     if (module == NULL) {
-        why = dlerror(); /* begins with the name in most cases */
+        why = dlerror(); /* in most cases it begins with the name */
         (void)snprintf(
             error, error_size, "cannot load %s", why != NULL ? why : name);
         return -EINVAL;

@@ -1,15 +1,17 @@
 /*
- * kinds - which handler a KIND of HANDLERS is: built in, or of a module.
+ * kinds - finds the handler of a KIND in HANDLERS: built in, or in a module.
  *
- * A KIND that is not built in is looked for as KIND.so in the folder of modules:
- * "modules" beside the executable, as in a build tree, or where an installation
- * has put it. "module" is any shared object, by its file's name.
+ * If a KIND is not built in, its module is KIND.so in the folder of modules. In
+ * a build tree that is "modules" beside the executable; in an installation, the
+ * folder where modules are installed. The kind "module" loads any shared
+ * object, by the name of its file.
  *
- * A built-in kind may need something that has to be made before the daemon has
- * threads: prepare makes it, and every mount of the kind gets it.
+ * A built-in kind may need an object that must be made before the daemon has
+ * threads. prepare makes the object, and every mount of the kind gets it.
  *
- * Owns:    what prepare made, until finish; and loaded modules, until the process
- *          ends, since a module's threads may outlive its handler's close.
+ * Owns:    the objects that prepare made, until finish; loaded modules, until
+ *          the process ends, because a module's threads may run after its
+ *          handler was closed.
  * Threads: main; prepare before any other thread exists.
  * Waits:   as long as loading takes.
  */
@@ -22,27 +24,27 @@
 
 enum { HCS_KINDS_BUILTIN = 5 };
 
-/* What prepare made, by built-in kind; NULL: nothing. {{NULL}} where nothing is
+/* The object of each built-in kind; NULL: none. {{NULL}}: nothing is
  * prepared. */
 struct hcs_kinds {
     void *made[HCS_KINDS_BUILTIN];
 };
 
-/* Makes what this kind needs, once however often it is called. 0, or -errno with
- * one line in error. */
+/* Makes the object that this kind needs. Further calls do nothing. 0, or -errno
+ * with one line in error. */
 int hcs_kinds_prepare(
     struct hcs_kinds *kinds, const char *kind, char *error, size_t error_size);
 
-/* When no mount is open any more. */
+/* Frees the objects. Before, all mounts must be closed. */
 void hcs_kinds_finish(struct hcs_kinds *kinds);
 
-/* What was made for the kind of this handler, or NULL: what its open finds in
+/* The object of this handler's kind, or NULL. The handler's open finds it in
  * *self. */
 void *hcs_kinds_context(
     const struct hcs_kinds *kinds, const struct hcs_handler *handler);
 
-/* argument: a module's file; else it is the handler's. 0; or -EINVAL with one
- * line in error. */
+/* Finds the handler of a kind. argument: the module's file, if the kind is
+ * "module". 0; or -EINVAL with one line in error. */
 int hcs_kinds_find(const char *kind, const char *argument,
     const struct hcs_handler **handler, char *error, size_t error_size);
 

@@ -59,7 +59,7 @@ int hcs_listeners_highest(const struct hcs_listeners *listeners)
     return highest;
 }
 
-/* --- Opened here. */
+/* --- Listeners opened here. */
 
 static int fail_to_open(const struct hcs_listeners *listeners,
     const struct hcs_config *config, int rc)
@@ -104,10 +104,10 @@ static int open_own(struct hcs_listeners *listeners,
     return 0;
 }
 
-/* --- Inherited. */
+/* --- Inherited listeners. */
 
-/* Why a service manager's descriptor cannot be a listener of this daemon; NULL:
- * rc is no such reason. */
+/* Why a service manager's descriptor cannot be a listener of this daemon. NULL:
+ * rc is another error. */
 static const char *why_unfit(int rc)
 {
     switch (rc) {
@@ -139,7 +139,7 @@ static int refuse_inherited(
         listeners->inherited, fd, why);
 }
 
-/* *alike: all listeners have the same address. */
+/* *alike tells whether all listeners have the same address. */
 static int adopt_each(
     struct hcs_listeners *listeners, struct hcs_log *log, bool *alike)
 {
@@ -194,10 +194,11 @@ static int copy_for_each_loop(struct hcs_listeners *listeners)
     return 0;
 }
 
-/* Where all listeners have one address (SO_REUSEPORT), the kernel spreads
- * connections over them, so each loop gets its own, if there are as many for
- * each. Otherwise all loops wait at all listeners: one address may be busy and
- * another idle, and every loop has to have its share of the busy one. */
+/* If all listeners have one address (SO_REUSEPORT), the kernel spreads
+ * connections over them. Then each loop gets listeners of its own, if they can
+ * be shared out evenly. Otherwise all loops wait at all listeners: one address
+ * may be busy and another idle, and every loop needs its share of the busy
+ * one. */
 static int adopt(struct hcs_listeners *listeners, struct hcs_log *log)
 {
     bool alike;

@@ -13,7 +13,7 @@
 
 enum { THREAD_NAME_MAX = 16 }; /* bytes, with the NUL: pthread_setname_np(3) */
 
-/* --- Life. */
+/* --- Making and freeing. */
 
 bool hcs_loops_init(struct hcs_loops *loops, unsigned count)
 {
@@ -93,11 +93,10 @@ static int enter_private_table(
     return hcs_fdtable_make_private(keep, count, loops->highest_fd);
 }
 
-/* Nobody cancels a thread here. For programs that do, glibc (2.36, for one) marks
- * the beginning and the end of each read, send and wait with a locked
- * instruction. A thread that may be cancelled anywhere needs no such marks. So
- * the thread says that it is of that type, after it has said that it may not be
- * cancelled. */
+/* This program cancels no thread. For programs that do, glibc (such as 2.36)
+ * marks the beginning and the end of each read, send and wait with a locked
+ * instruction. A thread of the asynchronous type needs no such marks. So the
+ * thread first disables cancellation, and then takes that type. */
 static void rule_out_cancellation(void)
 {
     (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
@@ -157,8 +156,8 @@ static void *loop_main(void *argument)
     if (rc == 0) {
         hcs_shard_run(shard);
         if (!loops->private_tables || table_error != 0) {
-            /* The loop has closed them, and main has the same numbers. Main
-             * looks at them after it has joined this thread. */
+            /* The loop has closed its listeners, whose numbers main has too.
+             * Main looks at them after it has joined this thread. */
             hcs_listeners_forget(loops->listeners, shard->index);
         }
     }
@@ -199,7 +198,7 @@ static int start_threads(struct hcs_loops *loops)
     return rc;
 }
 
-/* With the lock. */
+/* Called with the lock held. */
 static void fail(struct hcs_loops *loops, int error)
 {
     loops->failed++;
@@ -226,7 +225,7 @@ int hcs_loops_start(struct hcs_loops *loops, bool private_tables,
     }
     if (loops->failed == 0 && loops->shared > 0 &&
         loops->shared < loops->count) {
-        /* Private tables are not forbidden, then: one loop lacked memory. Main
+        /* Some loops have private tables, and one had no memory for it. Main
          * has one rule for its copies of all loops' listeners. */
         fail(loops, loops->table_error);
     }

@@ -25,11 +25,12 @@ void hcs_message_init(struct hcs_message *message, char *buffer, size_t size);
 __attribute__((format(printf, 2, 3))) void hcs_message_add(
     struct hcs_message *message, const char *format, ...);
 
-/* Adds a text that somebody else wrote: bytes other than printable ASCII become
- * \xHH, and a long text is cut, so that the message stays one short line. */
+/* Adds a text that is not the daemon's own. Bytes other than printable ASCII
+ * become \xHH, and a long text is cut, so that the message stays one short
+ * line. */
 void hcs_message_add_shown(struct hcs_message *message, const char *text);
 
-/* Takes away what was added since used was the length. */
+/* Shortens the message to a length that it had before. */
 void hcs_message_cut(struct hcs_message *message, size_t used);
 
 #endif

@@ -1,7 +1,7 @@
 /*
- * mounts - the handlers of the configuration, each as a mount of a router.
+ * mounts - makes a mount of a router for each handler of the configuration.
  *
- * Owns:    nothing; it gives routers.
+ * Owns:    nothing; the caller owns the routers.
  * Threads: main.
  * Waits:   make, as long as loading modules takes; check, as long as handlers
  *          take to open.
@@ -15,18 +15,18 @@
 
 #include <stddef.h>
 
-/* Gives a router with a mount for each route of config; no mount is open. 0; or
- * -EINVAL or -ENOMEM with one line in error. */
+/* Makes a router with a mount for each route of config. The mounts are not
+ * open. 0; or -EINVAL or -ENOMEM, with one line in error. */
 int hcs_mounts_make(struct hcs_router **out, const struct hcs_host *host,
     const struct hcs_kinds *kinds, const struct hcs_config *config, char *error,
     size_t error_size);
 
-/* Writes one line to error: which mount of the router failed, and why. There has
- * to be one (hcs_router_fault). */
+/* Writes one line to error: which mount of the router failed, and why. Only
+ * after a mount has failed (hcs_router_fault). */
 void hcs_mounts_say_fault(const struct hcs_router *router,
     const struct hcs_config *config, char *error, size_t error_size);
 
-/* Opens every handler of config and closes it again. 0; or -EINVAL or -ENOMEM
+/* Opens every handler of config, and closes it again. 0; or -EINVAL or -ENOMEM,
  * with one line in error. */
 int hcs_mounts_check(
     const struct hcs_config *config, char *error, size_t error_size);

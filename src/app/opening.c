@@ -62,7 +62,8 @@ bool hcs_opening_await(struct hcs_opening *opening, unsigned wait_ms)
     if (!opening->started || opening->joined) {
         return true;
     }
-    /* It fails by EINTR, or when the kernel has no memory for a moment. */
+    /* poll(2) fails with EINTR, or when the kernel has no memory for a
+     * moment. */
     while (poll(&end, 1, (int)wait_ms) < 0 && wait_ms > 0) {
         uint64_t now_ms = hcs_clock_ms();
 
@@ -78,7 +79,7 @@ bool hcs_opening_await(struct hcs_opening *opening, unsigned wait_ms)
 
 /* --- The end. */
 
-/* What changes while handlers make progress. */
+/* Numbers that change while handlers make progress. */
 struct progress {
     unsigned inside; /* calls of handlers that have not returned */
     unsigned ended;  /* calls that have returned */
@@ -96,8 +97,8 @@ static struct progress look(struct hcs_opening *opening)
     };
 }
 
-/* *before: as the last look saw it; becomes what this look sees. True when a
- * thread is in a handler, and no call and no job has returned in between. */
+/* *before: the numbers at the last call; they become those at this call. True:
+ * a thread is in a handler, and no call and no job has returned in between. */
 static bool is_stuck(struct hcs_opening *opening, struct progress *before)
 {
     struct progress now = look(opening);

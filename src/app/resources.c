@@ -17,14 +17,14 @@ static const uint64_t NO_LIMIT = UINT64_MAX;
 typedef uint64_t limit_fn(const char *directory);
 
 struct controller {
-    const char *name; /* as in the options of a version 1 mount */
+    const char *name; /* as among the options of a version 1 mount */
     limit_fn *v1;
     limit_fn *v2;
 };
 
 struct mount {     /* one line of mountinfo, cut up in place */
     char *root;    /* the part of the hierarchy that is mounted */
-    char *point;   /* where */
+    char *point;   /* the folder where it is mounted */
     char *type;    /* "cgroup", "cgroup2", ... */
     char *options; /* of the file system: a version 1 mount's controllers */
 };
@@ -240,9 +240,9 @@ static bool read_group(
     return found;
 }
 
-/* The group's path below the mount point. Empty (the mount point itself) when the
- * group is not below the part that is mounted. That happens in a container that
- * sees only its own part of the hierarchy, without a namespace. */
+/* The group's path below the mount point. Empty (the mount point itself) when
+ * the group is not below the part that is mounted. That happens in a container
+ * that sees only its own part of the hierarchy, without a namespace. */
 static const char *below_mount(const char *group, const char *mount_root)
 {
     size_t length = strlen(mount_root);
@@ -285,8 +285,8 @@ static uint64_t smallest_on_mount(const char *root, const struct mount *mount,
     }
 }
 
-/* The smallest limit on any mounted hierarchy. Both versions may be mounted, and
- * each controller is in one of them. */
+/* The smallest limit on any mounted hierarchy. Both versions may be mounted,
+ * and each controller is in one of them. */
 static uint64_t smallest_limit(
     const char *root, const struct controller *controller)
 {
@@ -368,8 +368,8 @@ unsigned hcs_resources_cores(const char *root)
     return quota < cores ? (unsigned)quota : cores;
 }
 
-/* MemTotal rather than sysconf: containers that show their own /proc/meminfo
- * put their limit there. */
+/* MemTotal, and not sysconf(3): a container that has its own /proc/meminfo
+ * shows its limit there. */
 static uint64_t machine_memory(const char *root)
 {
     FILE *in = open_below(root, "/proc/meminfo");

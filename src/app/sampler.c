@@ -13,9 +13,9 @@
 #include <unistd.h>
 
 enum {
-    TRIM_EXCESS = 4 * 1024 * 1024, /* bytes that malloc may keep */
-    TRIM_TICKS = 5,                /* at least, between two trims */
-    TRIM_HURRY_MS = 1000,          /* the same, when memory is refused */
+    TRIM_EXCESS = 4 * 1024 * 1024, /* bytes that malloc may keep unused */
+    TRIM_TICKS = 5,                /* the least time between two trims */
+    TRIM_HURRY_MS = 1000, /* the same, when the budget refuses memory */
     STATM_MAX = 128,
 };
 
@@ -34,7 +34,7 @@ void hcs_sampler_close(struct hcs_sampler *sampler)
 
 /* --- Memory. */
 
-/* False when the kernel does not tell. */
+/* False: /proc/self/statm cannot be read. */
 static bool read_memory(const struct hcs_sampler *sampler,
     size_t *virtual_bytes, size_t *resident_bytes)
 {
@@ -56,9 +56,10 @@ static bool read_memory(const struct hcs_sampler *sampler,
     return true;
 }
 
-/* A trim takes milliseconds at 64 MiB and tenths of a second at 1 GiB, and holds
- * malloc's lock. That is better than to refuse memory, but not for each of many
- * refusals in a row. False: another trim was too short a while ago. */
+/* A trim takes milliseconds at 64 MiB, and tenths of a second at 1 GiB. It
+ * holds malloc's lock meanwhile. One trim is better than one refusal, but not
+ * one trim for each of many refusals in a row. False: the last trim was too
+ * short a time ago. */
 static bool trim_in_a_hurry(struct hcs_sampler *sampler)
 {
     uint64_t now_ms = hcs_clock_ms();
@@ -76,7 +77,7 @@ static bool trim_in_a_hurry(struct hcs_sampler *sampler)
     return true;
 }
 
-/* For the budget, on whichever thread takes from it. */
+/* Called by the budget, on any thread that takes memory. */
 static void look_for_budget(void *context, bool refusing)
 {
     struct hcs_sampler *sampler = context;
@@ -130,7 +131,7 @@ static void sample_memory(struct hcs_sampler *sampler)
 
 /* --- Rates, threads, processor time. */
 
-/* Handlers have threads of their own, and only the kernel knows how many. */
+/* Handlers have threads of their own. Only the kernel knows how many. */
 static void sample_threads(struct hcs_sampler *sampler)
 {
     enum { NOT_THREADS = 2 }; /* links to a folder: its own and its parent's */

@@ -31,8 +31,8 @@
 enum {
     TICK_MS = 1000,
     LOG_FLUSH_MS = 2000,
-    STEP_MS = 200,     /* between looks at signals, while workers end */
-    EXTEND_MS = 15000, /* asked of systemd each second of a drain */
+    STEP_MS = 200,     /* while workers end: until main reads signals again */
+    EXTEND_MS = 15000, /* a drain asks systemd for it, each second */
     MMAP_THRESHOLD = 128 * 1024,
     KEPT_BACK_PART = 32, /* of MEMORY_BUDGET: a 32nd, */
     KEPT_BACK_MIN = 1024 * 1024,
@@ -58,7 +58,7 @@ struct server {
     int kept[KEPT_FDS]; /* descriptors that every loop uses */
     int signals;        /* signalfd */
     uint64_t phase_end_ms;
-    uint64_t tick_ms; /* the next one */
+    uint64_t tick_ms; /* of the next tick */
 };
 
 static enum hcs_phase phase_of(const struct server *server)
@@ -110,10 +110,10 @@ static void tick_if_due(struct server *server, uint64_t now_ms)
     }
 }
 
-/* --- The end. */
+/* --- Draining. */
 
-/* Closes main's copies. In a shared table the copies are the loops' own, once
- * these run. */
+/* Closes main's copies. With a shared table the copies belong to the loops,
+ * once the loops run. */
 static void close_listeners(struct server *server)
 {
     if (!server->loops.go || server->service.private_tables) {
@@ -134,7 +134,7 @@ static void start_draining(struct server *server, uint64_t now_ms)
 
 static void cut(struct server *server)
 {
-    enter(server, HCS_PHASE_CUT, UINT64_MAX); /* the loops bound it */
+    enter(server, HCS_PHASE_CUT, UINT64_MAX); /* the loops end it themselves */
     close_listeners(server);
     hcs_loops_command(&server->loops, HCS_COMMAND_CUT);
 }
@@ -209,7 +209,7 @@ static void say_ready(struct server *server)
     hcs_notify_ready(&server->notify, status);
 }
 
-/* The opening has ended. 0; or an exit status with what went wrong said. */
+/* The opening has ended. 0; or, after a message, an exit status. */
 static int conclude_opening(struct server *server)
 {
     const struct hcs_router *router = hcs_service_router(&server->service);
@@ -217,7 +217,8 @@ static int conclude_opening(struct server *server)
     int rc = server->opening.rc;
 
     if (rc == 0) {
-        /* [service.is_open] release. */
+        /* [service.is_open] Release: loops that see it see the handlers
+         * open. */
         atomic_store_explicit(
             &server->service.is_open, true, memory_order_release);
         return 0;
@@ -230,7 +231,7 @@ static int conclude_opening(struct server *server)
         server->config->workers, strerror(-rc));
 }
 
-/* 0; or an exit status with what went wrong said. */
+/* 0; or, after a message, an exit status. */
 static int read_opening(struct server *server)
 {
     int rc;
@@ -259,7 +260,7 @@ static int wait_ms(const struct server *server)
     return next_ms > now_ms ? (int)(next_ms - now_ms) : 0;
 }
 
-/* Until every loop has ended. 0; or an exit status with what went wrong said. */
+/* Serves until every loop has ended. 0; or, after a message, an exit status. */
 static int serve(struct server *server)
 {
     bool ended = false;
@@ -292,10 +293,10 @@ static int serve(struct server *server)
     return rc;
 }
 
-/* --- The beginning. */
+/* --- Starting. */
 
-/* Raises the soft limit to the hard one: there is no reason to have less. Gives
- * the limit. */
+/* Raises the soft limit of descriptors to the hard one: there is no reason to
+ * have less. Returns the limit. */
 static uint64_t raise_fd_limit(void)
 {
     struct rlimit limit;
@@ -324,7 +325,7 @@ static int block_signals(void)
     if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0) {
         return -1;
     }
-    signal(SIGPIPE, SIG_IGN); /* standard error may be a pipe that closed */
+    signal(SIGPIPE, SIG_IGN); /* standard error may be a closed pipe */
     return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 }
 
@@ -343,10 +344,12 @@ static struct hcs_limits limits_of(const struct hcs_config *config)
     };
 }
 
-/* Each of the following: 0; or an exit status with what went wrong said. */
+/* Each of the following functions returns 0; or, after a message, an exit
+ * status. */
 
-/* While main is the only thread, and with the descriptor limit that the daemon
- * was started with: programs get that one. */
+/* Called while main is the only thread, and before the descriptor limit is
+ * raised: the programs that exec starts get the limit that the daemon was
+ * started with. */
 static int prepare_kinds(struct server *server)
 {
     const struct hcs_config *config = server->config;
@@ -474,8 +477,8 @@ static int start_opening(struct server *server)
     if (rc != 0) {
         return hcs_fail(EX_OSERR, "cannot start a thread: %s", strerror(-rc));
     }
-    /* A setting that is wrong shows at once: then this daemon accepts no
-     * connection, which may be for another one that starts next. */
+    /* A wrong setting shows within this time. Then the daemon accepts no
+     * connection: it may be meant for the next process. */
     return hcs_opening_await(&server->opening, OPEN_GRACE_MS)
                ? conclude_opening(server)
                : 0;
@@ -483,16 +486,16 @@ static int start_opening(struct server *server)
 
 static unsigned count_main_fds(const struct server *server)
 {
-    /* The three standard ones, signalfd, two eventfds, statm, the log's pipe and
-     * its eventfd, the socket of notify; and for each loop its listeners and a
-     * doorbell, if the table is main's own. In a shared table those count with
-     * the loops. */
+    /* The three standard ones, signalfd, two eventfds, statm, the log's pipe
+     * and its eventfd, and the socket of notify. If main's table is private,
+     * also the listeners and the doorbell of each loop. In a shared table these
+     * are counted with the loops. */
     unsigned own = 3 + 4 + 3 + (server->notify.fd >= 0 ? 1 : 0);
     unsigned loops = server->service.private_tables ? server->loops.count : 0;
 
     own += loops + loops * hcs_listeners_each(&server->listeners);
-    /* Without statm neither main nor the private tables have one, which are
-     * counted as if they had. */
+    /* If there is no statm, main and the private tables have no descriptor of
+     * it, but it was counted for all of them. */
     return server->sampler.statm >= 0 ? own : own - 1 - loops;
 }
 
@@ -517,8 +520,8 @@ static void warn_about_limits(struct server *server)
     }
 }
 
-/* 0; or an exit status with what went wrong said. On 0 the loops wait for
- * hcs_loops_run; else they end, if they were started. */
+/* 0: the loops wait for hcs_loops_run. Or, after a message, an exit status:
+ * loops that were started end. */
 static int begin(struct server *server, const char *notify_socket)
 {
     struct hcs_service *service = &server->service;
@@ -576,10 +579,11 @@ static void say_listening(struct server *server)
         sizeof(fields) / sizeof(fields[0]));
 }
 
-/* --- The end of all. */
+/* --- Ending. */
 
-/* A job that nobody waits for may still run: in a drain it has until the drain's
- * end, or a second signal. False when a worker is stuck in a handler. */
+/* A job may still run although its client has gone. In a drain it may run until
+ * the drain ends, or until a second signal. False: a worker is stuck in a
+ * handler. */
 static bool stop_workers(struct server *server)
 {
     uint64_t now_ms = hcs_clock_ms();
@@ -599,8 +603,8 @@ static bool stop_workers(struct server *server)
     return hcs_opening_end_workers(&server->opening);
 }
 
-/* Ends all threads and frees all. False when a thread is stuck in a handler: what
- * it uses must stay until the process is gone. */
+/* Ends all threads and frees all. False: a thread is stuck in a handler, and
+ * what it uses must stay until the process ends. */
 static bool finish(struct server *server)
 {
     struct hcs_service *service = &server->service;
@@ -611,7 +615,8 @@ static bool finish(struct server *server)
     ended = hcs_opening_stop(&server->opening) &&
             (!server->opening.started || stop_workers(server));
     if (ended) {
-        /* First the handlers: their threads may still send results home. */
+        /* Handlers close first: until then their threads may send results
+         * home. */
         if (router != NULL) {
             hcs_router_close(router);
         }
@@ -639,7 +644,7 @@ static void fini(struct server *server)
     pthread_mutex_destroy(&server->service.accept_lock);
 }
 
-/* A part of MEMORY_BUDGET, within bounds. */
+/* The part of MEMORY_BUDGET that is kept back: within bounds. */
 static uint64_t kept_back_bytes(uint64_t budget_bytes)
 {
     uint64_t part = budget_bytes / KEPT_BACK_PART;
@@ -654,8 +659,8 @@ static void set_up_memory(struct server *server)
 {
     const struct hcs_config *config = server->config;
 
-    /* Fixed: else malloc raises them as it goes, and large bodies that were freed
-     * stay resident. */
+    /* Fixed values. Otherwise malloc raises these thresholds while it runs, and
+     * large bodies stay resident after they were freed. */
     mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD);
     mallopt(M_TRIM_THRESHOLD, MMAP_THRESHOLD);
     hcs_tree_install_allocator();
@@ -680,7 +685,7 @@ static void set_up_service(struct server *server, const char *version)
     atomic_store(&service->pulse.threads, 2 + config->loops + config->workers);
 }
 
-/* After begin. Gives the exit status. */
+/* Called after begin. Returns the exit status. */
 static int run(struct server *server)
 {
     tick(server);

@@ -11,10 +11,10 @@
 
 #include "app/config.h"
 
-/* Serves until SIGTERM or SIGINT; gives the exit status. If the start fails, one
- * line on standard error says why. notify_socket: $NOTIFY_SOCKET, or NULL.
- * inherited: how many descriptors, from HCS_INHERITED_FIRST on, are listeners of
- * a service manager, used instead of PORT and ADDRESS; 0: none. */
+/* Serves until SIGTERM or SIGINT. Returns the exit status. If the start fails,
+ * one line on standard error says why. notify_socket: $NOTIFY_SOCKET, or NULL.
+ * inherited: how many descriptors, from HCS_INHERITED_FIRST on, are listeners
+ * of a service manager. They are used instead of PORT and ADDRESS; 0: none. */
 int hcs_server_run(const struct hcs_config *config, const char *version,
     const char *notify_socket, unsigned inherited);
 

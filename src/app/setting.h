@@ -21,10 +21,10 @@ struct hcs_setting;
 
 /* values points at the struct that holds the value of each setting. */
 struct hcs_setting_type {
-    enum hcs_quantity quantity; /* of a number */
+    enum hcs_quantity quantity; /* the unit of a number */
 
-    /* Reads text into the setting's place in values. 0, or -EINVAL or -ENOMEM
-     * after error was told what is wrong with text. */
+    /* Reads text into the setting's place in values. 0; or -EINVAL or -ENOMEM,
+     * after adding to error what is wrong with text. */
     int (*parse)(const struct hcs_setting *setting, const char *text,
         void *values, struct hcs_message *error);
 
@@ -32,14 +32,14 @@ struct hcs_setting_type {
     void (*print)(
         const struct hcs_setting *setting, const void *values, FILE *out);
 
-    /* Adds which values are allowed, in words. */
+    /* Adds to out, in words, which values are allowed. */
     void (*allowed)(const struct hcs_setting *setting, struct hcs_message *out);
 };
 
 /* A setting: one row of a table. */
 struct hcs_setting {
     const char *name;
-    const char *initial; /* the default, as one would write it */
+    const char *initial; /* the default, as a user would write it */
     const char *unset;   /* in words, what an empty default means */
     const char *meaning; /* sentences for --help and the manual */
     const struct hcs_setting_type *type;
@@ -58,13 +58,13 @@ extern const struct hcs_setting_type hcs_setting_number;
 extern const struct hcs_setting_type hcs_setting_duration;
 extern const struct hcs_setting_type hcs_setting_size;
 
-/* One of words; an enum or a bool. */
+/* One of the words, as an enum or a bool. */
 extern const struct hcs_setting_type hcs_setting_choice;
 
-/* An IP address; a char * that free(3) takes, or NULL when it is empty. */
+/* An IP address, as a char * that free(3) takes; NULL: empty. */
 extern const struct hcs_setting_type hcs_setting_address;
 
-/* Reads text as the setting's value. 0, or -EINVAL or -ENOMEM: error then is
+/* Reads text as the setting's value. 0; or -EINVAL or -ENOMEM: then error is
  * "NAME=text: what is wrong; allowed: what is allowed". */
 int hcs_setting_read(const struct hcs_setting *setting, const char *text,
     void *values, struct hcs_message *error);

@@ -17,8 +17,8 @@ enum {
     PATIENCE_MS = 1000, /* for a message that must not get lost */
 };
 
-/* The address, and its length, which says where an abstract name ends;
- * unix(7). */
+/* Returns the address, and stores its length, which tells where an abstract
+ * name ends (unix(7)). */
 static int name_to_address(
     const char *path, struct sockaddr_un *address, socklen_t *length)
 {
@@ -78,7 +78,7 @@ void hcs_notify_close(struct hcs_notify *notify)
     }
 }
 
-/* True when the listener's queue has room again within wait_ms. */
+/* True when systemd's queue has room again within wait_ms. */
 static bool wait_for_room(int fd, int wait_ms)
 {
     struct pollfd room = {.fd = fd, .events = POLLOUT};
@@ -109,8 +109,8 @@ static void send_message(
     }
 }
 
-/* before, and then STATUS=; NULL is no status. A line feed in it would end the
- * field and start another one. */
+/* Sends before, and then STATUS= and the status; NULL: no status. A line feed
+ * in the status would end the field and begin another one. */
 static void send_status(struct hcs_notify *notify, const char *before,
     const char *status, int wait_ms)
 {
@@ -161,7 +161,7 @@ void hcs_notify_extend_timeout(struct hcs_notify *notify, uint64_t usec)
 
 /* --- Socket activation. */
 
-enum { MANY = 1000000000 }; /* more than any process id or descriptor */
+enum { MANY = 1000000000 }; /* more than the largest process id or descriptor */
 
 /* The whole number in text, without a sign; -1: text is no such number. */
 static long read_number(const char *text)
@@ -190,10 +190,11 @@ static bool is_name(const char *name, size_t length, const char *wanted)
     return length == strlen(wanted) && memcmp(name, wanted, length) == 0;
 }
 
-/* Names that systemd gives to descriptors without a name: the unit's, "unknown",
- * or "connection". The last one is no listener, and hcs_listener_adopt refuses
- * it. systemd.socket(5), FileDescriptorName=; sd_listen_fds(3). */
-static bool is_nobodys_choice(const char *name, size_t length)
+/* Names that systemd gives to descriptors without a name: the unit's,
+ * "unknown", or "connection". The last one is no listener, and
+ * hcs_listener_adopt refuses it. systemd.socket(5), FileDescriptorName=;
+ * sd_listen_fds(3). */
+static bool is_default_name(const char *name, size_t length)
 {
     static const char suffix[] = ".socket";
     size_t end = sizeof(suffix) - 1;
@@ -218,8 +219,7 @@ static int read_names(
                 names);
             return -EINVAL;
         }
-        if (!is_name(name, length, "http") &&
-            !is_nobodys_choice(name, length)) {
+        if (!is_name(name, length, "http") && !is_default_name(name, length)) {
             (void)snprintf(error, error_size,
                 "LISTEN_FDNAMES=%s: %.*s is not known; allowed: http", names,
                 (int)length, name);
@@ -252,7 +252,7 @@ static int read_inherited(unsigned *count, char *error, size_t error_size)
         return -EINVAL;
     }
     if (fds == NULL || number != getpid()) {
-        return 0; /* meant for a parent that passed its environment on */
+        return 0; /* meant for a parent process, whose environment this is */
     }
     number = read_number(fds);
     if (number < 1 || number > HCS_INHERITED_MAX) {
@@ -262,8 +262,8 @@ static int read_inherited(unsigned *count, char *error, size_t error_size)
         return -EINVAL;
     }
     for (int i = 0; i < number; i++) {
-        /* This also shows whether the descriptor is there. Now is the time: no
-         * file of the daemon can have its number yet. */
+        /* This call also shows whether the descriptor is open. That must be
+         * found out now, before a file of the daemon can get its number. */
         if (fcntl(HCS_INHERITED_FIRST + i, F_SETFD, FD_CLOEXEC) != 0) {
             (void)snprintf(error, error_size,
                 "LISTEN_FDS=%s: descriptor %d: %s", fds,
@@ -284,7 +284,7 @@ int hcs_inherited_read(unsigned *count, char *error, size_t error_size)
     int rc = read_inherited(count, error, error_size);
 
     (void)unsetenv("LISTEN_PID");
-    (void)unsetenv("LISTEN_PIDFDID"); /* the same, said more surely */
+    (void)unsetenv("LISTEN_PIDFDID"); /* another form of LISTEN_PID */
     (void)unsetenv("LISTEN_FDS");
     (void)unsetenv("LISTEN_FDNAMES");
     return rc;

@@ -4,8 +4,8 @@
  *
  * Owns:    its datagram socket.
  * Threads: main only.
- * Waits:   ready and stopping, which may not get lost, up to a second when the
- *          listener's queue is full; the others never.
+ * Waits:   ready and stopping, up to a second, when systemd's queue is full:
+ *          their messages must not get lost. The others never wait.
  *
  * Without $NOTIFY_SOCKET every call of notify does nothing.
  */
@@ -17,7 +17,7 @@
 #include <stdint.h>
 
 struct hcs_notify {
-    int fd; /* -1: nobody listens */
+    int fd; /* -1: there is no socket to send to */
 };
 
 /* socket_path: $NOTIFY_SOCKET, or NULL; a leading "@" means the abstract
@@ -25,8 +25,9 @@ struct hcs_notify {
 int hcs_notify_open(struct hcs_notify *notify, const char *socket_path);
 void hcs_notify_close(struct hcs_notify *notify);
 
-/* Each sends one datagram; a failure is not the daemon's business. status is
- * one line for people, cut at about 1000 bytes; NULL: none. */
+/* Each call sends one datagram. A failure is ignored: it must not stop the
+ * daemon. status is one line for people, cut at about 1000 bytes; NULL:
+ * none. */
 void hcs_notify_ready(struct hcs_notify *notify, const char *status);
 void hcs_notify_status(struct hcs_notify *notify, const char *status);
 void hcs_notify_stopping(struct hcs_notify *notify, const char *status);
@@ -37,12 +38,13 @@ enum {
     HCS_INHERITED_MAX = 1024,
 };
 
-/* How many listeners for HTTP a service manager hands over to this process, by
- * $LISTEN_PID, $LISTEN_FDS and $LISTEN_FDNAMES; 0: none. They are descriptors
- * HCS_INHERITED_FIRST and following, now close-on-exec; hcs_listener_adopt says
- * whether they can be used. Takes the variables out of the environment, so that
- * no child believes that they are meant for it. Before anything else is opened,
- * and by one thread. 0, or -EINVAL with one line in error. */
+/* Reads from $LISTEN_PID, $LISTEN_FDS and $LISTEN_FDNAMES how many listeners
+ * for HTTP a service manager hands over to this process; *count 0: none. They
+ * are descriptors HCS_INHERITED_FIRST and following, and become close-on-exec.
+ * hcs_listener_adopt finds out whether they can be used. Removes the variables
+ * from the environment, so that no child takes them for its own. Called before
+ * any file is opened, and while there is one thread. 0, or -EINVAL with one
+ * line in error. */
 int hcs_inherited_read(unsigned *count, char *error, size_t error_size);
 
 #endif

@@ -57,7 +57,7 @@ static enum hcs_outcome run(void *self, struct hcs_job *job)
         return outcome;
     }
     if (!sleep_unless_cancelled(job, hcs_work_ns(self))) {
-        return HCS_FAILED; /* nobody gets the reply */
+        return HCS_FAILED; /* the reply is not sent */
     }
     return hcs_work_reply(job);
 }

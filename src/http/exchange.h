@@ -2,7 +2,7 @@
  * exchange - one request and its reply, as plain facts.
  *
  * The loop that serves the client fills the exchange in, and ends it once.
- * Whoever limits, counts, logs or traces requests looks at these facts, and at
+ * Code that limits, counts, logs or traces requests reads these facts, and
  * nothing of the connection.
  *
  * Owns:    nothing but an identifier that was made. Texts are lent until the

@@ -28,22 +28,22 @@ static const char *const ADVICE[HCS_REASON_COUNT] = {
         "Transfer-Encoding must stand once, in HTTP/1.1 only, never beside "
         "Content-Length, and end in chunked (RFC 9112, section 6).",
     [HCS_REASON_BAD_CHUNK] =
-        "The chunked body is not framed as RFC 9112, section 7.1 says.",
+        "The chunked body is not framed as RFC 9112, section 7.1 requires.",
     [HCS_REASON_BAD_JSON] =
         "The body must be one JSON value (RFC 8259), in UTF-8.",
     [HCS_REASON_NOT_FOUND] =
-        "No handler has this path. Paths are exact; HANDLERS maps them.",
+        "No handler has this path. The path must be exactly as in HANDLERS.",
     [HCS_REASON_METHOD_NOT_ALLOWED] =
-        "The resource does not know this method; the Allow field lists those "
-        "that it knows.",
+        "The resource does not allow this method. The Allow field lists the "
+        "methods that it allows.",
     [HCS_REASON_HEADER_TIMEOUT] =
         "The header section did not arrive within READ_TIMEOUT.",
     [HCS_REASON_BODY_TIMEOUT] = "The body did not arrive within READ_TIMEOUT.",
     [HCS_REASON_UPLOAD_TOO_SLOW] =
         "The request arrived more slowly than MIN_UPLOAD_RATE.",
     [HCS_REASON_PRECONDITION_FAILED] =
-        "The resource exists and has no entity tag: If-Match holds only with "
-        "*, and If-None-Match only without (RFC 9110, section 13.1).",
+        "The resource exists and has no entity tag. So If-Match is true only "
+        "with *, and If-None-Match is false with * (RFC 9110, section 13.1).",
     [HCS_REASON_BODY_TOO_LARGE] =
         "The body is larger than MAX_BODY_SIZE. Send less, or split the job.",
     [HCS_REASON_TARGET_TOO_LONG] =
@@ -56,7 +56,7 @@ static const char *const ADVICE[HCS_REASON_COUNT] = {
     [HCS_REASON_BAD_CONTENT_ENCODING] =
         "Send the body as it is, without a Content-Encoding.",
     [HCS_REASON_BAD_EXPECTATION] =
-        "The only expectation that can be met is 100-continue.",
+        "The only expectation that is supported is 100-continue.",
     [HCS_REASON_MISDIRECTED] =
         "The target is an https URI, and this connection is not secured. Send "
         "the path alone, or use http (RFC 9110, section 7.4).",
@@ -66,39 +66,39 @@ static const char *const ADVICE[HCS_REASON_COUNT] = {
         "The header section is larger than MAX_HEADER_SIZE, or has more "
         "fields than are allowed.",
     [HCS_REASON_NOT_IMPLEMENTED] =
-        "The method is none that HTTP knows; methods are case-sensitive.",
+        "HTTP defines no such method. Methods are case-sensitive.",
     [HCS_REASON_BAD_CODING] =
-        "The only transfer coding that is understood is chunked, alone.",
-    [HCS_REASON_BAD_VERSION] = "Speak HTTP/1.1 or HTTP/1.0.",
+        "The only transfer coding that is supported is chunked, alone.",
+    [HCS_REASON_BAD_VERSION] = "Use HTTP/1.1 or HTTP/1.0.",
     [HCS_REASON_QUEUE_FULL] =
         "More jobs wait than QUEUE_SIZE allows. Try again after Retry-After.",
     [HCS_REASON_QUEUE_TIMEOUT] =
-        "No worker was free within QUEUE_TIMEOUT; the job was not run. Try "
+        "No worker was free within QUEUE_TIMEOUT. The job was not run. Try "
         "again after Retry-After.",
     [HCS_REASON_MEMORY_PRESSURE] =
         "Bodies, parse trees and replies would take more than MEMORY_BUDGET. "
         "Try again after Retry-After, or send less at once.",
     [HCS_REASON_TOO_MANY_CONNECTIONS] =
-        "MAX_CONNECTIONS are open. Use fewer, keep them alive, or try again "
-        "later.",
+        "MAX_CONNECTIONS connections are open. Use fewer, keep them alive, or "
+        "try again later.",
     [HCS_REASON_NO_DESCRIPTORS] =
-        "The process may open no more files. Raise its limit (LimitNOFILE, "
-        "ulimit -n), or try again later.",
+        "The process has reached its limit of open files. Raise the limit "
+        "(LimitNOFILE, ulimit -n), or try again later.",
     [HCS_REASON_DRAINING] =
-        "This process is ending. Try again: another one may answer.",
+        "This process is ending. Try again: another process may answer.",
     [HCS_REASON_STARTING] =
         "Not all handlers are open yet. Jobs that are sent now wait in the "
-        "queue; /readyz answers 200 when all handlers are open.",
+        "queue. /readyz answers 200 when all handlers are open.",
     [HCS_REASON_HANDLER_UNAVAILABLE] =
-        "What the handler works with, such as a database, is away. Try again "
-        "after Retry-After.",
+        "A service that the handler needs, such as a database, is not "
+        "available. Try again after Retry-After.",
     [HCS_REASON_HANDLER_DIED] =
-        "What did the job ended before it had answered, or answered what makes "
-        "no sense. The job may have been done, or a part of it.",
+        "The process that did the job ended before it answered, or its answer "
+        "was not valid. The job may have been done, or a part of it.",
     [HCS_REASON_HANDLER_FAILED] = "The handler could not do the job.",
     [HCS_REASON_DEADLINE_EXCEEDED] =
-        "The job did not end within JOB_TIMEOUT, or its path's timeout; its "
-        "late result is thrown away.",
+        "The job did not end within JOB_TIMEOUT, or within the timeout of its "
+        "path. Its late result is thrown away.",
     [HCS_REASON_CLIENT_CLOSED] = "The client closed an idle connection.",
     [HCS_REASON_CLIENT_LEFT] =
         "The client closed the connection while its job waited or ran.",
@@ -106,7 +106,7 @@ static const char *const ADVICE[HCS_REASON_COUNT] = {
     [HCS_REASON_REQUEST_TRUNCATED] =
         "The client closed the connection in the middle of a request.",
     [HCS_REASON_KEEPALIVE_END] =
-        "The connection ended after a reply, as one side had asked.",
+        "The connection ended after a reply, because one side asked for it.",
     [HCS_REASON_IDLE_TIMEOUT] = "No request came within IDLE_TIMEOUT.",
     [HCS_REASON_WRITE_TIMEOUT] =
         "The client took no byte of its reply within WRITE_TIMEOUT.",

@@ -14,10 +14,10 @@
 #include <stddef.h>
 #include <string.h>
 
-/* Whether [p, end) is uri-host [ ":" port ] (RFC 9110, 7.2): the host is not
- * empty (RFC 9110, 4.2.1), and the port is 65535 or below. User information is
- * refused (RFC 9110, 4.2.4), and so are IPvFuture addresses, which nobody
- * uses. */
+/* Whether [p, end) is uri-host [ ":" port ] (RFC 9110, section 7.2): the host
+ * is not empty (RFC 9110, section 4.2.1), and the port is 65535 or below. User
+ * information is refused (RFC 9110, section 4.2.4), and so are IPvFuture
+ * addresses, which are not in use. */
 bool hcs_target_is_authority(const char *p, const char *end, bool needs_port);
 
 /* Absolute form: http or https. False if it is something else. */

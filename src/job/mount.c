@@ -411,8 +411,7 @@ struct hcs_metric *hcs_mount_metric(struct hcs_mount *mount,
     }
     for (metric = inside->metrics; metric != NULL; metric = metric->next) {
         if (strcmp(metric->name, name) == 0) {
-            hcs_mount_fail(
-                mount, "metric %s: there is a metric of this name already", name);
+            hcs_mount_fail(mount, "metric %s: the name is used twice", name);
             return NULL;
         }
     }

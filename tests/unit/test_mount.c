@@ -808,7 +808,7 @@ static void metrics_of_a_handler_have_a_limit(void **state)
     refused(make_many, NULL,
         "metric "
         "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-        ": one more than the 64 that a handler may have");
+        ": a handler may have at most 64 metrics");
 }
 
 static void metric_has_a_name_that_prometheus_takes(void **state)
@@ -836,13 +836,13 @@ static void metric_has_a_name_that_prometheus_takes(void **state)
         metric_kind = bad[i].kind;
         metric_name = bad[i].name;
         (void)snprintf(error, sizeof(error),
-            "metric %s: must be at most 100 lower-case letters, digits and _, "
-            "and end in _total if, and only if, it is a counter",
+            "metric %s: a name has at most 100 lower-case letters, digits and "
+            "_; it ends in _total if, and only if, the metric is a counter",
             metric_name);
         refused(make_one, NULL, error);
         assert_null(metrics_made[2]);
     }
-    refused(make_twice, NULL, "metric twin: made twice");
+    refused(make_twice, NULL, "metric twin: the name is used twice");
     memset(longest, 'f', sizeof(longest) - 1);
     longest[sizeof(longest) - 1] = '\0';
     metric_kind = HCS_GAUGE;

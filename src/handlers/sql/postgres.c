@@ -492,8 +492,8 @@ static enum hcs_outcome take_results(struct connection *c, struct hcs_job *job,
             (void)hcs_postgres_loss_error(c->pg, error);
             return fail_broken(job);
         case WAIT_GIVEN_UP:
-            hcs_job_set_detail(job,
-                "the statement was cancelled, because nobody waits for it");
+            hcs_job_set_detail(job, "the statement was cancelled, because its "
+                                    "client waits no more");
             return HCS_UNAVAILABLE;
         }
         result = PQgetResult(c->pg);

@@ -479,7 +479,7 @@ static enum hcs_outcome fail(struct connection *c, struct hcs_job *job,
         return HCS_NO_MEMORY;
     case SQLITE_INTERRUPT:
         hcs_job_set_detail(
-            job, "the statement was ended, because nobody waits for it");
+            job, "the statement was ended, because its client waits no more");
         return HCS_UNAVAILABLE;
     default:
         break;
