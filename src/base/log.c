@@ -509,11 +509,30 @@ static void init_lock(struct hcs_log *log)
     (void)rc;
 }
 
+/* Opens the pipe and the eventfd between the callers and the log's thread. 0, or
+ * -errno. */
+static int open_channel(struct hcs_log *log)
+{
+    int ends[2];
+
+    /* The read end does not block either: the thread must see that the pipe is
+     * empty, and then look at stop_fd. */
+    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) {
+        return -errno;
+    }
+    log->read_fd = ends[0];
+    log->write_fd = ends[1];
+    /* The kernel refuses this beyond the user's share of pipe memory. Then 64 KiB
+     * are enough. */
+    (void)fcntl(log->write_fd, F_SETPIPE_SZ, PIPE_BYTES);
+    log->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return log->stop_fd < 0 ? -errno : 0;
+}
+
 int hcs_log_open(struct hcs_log **out, int fd, enum hcs_log_level level,
     enum hcs_log_format format)
 {
-    int rc = 0;
-    int ends[2];
+    int rc;
     struct hcs_log *log = calloc(1, sizeof *log);
 
     if (log == NULL) {
@@ -526,34 +545,16 @@ int hcs_log_open(struct hcs_log **out, int fd, enum hcs_log_level level,
     log->level = level;
     log->format = format;
     init_lock(log);
-
-    /* The read end does not block, either: the thread has to see that it is
-     * empty, and then look at stop_fd. */
-    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) {
-        rc = -errno;
-        goto out;
+    rc = open_channel(log);
+    if (rc == 0) {
+        rc = start_thread(log);
     }
-    log->read_fd = ends[0];
-    log->write_fd = ends[1];
-    /* Refused beyond the user's share of pipe memory; then 64 KiB are
-     * enough. */
-    (void)fcntl(log->write_fd, F_SETPIPE_SZ, PIPE_BYTES);
-    log->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (log->stop_fd < 0) {
-        rc = -errno;
-        goto out;
-    }
-    rc = start_thread(log);
     if (rc != 0) {
-        goto out;
+        destroy(log);
+        return rc;
     }
     *out = log;
-    log = NULL; /* given to the caller */
-out:
-    if (log != NULL) {
-        destroy(log);
-    }
-    return rc;
+    return 0;
 }
 
 void hcs_log_close(struct hcs_log *log, unsigned wait_ms)

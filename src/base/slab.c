@@ -123,6 +123,19 @@ static size_t header_bytes(size_t records, size_t record_bytes)
     return round_up(bytes, align);
 }
 
+/* How many records a chunk holds behind its header. */
+static size_t records_of_chunk(size_t record_bytes)
+{
+    size_t records = HCS_SLAB_CHUNK / record_bytes;
+
+    while (header_bytes(records, record_bytes) + records * record_bytes >
+           HCS_SLAB_CHUNK) {
+        records--;
+    }
+    assert(words_for(records) <= MAX_WORDS);
+    return records;
+}
+
 struct hcs_slab *hcs_slab_create(size_t record_bytes, hcs_budget_take_fn *take,
     hcs_budget_give_fn *give, void *budget)
 {
@@ -133,14 +146,7 @@ struct hcs_slab *hcs_slab_create(size_t record_bytes, hcs_budget_take_fn *take,
     assert(record_bytes <= HCS_SLAB_CHUNK / 8);
     assert(budget == NULL || (take != NULL && give != NULL));
     record_bytes = round_up(record_bytes, RECORD_ALIGN);
-
-    records = HCS_SLAB_CHUNK / record_bytes;
-    while (header_bytes(records, record_bytes) + records * record_bytes >
-           HCS_SLAB_CHUNK) {
-        records--;
-    }
-    assert(words_for(records) <= MAX_WORDS);
-
+    records = records_of_chunk(record_bytes);
     slab = calloc(1, sizeof(*slab));
     if (slab == NULL) {
         return NULL;
