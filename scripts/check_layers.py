@@ -19,6 +19,7 @@ Rules:
   names     what a source offers to others is called hcs_... or HCS_...
   sizes     no file above 800 lines, no function above 80
   paths     a path that a text of the project names exists
+  links     a page, and a heading, that a page links to exists
   lists     a place in a source that a list of tests/ names exists
   bytes     text is UTF-8, without characters that nobody can see
 
@@ -97,6 +98,8 @@ PATH = re.compile(
 BELOW_SRC = re.compile(
     r"(?<![\w./-])((?:base|sync|event|http|guard|observe|job|shard|handlers|app)"
     r"/[\w/]+\.[ch])\b")
+LINK = re.compile(r"\]\((?![a-z]+:)([^)\s#]*)(?:#([^)\s]*))?\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 NOT_TEXT = (".png", ".svg", ".gz")
 # These name paths of trees that tests make up.
 MADE_UP = ("tests/scripts/", "scripts/check_layers.py")
@@ -423,6 +426,26 @@ class Tree:
                     line = text.count("\n", 0, found.start()) + 1
                     self.complain(f"{path}:{line}: there is no {name}")
 
+    def check_links(self):
+        for path, text in self.texts.items():
+            if not path.endswith(".md"):
+                continue
+            for found in LINK.finditer(text):
+                name, heading = found.groups()
+                target = os.path.normpath(
+                    os.path.join(os.path.dirname(path), name)) if name else path
+                line = text.count("\n", 0, found.start()) + 1
+                if not os.path.exists(os.path.join(self.root, target)):
+                    self.complain(f"{path}:{line}: there is no {target}")
+                elif heading and heading not in self.headings_of(target):
+                    self.complain(
+                        f"{path}:{line}: {target} has no heading #{heading}")
+
+    def headings_of(self, path):
+        """The headings of a page, as links name them."""
+        return [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+                for heading in HEADING.findall(self.texts.get(path, ""))]
+
     def check_lists(self):
         """Entries FILE FUNCTION of the lists that name places in sources; in
         the list of uncovered lines also the text behind FUNCTION."""
@@ -550,6 +573,7 @@ def main(arguments):
         tree.check_names()
         tree.check_pure()
         tree.check_paths()
+        tree.check_links()
         tree.check_lists()
         tree.check_bytes()
 

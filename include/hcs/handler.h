@@ -1,23 +1,30 @@
 /*
- * hcs/handler.h - what the author of a handler needs, and all of it.
+ * hcs/handler.h - all that the author of a handler needs.
  *
- * A handler does the work of the jobs that arrive on its path. hcsd has done
- * the rest: the request was read whole, its body is valid JSON (RFC 8259) or
- * empty, and it waited in the queue. `run` is called on a worker, may block,
- * and says what to answer by the functions below; what it writes is sent when
- * it returns. A handler that waits for something else may answer later, from
- * any thread, and hold no worker meanwhile (hcs_job_defer).
+ * A handler does the work of the jobs that arrive on its path. Before that,
+ * hcsd has read the request, checked that the body is valid JSON (RFC 8259) or
+ * empty, and kept the job in its queue. A worker thread then calls `run`, which
+ * may block. `run` writes the answer with the functions below; hcsd sends the
+ * answer when `run` returns. A handler that waits for something else may answer
+ * later, from any thread, and occupies no worker in the meantime
+ * (hcs_job_defer).
  *
  * A module is a shared object that defines one handler:
  *
- *   const struct hcs_handler hcs_module = {.abi = HCS_HANDLER_ABI, ...};
+ *   const struct hcs_handler hcs_module = {
+ *       .abi = HCS_HANDLER_ABI,
+ *       .size = sizeof(struct hcs_handler),
+ *       .name = "score",
+ *       .run = run,
+ *   };
  *
- * Owns:    a job lends everything it gives until run returns, or until it is
- *          completed; a mount until close returns.
- * Threads: run is called by many workers at once with the same self. A job's
- *          functions are for the thread that runs it or has resumed it, a
- *          mount's for any.
- * Waits:   none of the functions below waits.
+ * Owns:    a job lends everything that it gives until run returns, or, if it
+ *          was deferred, until it is completed. A mount lends until close
+ *          returns.
+ * Threads: many workers call run at once, with the same self. The functions of
+ *          a job are for the thread that runs it or has resumed it. Those of a
+ *          mount are for any thread.
+ * Waits:   no function below waits.
  */
 #ifndef HCS_HANDLER_H
 #define HCS_HANDLER_H
@@ -32,8 +39,10 @@ extern "C" {
 
 struct cJSON; /* <cjson/cJSON.h> */
 
-/* Changes with whatever would break a module that was built before. */
-enum { HCS_HANDLER_ABI = 2 };
+/* The version of this interface. It changes only if a module that was built
+ * before would break. New members are added at the end of struct hcs_handler
+ * without a new version. */
+enum { HCS_HANDLER_ABI = 3 };
 
 struct hcs_job;   /* opaque: one request */
 struct hcs_mount; /* opaque: a handler at its path, with its settings */
@@ -41,78 +50,87 @@ struct hcs_mount; /* opaque: a handler at its path, with its settings */
 enum hcs_outcome {
     HCS_OK = 0,      /* answered with what was written */
     HCS_INVALID,     /* 422: valid JSON, but no job for this handler */
-    HCS_FAILED,      /* 500: the handler could not do it */
-    HCS_NO_MEMORY,   /* 503: try again later */
-    HCS_UNAVAILABLE, /* 503: what the handler needs is away; try again later */
-    HCS_DIED,        /* 502: what did the job ended, or answered nonsense */
+    HCS_FAILED,      /* 500: the handler could not do the job */
+    HCS_NO_MEMORY,   /* 503: the client may try again */
+    HCS_UNAVAILABLE, /* 503: something that the handler needs is not available;
+                        the client may try again */
+    HCS_DIED,        /* 502: the program that did the job ended, or its answer
+                        made no sense */
     HCS_TIMED_OUT,   /* 504 */
-    HCS_PENDING,     /* of run alone, after hcs_job_defer: answered later */
+    HCS_PENDING,     /* answered later; only from run, after hcs_job_defer */
 };
 
 /* Flags of a handler. */
 enum {
-    /* run takes microseconds and never blocks, so a worker that takes such a
-     * job does not wake another one for the jobs behind it. */
+    /* run takes microseconds and never blocks. A worker that takes such a job
+     * does not wake another worker for the jobs behind it. */
     HCS_HANDLER_BRIEF = 1u << 0,
 };
 
-/* The calls that may be NULL are those of which that is said. open and
- * open_worker return 0; or anything else after hcs_mount_fail has said what is
- * wrong, and the start stops with that line. */
+/* A callback may be NULL only where its comment says so. open and open_worker
+ * return 0 on success. On failure they call hcs_mount_fail and return anything
+ * else; the start of the daemon stops with that line.
+ *
+ * Later versions of this header may have more members at the end. hcsd takes
+ * the members that the module was compiled with, and reads NULL or 0 for the
+ * others. */
 struct hcs_handler {
-    uint32_t abi; /* HCS_HANDLER_ABI; first in every version */
-    uint32_t flags;
+    uint32_t abi;  /* HCS_HANDLER_ABI */
+    uint32_t size; /* sizeof(struct hcs_handler) */
+    uint64_t flags;
     const char *name; /* for people: in log lines, metrics and errors */
 
-    /* Once at the start for each path, before any other call. It may take its
-     * time: the daemon is alive meanwhile but not ready, and jobs wait in the
-     * queue. NULL: nothing to open. */
+    /* Called once at the start for each path, before all other callbacks. It
+     * may take its time: until it returns, the daemon is alive but not ready,
+     * and jobs wait in the queue. May be NULL. */
     int (*open)(void **self, struct hcs_mount *mount);
 
-    /* Once on each worker's own thread, 0 to hcs_mount_workers - 1, before its
-     * first job: what it stores in *state is hcs_job_worker_state to the jobs
-     * that this worker runs. NULL: no state. */
+    /* Called once on each worker thread, 0 to hcs_mount_workers - 1, before
+     * that worker runs its first job. hcs_job_worker_state gives the jobs of
+     * this worker what open_worker stored in *state. May be NULL: no state. */
     int (*open_worker)(void *self, unsigned worker, void **state);
 
+    /* Called for each job, on any worker. */
     enum hcs_outcome (*run)(void *self, struct hcs_job *job);
 
-    /* For each open_worker that succeeded, on the same thread; may be NULL. */
+    /* Called for each open_worker that succeeded, on the same thread. May be
+     * NULL. */
     void (*close_worker)(void *self, void *state);
 
-    /* Once, when no job runs any more; may be NULL. Jobs that were deferred
-     * and not completed are nobody's by now, and their tokens dead; threads
-     * of the handler's own have to end here. */
+    /* Called once, when no job runs any more. The tokens of jobs that were
+     * deferred and not completed are dead by then. Threads that the handler
+     * started must end before close returns. May be NULL. */
     void (*close)(void *self);
 };
 
-/* What a module defines. Declared here so that it is found whatever the module
- * is built with: C++, where a const is the file's own unless it is declared
- * before, and -fvisibility=hidden. */
+/* The symbol that a module defines. It is declared here so that hcsd finds it
+ * in modules in C++, where a const object is local to its file unless it was
+ * declared before, and in modules built with -fvisibility=hidden. */
 extern __attribute__((visibility("default")))
 const struct hcs_handler hcs_module;
 
-/* --- The mount: where and how a handler serves.
+/* --- The mount: a handler at its path, with its settings.
  *
  * HANDLERS="/score=module:./score.so?threshold=0.5" mounts the handler of
- * score.so at /score; its settings are what stands behind the "?". A setting
- * that open does not ask for stops the start, and so does a value that does
- * not fit: then the function returns false, has said so itself, and open
- * returns -1. Where a setting is not given, *value stays as it was, which
- * makes that the default. */
+ * score.so at /score. Its settings stand behind the "?". The functions that
+ * read a setting return false if its value is not allowed. They have then
+ * called hcs_mount_fail, so open only has to return -1. If a setting is not
+ * given, *value is not changed: put the default there before. A setting that
+ * open does not read stops the start. */
 
 const char *hcs_mount_path(const struct hcs_mount *mount);
 unsigned hcs_mount_workers(const struct hcs_mount *mount);
 
-/* Whether only the settings are checked (hcsd --check): what would wait, or
- * change something, can be left out. The handler is closed again, and its
- * workers are never opened. */
+/* True under hcsd --check, which only checks the settings. open can then leave
+ * out all that waits or changes something. hcsd calls close afterwards, and
+ * never open_worker. */
 bool hcs_mount_checks(const struct hcs_mount *mount);
 
-/* What stands behind KIND and a colon, or NULL; never the file of
- * "module:FILE". A handler that never asks takes none. */
+/* The text behind KIND and a colon, or NULL. For "module:FILE" it is NULL. If
+ * open does not ask for an argument, an argument stops the start. */
 const char *hcs_mount_argument(struct hcs_mount *mount);
 
-/* For open alone. Texts are lent until close. */
+/* Only in open. Texts are lent until close returns. */
 bool hcs_mount_text(
     struct hcs_mount *mount, const char *name, const char **value);
 bool hcs_mount_integer(struct hcs_mount *mount, const char *name, int64_t min,
@@ -126,53 +144,56 @@ bool hcs_mount_duration(struct hcs_mount *mount, const char *name,
 bool hcs_mount_size(struct hcs_mount *mount, const char *name,
     uint64_t min_bytes, uint64_t max_bytes, uint64_t *value_bytes);
 
-/* The values of a setting that may be given more than once, one a call: start
- * with *cursor 0. NULL behind the last. */
+/* For a setting that may be given more than once: the next value, or NULL
+ * behind the last one. *cursor is 0 before the first call. */
 const char *hcs_mount_next(
     struct hcs_mount *mount, const char *name, size_t *cursor);
 
-/* Says why open or open_worker fails: one line, what is wrong and what is
- * allowed. The first one counts. Any thread. */
+/* Says why open or open_worker fails, in one line: what is wrong and what is
+ * allowed. Only the first call counts. Any thread. */
 __attribute__((format(printf, 2, 3))) void hcs_mount_fail(
     struct hcs_mount *mount, const char *format, ...);
 
 enum hcs_level { HCS_ERROR, HCS_WARN, HCS_INFO, HCS_DEBUG };
 
-/* A line in the daemon's log, with the path. It may be dropped when there are
- * too many, and is counted then. Any thread. */
+/* Writes a line to the daemon's log, with the path. If there are too many
+ * lines, some are dropped and counted. Any thread. */
 __attribute__((format(printf, 3, 4))) void hcs_mount_log(
     struct hcs_mount *mount, enum hcs_level level, const char *format, ...);
 
-/* A figure in /metrics: hcsd_handler_NAME{handler,path}, and NAME among the
- * handler's own in the JSON page. name and help are literals; a counter's name
- * ends in _total, and help is one line. For open alone; NULL when there is no
- * memory, which add and set allow, and after hcs_mount_fail. */
+/* Makes a metric of /metrics. Prometheus text shows it as
+ * hcsd_handler_NAME{handler,path}, and the JSON page with the handler. The
+ * pointers name and help must stay valid until close returns: use literals. The
+ * name of a counter ends in _total, no other name does. help is one line. Only
+ * in open. NULL if there is no memory, which hcs_metric_add and hcs_metric_set
+ * allow; also NULL if name or help is not allowed, after hcs_mount_fail. */
 struct hcs_metric; /* opaque */
 enum hcs_metric_kind { HCS_COUNTER, HCS_GAUGE };
 struct hcs_metric *hcs_mount_metric(struct hcs_mount *mount,
     enum hcs_metric_kind kind, const char *name, const char *help);
-/* Any thread. A counter only grows. */
-void hcs_metric_add(struct hcs_metric *figure, int64_t more);
-void hcs_metric_set(struct hcs_metric *figure, int64_t value);
+/* Any thread. Only add to a counter, and nothing below 0. */
+void hcs_metric_add(struct hcs_metric *metric, int64_t more);
+void hcs_metric_set(struct hcs_metric *metric, int64_t value);
 
-/* "15s", "250ms", "100us", "2m", "1h": nanoseconds. False when it is none of
- * them, or does not fit. For arguments. */
+/* Reads a duration such as "15s", "250ms", "100us", "2m" or "1h", in
+ * nanoseconds. False if text is no duration, or too long a one. For
+ * arguments. */
 bool hcs_parse_duration(const char *text, uint64_t *ns);
 
-/* --- What was asked. Texts are not terminated by NUL. */
+/* --- The request. Its texts do not end in NUL. */
 
-/* The body as it was sent; NULL and 0 without one. */
+/* The body as it was sent. NULL and 0 if there is none. */
 const char *hcs_job_body(const struct hcs_job *job, size_t *length);
 
-/* The raw text of a member of the body, byte for byte; false when the body is
- * empty, no object, or has no such member. */
+/* The raw text of a member of the body, byte for byte. False if the body is
+ * empty, is no object, or has no such member. */
 bool hcs_job_member(const struct hcs_job *job, const char *name,
     const char **value, size_t *length);
 
-/* The body as a tree, built on the first call; NULL without a body, and when
- * there is no memory for it (the client gets 503 whatever is returned) or
- * cJSON cannot hold it (422, unless HCS_OK is returned). The tree belongs to
- * the job: do not delete it, do not keep it. */
+/* The body as a tree, built on the first call. The tree belongs to the job: do
+ * not delete it, do not keep it. NULL in three cases: there is no body; there
+ * is no memory (the client gets 503 whatever run returns); cJSON cannot hold
+ * the body (the client gets 422, unless run returns HCS_OK). */
 struct cJSON *hcs_job_json(struct hcs_job *job);
 
 /* "GET" or "POST". */
@@ -181,94 +202,105 @@ const char *hcs_job_path(const struct hcs_job *job, size_t *length);
 const char *hcs_job_query(const struct hcs_job *job, size_t *length);
 const char *hcs_job_request_id(const struct hcs_job *job, size_t *length);
 
-/* The first request field of that name; NULL when there is none. Host is the
- * authority of the request's target where that holds one, whatever the field
- * says (RFC 9112, section 3.2.2). */
+/* The first request field of that name, or NULL. For Host: if the target of the
+ * request has an authority, that authority and not the field (RFC 9112, section
+ * 3.2.2). */
 const char *hcs_job_field(
     const struct hcs_job *job, const char *name, size_t *length);
 
-/* When its client is told 504 (CLOCK_MONOTONIC), or UINT64_MAX: never. */
+/* The time (CLOCK_MONOTONIC) when hcsd answers the client with 504, or
+ * UINT64_MAX: never. */
 uint64_t hcs_job_deadline_ns(const struct hcs_job *job);
 
-/* True once nobody waits for the answer any more: the client left, or its
- * deadline passed. Long work should look now and then, and return. */
+/* True once nobody waits for the answer any more: the client left, or the
+ * deadline passed. A job that takes long should ask now and then, and return
+ * early. */
 bool hcs_job_cancelled(const struct hcs_job *job);
 
-/* What open_worker stored; NULL in a job that was resumed. */
+/* What open_worker stored in *state. NULL in a job that was resumed. */
 void *hcs_job_worker_state(const struct hcs_job *job);
 
-/* Memory for the job's own use, within MEMORY_BUDGET, aligned to 16 bytes and
- * gone with the job; what a job took in run that is deferred, when run returns.
- * NULL: the client gets 503 whatever is returned. */
+/* Memory for this job, aligned to 16 bytes; it counts towards MEMORY_BUDGET. It
+ * is freed when the job ends. If the job is deferred, memory that run took is
+ * freed when run returns. NULL if there is no memory: the client gets 503
+ * whatever run returns. */
 void *hcs_job_alloc(struct hcs_job *job, size_t bytes);
 
-/* --- What is answered. 200 and application/json unless said otherwise. */
+/* --- The answer. Its status is 200 and its type application/json, unless the
+ * handler sets another. */
 
-/* Appends to the reply's body. False when there is no memory: the client gets
- * 503 whatever is returned. */
+/* Appends to the body of the answer. False if there is no memory: the client
+ * gets 503 whatever run returns. */
 bool hcs_job_write(struct hcs_job *job, const void *bytes, size_t length);
 
-/* Appends a tree as JSON text; the tree stays the caller's. */
+/* Appends a tree as JSON text. The caller keeps the tree. */
 bool hcs_job_write_json(struct hcs_job *job, const struct cJSON *tree);
 
-/* Appends a text as a JSON string: quoted and escaped, and what is not UTF-8
- * as U+FFFD. */
+/* Appends a text as a JSON string: quoted and escaped. Bytes that are not UTF-8
+ * become U+FFFD. */
 bool hcs_job_write_string(struct hcs_job *job, const char *text, size_t length);
 
-/* Adds a response field. False, and nothing is added, when name is no token or
- * value no field value (RFC 9110, section 5), when it is one that the daemon
- * writes itself (Content-Type has a function of its own), when all together
- * take more than 4 KiB, and when there is no memory. Fields go with HCS_OK
- * alone. */
+/* Adds a response field. It is sent only with HCS_OK. False, and nothing is
+ * added, if
+ * - name is no token or value no field value (RFC 9110, section 5);
+ * - hcsd writes that field itself (for Content-Type there is a function below);
+ * - all added fields together are longer than 4 KiB;
+ * - there is no memory. */
 bool hcs_job_add_field(
     struct hcs_job *job, const char *name, const char *value);
 
-/* False, and the status stays as it was, when it is not 200..599; when RFC 9110
- * ties it to a field that was not added before (301, 302, 303, 307 and 308 to
- * Location, 401 to WWW-Authenticate, 405 to Allow), or to what a handler cannot
- * say: 205, 206, 226, 300, 304 to 306, 407, 408, 416, 426 and 511. With 204 what
- * is written is not sent. */
+/* Sets the status, 200 to 599. With 204 no body is sent. False, and the status
+ * stays as it was, if
+ * - RFC 9110 ties the status to a field that was not added before: 301, 302,
+ *   303, 307 and 308 to Location, 401 to WWW-Authenticate, 405 to Allow;
+ * - the status says what a handler cannot say: 205, 206, 226, 300, 304 to 306,
+ *   407, 408, 416, 426 and 511. */
 bool hcs_job_set_status(struct hcs_job *job, unsigned status);
 
-/* text: borrowed for good (a literal). */
+/* text must stay valid for ever: use a literal. */
 void hcs_job_set_content_type(struct hcs_job *job, const char *text);
 
-/* What is wrong, for the problem document of every outcome but HCS_OK; copied,
- * cut at 200 bytes. What was written before is dropped. */
+/* Says what is wrong. The problem document of every outcome but HCS_OK shows
+ * the first 200 bytes. detail is copied. The body that was written so far is
+ * dropped. */
 void hcs_job_set_detail(struct hcs_job *job, const char *detail);
 
 /* --- Answering later.
  *
- * In run, hcs_job_defer gives a token, and run returns HCS_PENDING. Any thread,
- * also before run has returned, resumes the job by it, writes the answer, and
- * completes it. Meanwhile the job is as one that runs: its client may leave,
- * its deadline pass, the daemon end, and then the token is dead. A token that
- * is never resumed is answered 504 at the deadline (JOB_TIMEOUT), and if there
- * is none, 503 when the daemon ends.
+ * In run, hcs_job_defer gives a token, and run returns HCS_PENDING. With the
+ * token, any thread resumes the job, writes the answer and completes the job.
+ * It may do so before run has returned. Until then the job is like one that
+ * runs: its client may leave, its deadline may pass, the daemon may end. After
+ * that the token is dead. If no thread resumes the job, hcsd answers it with
+ * 504 at its deadline (JOB_TIMEOUT); without a deadline, with 503 when the
+ * daemon ends.
  *
- * A token is a number and stays safe to use for ever: once its job was resumed
- * or nobody waits for it, it is dead, and never means another job. It goes from
- * thread to thread as anything else that they share: under a lock, say. */
+ * A token is a number that may be kept for ever. After its job was resumed, or
+ * if nobody waits for the job any more, the token is dead. It never means
+ * another job. Hand a token to another thread as you hand over other data: for
+ * example under a lock. */
 
 struct hcs_token {
     uint64_t value; /* 0: of no job */
 };
 
-/* False when there is no memory, and in a job that was deferred before; return
- * HCS_NO_MEMORY then. Afterwards the thread may read the job until run returns,
- * and no longer write. */
+/* False if there is no memory, or if the job was deferred before: then return
+ * HCS_NO_MEMORY. After success, this thread may read the job until run returns,
+ * but may not write. */
 bool hcs_job_defer(struct hcs_job *job, struct hcs_token *token);
 
-/* The job, for the caller alone; NULL when the token is dead. What was lent in
- * run is good again, but for the tree, which is built anew if asked for, and
- * for memory of hcs_job_alloc: both went when run returned. */
+/* The job, for the caller alone. NULL if the token is dead. What the job lent
+ * in run is valid again, with two exceptions, which were freed when run
+ * returned: the tree (hcs_job_json builds a new one) and the memory of
+ * hcs_job_alloc. */
 struct hcs_job *hcs_mount_resume(
     struct hcs_mount *mount, struct hcs_token token);
 
-/* Ends what hcs_mount_resume began; the job is gone. Not HCS_PENDING. */
+/* Sends the answer of a job that was resumed. The job is gone afterwards.
+ * outcome is not HCS_PENDING. */
 void hcs_job_complete(struct hcs_job *job, enum hcs_outcome outcome);
 
-/* Whether the token is alive: for work that may be spared. */
+/* Whether the token is alive. If it is not, the work can be left out. */
 bool hcs_mount_awaits(struct hcs_mount *mount, struct hcs_token token);
 
 #ifdef __cplusplus

@@ -1,9 +1,9 @@
 /*
- * hcs/json.h - JSON as text, for handlers that pass values on as they came.
+ * hcs/json.h - JSON as text, for handlers that pass values on unchanged.
  *
- * A tree (cJSON) keeps numbers as doubles and ends texts at their first NUL.
- * What is only passed on, compared or stored is better left as it is: these
- * functions find and turn texts, and build nothing.
+ * A tree (cJSON) turns numbers into doubles, and texts end at their first NUL
+ * there. A value that is only passed on, compared or stored is better left as
+ * text. These functions find values in a text; they build no tree.
  *
  * Owns:    nothing; results point into the caller's text.
  * Threads: any; no state.
@@ -19,20 +19,21 @@
 extern "C" {
 #endif
 
-/* One JSON value with optional white space around it, as strict as RFC 8259. */
+/* Whether text is one JSON value (RFC 8259, read strictly), which may have
+ * white space around it. */
 bool hcs_json_is_valid(const char *text, size_t length);
 
-/* --- Of a text that is valid. */
+/* --- The text of the functions below must be valid JSON. */
 
-/* The raw text of a top-level object's member, without the white space around
- * it. The first member of that name wins, as in cJSON; names are compared
- * after unescaping, and case matters. False when text is no object or has no
- * such member. */
+/* Finds a member of an object: the raw text of its value, without the white
+ * space around it. If several members have that name, it is the first one, as
+ * in cJSON. Names are compared after unescaping, and case matters. False if
+ * text is no object or has no such member. */
 bool hcs_json_member(const char *text, size_t length, const char *name,
     const char **value, size_t *value_length);
 
-/* A member of an object: its name as it stands between the quotes, escapes and
- * all, and its value's raw text. */
+/* A member of an object: the raw text between the quotes of its name, and the
+ * raw text of its value. */
 struct hcs_json_pair {
     const char *name;
     size_t name_length;
@@ -40,13 +41,13 @@ struct hcs_json_pair {
     size_t value_length;
 };
 
-/* The next member of the object; start with a pair that is all zero. False
- * behind the last one, and when text is no object. */
+/* Moves pair to the next member of the object. Before the first call, pair is
+ * all zero. False behind the last member, and if text is no object. */
 bool hcs_json_next(const char *text, size_t length, struct hcs_json_pair *pair);
 
-/* A string value (its quotes included) or a name (without) as the UTF-8 that it
- * means, which may hold NULs; not terminated. out: room for length bytes. Gives
- * how many were written. */
+/* Writes a string value (with its quotes) or a name (without quotes) as UTF-8,
+ * with its escapes resolved. The result may hold NULs and does not end in one.
+ * out has room for length bytes. Returns how many bytes it wrote. */
 size_t hcs_json_unescape(const char *text, size_t length, char *out);
 
 #ifdef __cplusplus

@@ -3,6 +3,7 @@
 #include "handlers/builtin.h"
 #include "handlers/exec/exec.h"
 #include "handlers/exec/spawner.h"
+#include "job/handler.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -121,13 +122,23 @@ static int refuse(
 static int check_handler(const struct hcs_handler *handler, const char *file,
     char *error, size_t error_size)
 {
-    /* First: in another version the other members may be elsewhere. */
-    if (handler->abi != HCS_HANDLER_ABI) {
+    switch (hcs_handler_check(handler, sizeof(*handler))) {
+    case HCS_HANDLER_OTHER_ABI:
         (void)snprintf(error, error_size,
             "%s: built for version %u of the handler ABI; this hcsd has %u: "
             "build it again with this hcsd's hcs/handler.h",
             file, (unsigned)handler->abi, (unsigned)HCS_HANDLER_ABI);
         return -EINVAL;
+    case HCS_HANDLER_BAD_SIZE:
+        return refuse(error, error_size, file,
+            "its handler has a wrong size; set .size = "
+            "sizeof(struct hcs_handler)");
+    case HCS_HANDLER_TOO_NEW:
+        return refuse(error, error_size, file,
+            "its handler uses what only a newer hcsd has: update hcsd, or "
+            "build it again with this hcsd's hcs/handler.h");
+    case HCS_HANDLER_FITS:
+        break;
     }
     if (handler->run == NULL || handler->name == NULL) {
         return refuse(

@@ -11,6 +11,7 @@ static enum hcs_outcome run(void *self, struct hcs_job *job)
 
 const struct hcs_handler hcs_echo = {
     .abi = HCS_HANDLER_ABI,
+    .size = sizeof(struct hcs_handler),
     .flags = HCS_HANDLER_BRIEF,
     .name = "echo",
     .run = run,

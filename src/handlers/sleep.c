@@ -26,9 +26,9 @@ static struct timespec later(struct timespec time, uint64_t ns)
     return time;
 }
 
-/* In slices, so that a job for which nobody waits any more is noticed. Each
- * ends at a time counted from the start: what a slice oversleeps, the others
- * need not. False when the job was cancelled. */
+/* Sleeps in slices, and looks between them whether the job was cancelled: then
+ * false. Each slice ends at a time counted from the start, so that a slice that
+ * sleeps too long shortens the next one. */
 static bool sleep_unless_cancelled(const struct hcs_job *job, uint64_t ns)
 {
     struct timespec at;
@@ -57,13 +57,14 @@ static enum hcs_outcome run(void *self, struct hcs_job *job)
         return outcome;
     }
     if (!sleep_unless_cancelled(job, hcs_work_ns(self))) {
-        return HCS_FAILED; /* which nobody hears */
+        return HCS_FAILED; /* nobody gets the reply */
     }
     return hcs_work_reply(job);
 }
 
 const struct hcs_handler hcs_sleep = {
     .abi = HCS_HANDLER_ABI,
+    .size = sizeof(struct hcs_handler),
     .name = "sleep",
     .open = open_sleep,
     .run = run,

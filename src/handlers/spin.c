@@ -4,8 +4,8 @@
 #include <time.h>
 
 enum {
-    /* Rounds between two looks at the clock, which is a system call: far more
-     * than that costs at the most, and a fraction of 100 us at the least. */
+    /* Rounds between two looks at the clock, which is a system call. The most
+     * take far longer than the call, the least a fraction of 100 us. */
     ROUNDS_MIN = 256,
     ROUNDS_MAX = 64 * 1024,
 };
@@ -18,7 +18,7 @@ static int open_spin(void **self, struct hcs_mount *mount)
         "spin needs a duration of at most 10s, such as spin:100us");
 }
 
-/* CPU time of this thread, so that the work is the same however often the
+/* The CPU time of this thread: so the work does not depend on how often the
  * thread is interrupted. */
 static uint64_t cpu_ns(void)
 {
@@ -44,8 +44,8 @@ static void compute(uint64_t seed, unsigned rounds)
     (void)result;
 }
 
-/* How many rounds come next, when so many took took_ns: twice as many, but no
- * more than are left. */
+/* The last rounds took took_ns. Gives the number of the next ones: twice as
+ * many, but no more than left_ns allows. */
 static unsigned next_rounds(unsigned rounds, uint64_t took_ns, uint64_t left_ns)
 {
     uint64_t next = 2 * (uint64_t)rounds;
@@ -87,13 +87,14 @@ static enum hcs_outcome run(void *self, struct hcs_job *job)
         return outcome;
     }
     if (!spin_unless_cancelled(job, hcs_work_ns(self))) {
-        return HCS_FAILED; /* which nobody hears */
+        return HCS_FAILED; /* nobody gets the reply */
     }
     return hcs_work_reply(job);
 }
 
 const struct hcs_handler hcs_spin = {
     .abi = HCS_HANDLER_ABI,
+    .size = sizeof(struct hcs_handler),
     .name = "spin",
     .open = open_spin,
     .run = run,

@@ -2,22 +2,23 @@
 #include "handlers/work.h"
 
 #include <assert.h>
+#include <bsd/sys/queue.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-/* Jobs that wait hold no worker: each is deferred, and its token stands in a
- * list until its time has come. All wait equally long, so the list is in the
- * order of their times, and one thread looks at its head. Tokens whose clients
- * left are looked for when the list has doubled since, so that clients that come
- * and go for a day leave no more behind than those that stay. */
+/* Jobs that wait hold no worker: each is deferred, and its token is in a queue
+ * until its time has come. All wait equally long, so the queue is in the order
+ * of their times, and one thread looks at its first entry. When the queue has
+ * doubled, the entries of clients that have left are removed. So it stays in
+ * proportion to the jobs that wait, even if clients come and go all day. */
 
 enum {
     SECOND_NS = 1000000000,
     BLOCK_ENTRIES = 255,
     BATCH = 64,
-    FEW = 4 * BLOCK_ENTRIES, /* entries that are never looked through */
+    FEW = 4 * BLOCK_ENTRIES, /* a queue so short is not cleaned */
 };
 
 static const uint64_t LONGEST_NS = 24 * 3600 * UINT64_C(1000000000);
@@ -28,11 +29,13 @@ struct entry {
 };
 
 struct block {
-    struct block *next;
-    unsigned first; /* that is still in */
+    STAILQ_ENTRY(block) link;
+    unsigned first; /* entries from first to end are in the queue */
     unsigned end;
     struct entry entries[BLOCK_ENTRIES];
 };
+
+STAILQ_HEAD(block_list, block);
 
 struct wait {
     struct hcs_mount *mount;
@@ -40,11 +43,10 @@ struct wait {
     pthread_t thread;
     pthread_mutex_t lock; /* of all below */
     pthread_cond_t changed;
-    struct block *head;
-    struct block *tail;
-    size_t count;      /* of entries */
-    size_t look_above; /* as many for dead ones */
-    bool sleeps;       /* for want of entries */
+    struct block_list blocks;
+    size_t count;       /* of entries */
+    size_t clean_above; /* the queue is cleaned when it has more entries */
+    bool sleeps;        /* the thread waits for an entry */
     bool ending;
 };
 
@@ -56,78 +58,89 @@ static uint64_t now_ns(void)
     return (uint64_t)now.tv_sec * SECOND_NS + (uint64_t)now.tv_nsec;
 }
 
-/* --- The list. */
+/* --- The queue. Under the lock. */
+
+static struct block *last_block(struct wait *wait)
+{
+    /* The macro uses a statement as an expression (GNU C). */
+    return __extension__ STAILQ_LAST(&wait->blocks, block, link);
+}
 
 /* Makes room for one more entry. False when there is no memory. */
 static bool make_room(struct wait *wait)
 {
-    struct block *block;
+    struct block *block = last_block(wait);
 
-    if (wait->tail != NULL && wait->tail->end < BLOCK_ENTRIES) {
+    if (block != NULL && block->end < BLOCK_ENTRIES) {
         return true;
     }
     block = malloc(sizeof(*block));
     if (block == NULL) {
         return false;
     }
-    block->next = NULL;
     block->first = 0;
     block->end = 0;
-    if (wait->tail != NULL) {
-        wait->tail->next = block;
-    } else {
-        wait->head = block;
-    }
-    wait->tail = block;
+    STAILQ_INSERT_TAIL(&wait->blocks, block, link);
     return true;
 }
 
 static const struct entry *first_entry(const struct wait *wait)
 {
-    const struct block *head = wait->head;
+    const struct block *block = STAILQ_FIRST(&wait->blocks);
 
-    return head != NULL && head->first < head->end ? &head->entries[head->first]
-                                                   : NULL;
+    return block != NULL && block->first < block->end
+               ? &block->entries[block->first]
+               : NULL;
 }
 
 static void drop_first(struct wait *wait)
 {
-    struct block *head = wait->head;
+    struct block *block = STAILQ_FIRST(&wait->blocks);
 
     wait->count--;
-    head->first++;
-    if (head->first == BLOCK_ENTRIES) {
-        wait->head = head->next;
-        if (wait->head == NULL) {
-            wait->tail = NULL;
-        }
-        free(head);
-    } else if (head->first == head->end && head->next == NULL) {
-        head->first = 0; /* empty: from the start again */
-        head->end = 0;
-    }
-}
-
-static void free_blocks(struct block *block)
-{
-    while (block != NULL) {
-        struct block *next = block->next;
-
+    block->first++;
+    if (block->first == BLOCK_ENTRIES) {
+        STAILQ_REMOVE_HEAD(&wait->blocks, link);
         free(block);
-        block = next;
+    } else if (block->first == block->end && STAILQ_NEXT(block, link) == NULL) {
+        block->first = 0; /* empty: filled from its start again */
+        block->end = 0;
     }
 }
 
-/* Leaves those for which somebody waits, in their order. Where an entry is put
- * is never behind where it was, so the blocks do for both. */
-static void drop_dead(struct wait *wait)
+static void free_all(struct wait *wait)
 {
-    struct block *to = wait->head;
+    struct block *block;
+
+    while ((block = STAILQ_FIRST(&wait->blocks)) != NULL) {
+        STAILQ_REMOVE_HEAD(&wait->blocks, link);
+        free(block);
+    }
+}
+
+static void free_behind(struct wait *wait, struct block *block)
+{
+    struct block *next;
+
+    while ((next = STAILQ_NEXT(block, link)) != NULL) {
+        STAILQ_REMOVE_AFTER(&wait->blocks, block, link);
+        free(next);
+    }
+}
+
+/* Removes the entries for which nobody waits; the others keep their order. An
+ * entry moves only towards the first block, so the blocks are reused in
+ * place. */
+static void clean(struct wait *wait)
+{
+    struct block *to = STAILQ_FIRST(&wait->blocks);
+    struct block *from;
     unsigned filled = 0;
 
-    assert(to != NULL); /* there are more than a few */
+    assert(to != NULL); /* there are more than a few entries */
     wait->count = 0;
-    for (struct block *from = wait->head; from != NULL; from = from->next) {
+    STAILQ_FOREACH(from, &wait->blocks, link)
+    {
         unsigned end = from->end;
 
         for (unsigned i = from->first; i < end; i++) {
@@ -137,7 +150,7 @@ static void drop_dead(struct wait *wait)
             if (filled == BLOCK_ENTRIES) {
                 to->first = 0;
                 to->end = filled;
-                to = to->next;
+                to = STAILQ_NEXT(to, link);
                 assert(to != NULL); /* it is from, or before it */
                 filled = 0;
             }
@@ -147,18 +160,18 @@ static void drop_dead(struct wait *wait)
     }
     to->first = 0;
     to->end = filled;
-    free_blocks(to->next);
-    to->next = NULL;
-    wait->tail = to;
-    wait->look_above = 2 * wait->count + FEW;
+    free_behind(wait, to);
+    wait->clean_above = 2 * wait->count + FEW;
 }
 
 static void add(struct wait *wait, const struct entry *entry)
 {
-    wait->tail->entries[wait->tail->end++] = *entry;
+    struct block *block = last_block(wait);
+
+    block->entries[block->end++] = *entry;
     wait->count++;
-    if (wait->count > wait->look_above) {
-        drop_dead(wait);
+    if (wait->count > wait->clean_above) {
+        clean(wait);
     }
 }
 
@@ -173,7 +186,7 @@ static void answer(const struct wait *wait, struct hcs_token token)
     }
 }
 
-/* Takes the tokens whose time has come, as many as there is room for. */
+/* Takes tokens whose time has come, at most BATCH. */
 static unsigned take_due(
     struct wait *wait, uint64_t now, struct hcs_token tokens[BATCH])
 {
@@ -188,7 +201,7 @@ static unsigned take_due(
     return count;
 }
 
-/* Until the next entry is due, or there is one. */
+/* Waits until the first entry is due; without one, until there is one. */
 static void sleep_until_due(struct wait *wait)
 {
     const struct entry *entry = first_entry(wait);
@@ -250,7 +263,8 @@ static int open_wait(void **self, struct hcs_mount *mount)
         return -1;
     }
     wait->mount = mount;
-    wait->look_above = FEW;
+    STAILQ_INIT(&wait->blocks);
+    wait->clean_above = FEW;
     if (!hcs_work_duration(mount, LONGEST_NS,
             "wait needs a duration of at most 24h, such as wait:120s",
             &wait->ns)) {
@@ -267,6 +281,7 @@ static int open_wait(void **self, struct hcs_mount *mount)
         free(wait);
         return -1;
     }
+    (void)pthread_setname_np(wait->thread, "hcsd-wait");
     *self = wait;
     return 0;
 }
@@ -278,7 +293,7 @@ static enum hcs_outcome defer(struct wait *wait, struct hcs_job *job)
 
     pthread_mutex_lock(&wait->lock);
     if (make_room(wait) && hcs_job_defer(job, &entry.token)) {
-        entry.due_ns = now_ns() + wait->ns; /* in order, under the lock */
+        entry.due_ns = now_ns() + wait->ns; /* under the lock: in order */
         add(wait, &entry);
         if (wait->sleeps) {
             wait->sleeps = false; /* one signal is enough */
@@ -306,7 +321,7 @@ static void close_wait(void *self)
     (void)pthread_cond_signal(&wait->changed);
     pthread_mutex_unlock(&wait->lock);
     pthread_join(wait->thread, NULL);
-    free_blocks(wait->head);
+    free_all(wait);
     pthread_cond_destroy(&wait->changed);
     pthread_mutex_destroy(&wait->lock);
     free(wait);
@@ -314,6 +329,7 @@ static void close_wait(void *self)
 
 const struct hcs_handler hcs_wait = {
     .abi = HCS_HANDLER_ABI,
+    .size = sizeof(struct hcs_handler),
     .flags = HCS_HANDLER_BRIEF,
     .name = "wait",
     .open = open_wait,

@@ -61,8 +61,8 @@ enum hcs_outcome hcs_work_check(struct hcs_job *job)
     if (body == NULL) {
         return HCS_OK;
     }
-    /* The body is valid JSON, so its first byte behind the white space says
-     * what it is. */
+    /* The body is valid JSON, so its first byte behind white space shows its
+     * type. */
     while (i < length && is_space(body[i])) {
         i++;
     }
@@ -100,7 +100,7 @@ enum hcs_outcome hcs_work_reply(struct hcs_job *job)
     bool written;
 
     (void)hcs_job_member(job, "data", &data, &data_length);
-    /* The bytes of an id are safe ones, and need no escaping. */
+    /* A request's id holds only bytes that need no escaping. */
     written = write_text(job, "{\"status\":\"ok\",\"request_id\":\"") &&
               hcs_job_write(job, id, id_length) &&
               write_text(job, "\",\"data\":") &&

@@ -24,7 +24,7 @@ static struct slice trim(struct slice text)
     return text;
 }
 
-/* Takes that many bytes off the text, and the mark behind them. */
+/* Takes that many bytes off the text, and drops the mark behind them. */
 static struct slice take(struct slice *text, size_t length)
 {
     struct slice part = {text->at, length};
@@ -38,8 +38,8 @@ static struct slice take(struct slice *text, size_t length)
     return part;
 }
 
-/* Takes what stands in front of the next mark, or all. A mark within a quoted
- * string is none (RFC 9110, section 5.6.4). */
+/* Takes the bytes before the next mark, or all. A mark in a quoted string does
+ * not count (RFC 9110, section 5.6.4). */
 static struct slice cut(struct slice *text, char mark)
 {
     bool quoted = false;
@@ -49,13 +49,13 @@ static struct slice cut(struct slice *text, char mark)
         if (text->at[i] == '"') {
             quoted = !quoted;
         } else if (quoted && text->at[i] == '\\' && i + 1 < text->length) {
-            i++; /* what is escaped ends no string */
+            i++; /* an escaped quote does not end the string */
         }
     }
     return take(text, i);
 }
 
-/* Whatever the case; word is in lower case. */
+/* Compares without case; word is in lower case. */
 static bool is_word(struct slice text, const char *word)
 {
     if (text.length != strlen(word)) {
@@ -69,7 +69,7 @@ static bool is_word(struct slice text, const char *word)
     return true;
 }
 
-/* A weight (RFC 9110, section 12.4.2) in thousandths; 0 when it is none. */
+/* A weight (RFC 9110, section 12.4.2) in thousandths; 0 if it is not valid. */
 static unsigned read_quality(struct slice text)
 {
     unsigned quality = 0;
@@ -91,8 +91,8 @@ static unsigned read_quality(struct slice text)
     return quality;
 }
 
-/* How well a format meets an Accept value: the weight of the most specific
- * range that it falls into (RFC 9110, section 12.5.1). */
+/* How well a media type meets an Accept value: the weight of the most specific
+ * range that matches it (RFC 9110, section 12.5.1). */
 struct match {
     unsigned detail; /* 0: none, 1: any type, 2: any subtype, 3, 4: a version */
     unsigned quality;

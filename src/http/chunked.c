@@ -8,24 +8,24 @@ enum {
 };
 
 enum state {
-    SIZE, /* must be 0: a zeroed object is at the start of a body */
+    SIZE, /* 0, because an object that is all zero is at the start of a body */
     SIZE_LF,
-    EXTENSION_NEXT, /* from here; blanks, then a further one */
+    EXTENSION_NEXT, /* blanks, then the next extension; from here ... */
     EXTENSION_NAME_START,
     EXTENSION_NAME,
-    EXTENSION_NAME_END, /* blanks, then a value or a further one */
+    EXTENSION_NAME_END, /* blanks, then a value or the next extension */
     EXTENSION_VALUE_START,
     EXTENSION_TOKEN,
     EXTENSION_QUOTED,
     EXTENSION_ESCAPED,
-    EXTENSION_QUOTED_END, /* to here bytes count as extensions */
+    EXTENSION_QUOTED_END, /* ... to here, bytes count as extensions */
     DATA,
     DATA_CR,
     DATA_LF,
-    TRAILER_START, /* from here */
+    TRAILER_START, /* from here ... */
     TRAILER_NAME,
     TRAILER_VALUE,
-    TRAILER_LF, /* to here they count as trailers */
+    TRAILER_LF, /* ... to here, bytes count as trailers */
     FINAL_LF,
     ENDED,
     BROKEN,
@@ -48,8 +48,8 @@ static bool is_token(unsigned char c)
     return c < 128 && (set[c >> 5] >> (c & 31) & 1) != 0;
 }
 
-/* HTAB, SP, VCHAR or obs-text: what a field value, the inside of a quoted
- * string and a quoted pair are made of. */
+/* HTAB, SP, VCHAR or obs-text: the octets of a field value, of the inside of a
+ * quoted string, and of a quoted pair. */
 static bool is_text(unsigned char c)
 {
     return c == '\t' || (c >= 0x20 && c != 0x7f);
@@ -60,8 +60,9 @@ static bool is_blank(unsigned char c)
     return c == ' ' || c == '\t';
 }
 
-/* Behind a size or an extension. Blanks may stand around ";" and "=" (RFC 9112,
- * section 7.1.1), and nowhere else: none before the line's end. */
+/* The state behind a size or an extension, after the byte c. Blanks may stand
+ * around ";" and "=" (RFC 9112, section 7.1.1). They may stand nowhere else, so
+ * none before the end of the line. */
 static enum state after_extension(unsigned char c)
 {
     return c == '\r'     ? SIZE_LF
@@ -85,7 +86,8 @@ static enum state in_size(struct hcs_chunked *chunked, unsigned char c)
     return SIZE;
 }
 
-/* The state behind one byte of framing; BROKEN if it may not stand there. */
+/* The state after one byte of framing; BROKEN if that byte may not stand
+ * there. */
 static enum state step(struct hcs_chunked *chunked, unsigned char c)
 {
     switch ((enum state)chunked->state) {
@@ -159,10 +161,10 @@ static enum state step(struct hcs_chunked *chunked, unsigned char c)
     return BROKEN;
 }
 
-/* Extensions and trailers mean nothing to us, so only their sum is kept, to
- * bound what a client can make us read for nothing. False: over the bound. A
- * ";" that opens an extension counts, and so does the CRLF of a trailer field;
- * the CRLFs that end a size line and the whole body do not. */
+/* hcsd ignores extensions and trailers. It only counts their bytes, because a
+ * client may not make it read bytes without end. False: more than the limit. A
+ * ";" that opens an extension counts, and so does the CRLF of a trailer field.
+ * The CRLFs that end a size line and the whole body do not count. */
 static bool count_extra(struct hcs_chunked *chunked, enum state next)
 {
     if (next >= EXTENSION_NEXT && next <= EXTENSION_QUOTED_END) {

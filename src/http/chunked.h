@@ -1,11 +1,14 @@
 /*
  * chunked - strict decoder of the chunked transfer coding (RFC 9112, 7.1).
  *
- * Ours and not llhttp's: its versions differ in what they let through (bare LF
- * after a size, unbounded extensions), and this keeps 16 bytes of state in a
- * waiting upload where llhttp keeps a hundred.
+ * hcsd does not use the decoder of llhttp. Versions of llhttp differ in what
+ * they let through (a bare LF after a size, extensions without a limit). This
+ * decoder needs 16 bytes of state for an upload that waits; llhttp needs a
+ * hundred.
  *
- * Owns:    nothing. Threads: one at a time. Waits: never.
+ * Owns:    nothing; data points into the caller's bytes.
+ * Threads: one at a time for each object.
+ * Waits:   never.
  */
 #ifndef HCS_HTTP_CHUNKED_H
 #define HCS_HTTP_CHUNKED_H
@@ -18,9 +21,9 @@ enum {
     HCS_CHUNK_TRAILER_MAX = 8192,   /* bytes of the trailer section */
 };
 
-/* Zeroed: at the start of a body. */
+/* All zero at the start of a body. */
 struct hcs_chunked {
-    uint64_t left;  /* bytes of this chunk still to come */
+    uint64_t left;  /* bytes of this chunk that have not come yet */
     uint16_t extra; /* extension bytes so far, then trailer bytes */
     uint8_t state;
     uint8_t digits; /* of the size; at most 15, leading zeros counted */
@@ -33,14 +36,15 @@ enum hcs_chunk {
     HCS_CHUNK_BAD,  /* framing error */
 };
 
-/* Decodes from bytes[0..length); *used: how many were taken. Data is never
- * copied, *data points into bytes. Trailer fields are checked (name is a token,
- * no control bytes, CRLF) and dropped. */
+/* Decodes from bytes[0..length), and sets *used to the number of bytes it took.
+ * Data is not copied: *data points into bytes. Trailer fields are checked (the
+ * name is a token, no control bytes, CRLF) and dropped. */
 enum hcs_chunk hcs_chunked_decode(struct hcs_chunked *chunked,
     const char *bytes, size_t length, size_t *used, const char **data,
     size_t *data_length);
 
-/* Bytes that a complete size line has announced and that are still to come. */
+/* Of the chunk whose size line is complete, the bytes that have not come
+ * yet. */
 uint64_t hcs_chunked_announced(const struct hcs_chunked *chunked);
 
 #endif

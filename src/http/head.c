@@ -9,10 +9,10 @@
 
 enum { REQUEST_ID_MAX = 128 };
 
-/* The fields that mean something here. */
+/* The known fields: hcsd acts on their values. */
 enum field {
     OTHER,
-    CONNECTION, /* from here to LISTS: taken element by element */
+    CONNECTION, /* from here to LISTS: read element by element */
     EXPECT,
     IF_MATCH,
     IF_NONE_MATCH,
@@ -32,9 +32,9 @@ _Static_assert(
                        sizeof(struct hcs_span),
     "a value for each field");
 
-/* Compares 8 bytes at p with a lower-case literal's. Setting one bit makes
- * letters lower-case and leaves digits and "-"; no other octet of a token
- * becomes one of these. */
+/* Compares 8 bytes at p with those of a lower-case literal. Setting one bit
+ * makes letters lower-case and leaves digits and "-" as they are. No other
+ * octet of a token becomes one of these. */
 static inline bool same8(const char *p, const char *lower)
 {
     return (hcs_octets_load64(p) | 0x2020202020202020U) ==
@@ -46,7 +46,7 @@ static inline bool same4(const char *p, const char *lower)
     return (hcs_octets_load32(p) | 0x20202020U) == hcs_octets_load32(lower);
 }
 
-/* Longer names as two words, which overlap where they must. */
+/* Compares longer names as two words, which may overlap. */
 static inline enum field field_of(const char *name, size_t length)
 {
     switch (length) {
@@ -106,8 +106,8 @@ static bool same_word(const char *p, const char *end, const char *lower)
     return true;
 }
 
-/* Takes the next element of a comma list off [*p, end), without the blanks
- * around it; false when there is none left. */
+/* Takes the next element of the comma list [*p, end), without the blanks around
+ * it. False when there is no element left. */
 static bool next_element(
     const char **p, const char *end, const char **element, const char **past)
 {
@@ -142,7 +142,7 @@ static void take_connection(
     }
 }
 
-/* A list may have empty elements, and be empty (RFC 9110, 5.6.1.2). */
+/* The list may be empty, and may have empty elements (RFC 9110, 5.6.1.2). */
 static void take_expect(
     struct hcs_head_reading *reading, const char *p, const char *end)
 {
@@ -157,7 +157,7 @@ static void take_expect(
     }
 }
 
-/* Lines are joined (RFC 9110, 5.3): a "*" beside another one is none. */
+/* Several lines are one list (RFC 9110, 5.3), in which "*" must stand alone. */
 static void take_tags(uint8_t *tags, const char *p, const char *end)
 {
     enum hcs_tags here = hcs_syntax_tags(p, end);
@@ -183,9 +183,8 @@ static void take_list(struct hcs_head_reading *reading, enum field field,
     }
 }
 
-/* Notes one field that means something. Nothing is judged before all have been
- * seen: so the verdict does not depend on their order, or on where llhttp
- * stopped. */
+/* Notes the value of one known field. judge looks at all fields together, so
+ * the verdict does not depend on their order, or on where llhttp stopped. */
 static inline void take_field(struct hcs_head_reading *reading,
     enum field field, const char *value, const char *end)
 {
@@ -198,8 +197,8 @@ static inline void take_field(struct hcs_head_reading *reading,
     }
     if ((reading->seen & bit) != 0) {
         reading->repeated |= bit;
-        /* Both are lists, which may be repeated. Of several content codings,
-         * one that says more than "identity" is kept; of Accept, the first. */
+        /* Both fields are lists, which may be repeated. Of several content
+         * codings, keep one that is not "identity"; of Accept, the first. */
         if (field == ACCEPT ||
             (field == CONTENT_ENCODING && known->length != 0 &&
                 !same_word(reading->base + known->offset,
@@ -212,8 +211,8 @@ static inline void take_field(struct hcs_head_reading *reading,
     *known = hcs_span_of(reading->base, value, end);
 }
 
-/* No HTAB stands beside the value: other servers take it for a part of it, and
- * the answer is not to depend on the version of llhttp either. */
+/* Whether no HTAB stands beside the value. Other servers take an HTAB for a
+ * part of the value, and so do some versions of llhttp. */
 static bool among_spaces(const char *value, const char *end)
 {
     while (value[-1] == ' ') {
@@ -225,7 +224,7 @@ static bool among_spaces(const char *value, const char *end)
     return value[-1] == ':' && *end == '\r';
 }
 
-/* Only digits, no leading zero, and below 2^63. */
+/* A Content-Length: only digits, no leading zero, and below 2^63. */
 static bool read_length(const char *p, const char *end, uint64_t *length)
 {
     const uint64_t most = INT64_MAX;
@@ -246,9 +245,9 @@ static bool read_length(const char *p, const char *end, uint64_t *length)
     return true;
 }
 
-/* What is wrong with transfer codings that are not "chunked" alone. Where that is
- * not the last of them, the end of the body cannot be known: 400 (RFC 9112,
- * 6.3). Else it could be, and what is in it could not. */
+/* The reason for transfer codings that are not "chunked" alone. If chunked is
+ * not the last one, the end of the body is unknown: 400 (RFC 9112, 6.3). If it
+ * is, the end is known, but hcsd cannot decode the body: 501. */
 static enum hcs_reason coding_reason(const char *p, const char *end)
 {
     return hcs_syntax_ends_in_chunked(p, end)
@@ -256,7 +255,8 @@ static enum hcs_reason coding_reason(const char *p, const char *end)
                : HCS_REASON_BAD_TRANSFER_ENCODING;
 }
 
-/* A host is checked once, not again in each request that repeats it. */
+/* Most requests of a connection repeat the same Host, so the last valid one is
+ * kept and not checked again. */
 static bool valid_host(struct hcs_parser *parser, struct hcs_span span)
 {
     const char *host = parser->reading.base + span.offset;
@@ -287,7 +287,7 @@ static inline bool was_repeated(
     return (reading->repeated & 1U << field) != 0;
 }
 
-/* Where the body ends (RFC 9112, 6.3). */
+/* How the body is framed (RFC 9112, 6.3). */
 static enum hcs_reason judge_body(
     const struct hcs_head_reading *reading, struct hcs_head *head)
 {
@@ -318,7 +318,7 @@ static enum hcs_reason judge_body(
     return head->has_length ? HCS_REASON_NONE : HCS_REASON_BAD_CONTENT_LENGTH;
 }
 
-/* The fields that are only handed on. */
+/* The fields whose values other files look at. */
 static void collect(
     const struct hcs_head_reading *reading, struct hcs_head *head)
 {
@@ -356,8 +356,8 @@ static enum hcs_precondition precondition_of(
                                                : HCS_PRECONDITION_HOLDS;
 }
 
-/* The verdict on all fields together: what is malformed before what is merely
- * not offered here. */
+/* The verdict on all fields together. A malformed section goes before a section
+ * that asks for something that hcsd does not offer. */
 static inline enum hcs_reason judge(struct hcs_parser *parser)
 {
     const struct hcs_head_reading *reading = &parser->reading;
@@ -377,7 +377,7 @@ static inline enum hcs_reason judge(struct hcs_parser *parser)
             !valid_host(parser, reading->values[HOST])) {
             return HCS_REASON_BAD_HOST;
         }
-        if (head->host.length == 0) { /* else the target's has the say */
+        if (head->host.length == 0) { /* else the host of the target counts */
             head->host = reading->values[HOST];
         }
     } else if (head->minor != 0) {
@@ -397,7 +397,7 @@ static inline enum hcs_reason judge(struct hcs_parser *parser)
     return reason;
 }
 
-/* Target and version, of a line that passed the scan; end is behind the
+/* Reads target and version of a line that passed the scan. end is behind the
  * target. */
 static inline void take_request_line(
     struct hcs_parser *parser, const char *target, const char *end)
@@ -415,7 +415,8 @@ static inline void take_request_line(
         target, end, head);
 }
 
-/* Makes ready for a section that passed the scan, and reads its method. */
+/* Starts the reading of a section that passed the scan, and reads its
+ * method. */
 static inline void start_reading(
     struct hcs_parser *parser, const char *bytes, const char *end)
 {
@@ -432,7 +433,8 @@ static inline void start_reading(
     *parser->head = (struct hcs_head){.method = method};
     reading->base = bytes;
     reading->end = end;
-    reading->next = end; /* where no field is: the request line comes first */
+    reading->next =
+        end; /* no field may start before the request line was read */
     reading->target = bytes + method_length + 1;
     reading->colon = NULL;
     reading->names = 0;
@@ -450,7 +452,7 @@ static inline void start_reading(
     reading->expects_else = false;
     reading->match = HCS_TAGS_ABSENT;
     reading->none_match = HCS_TAGS_ABSENT;
-    parser->llhttp = parser->fresh; /* llhttp_reset, only quicker */
+    parser->llhttp = parser->fresh; /* as llhttp_reset, but quicker */
 }
 
 static void read_request_line(struct hcs_parser *parser)
@@ -465,15 +467,18 @@ static void read_request_line(struct hcs_parser *parser)
 
 /* ---- llhttp ---- */
 
-/* Whatever a version of llhttp may report, nothing is accepted that means
- * something else than the lines which passed the scan. Each field begins where
- * the last one ended, or the request line, and ends with a line. There are as
- * many fields as lines, so each is one line; and the target, which the request
- * line has on its side, ends at the only space that line has behind it. Each
- * name ends at a colon, and so not before the first one of its line; together
- * they are no longer than the scan found them, so none ends behind it. */
+/* No version of llhttp may make hcsd accept something else than the lines that
+ * passed the scan. The callbacks check that:
+ * - The target starts where the request line has it, and ends at the only space
+ *   behind it.
+ * - Each field starts where the last field or the request line ended, and ends
+ *   where a line ends. There are as many fields as lines, so each field is one
+ *   line.
+ * - Each name ends at a colon, so not before the first colon of its line. All
+ *   names together are as long as the scan found them, so none ends later. */
 
-/* Stops llhttp: it reads something else than we do, or cannot read it. */
+/* Returned by a callback, STOP ends llhttp, which reads the bytes in another
+ * way than we do. */
 enum { STOP = -1 };
 
 static int on_url(llhttp_t *llhttp, const char *at, size_t length)
@@ -518,15 +523,15 @@ static int on_header_value(llhttp_t *llhttp, const char *at, size_t length)
     struct hcs_head_reading *reading = &((struct hcs_parser *)llhttp)->reading;
     const char *value, *end;
 
-    if (reading->colon == NULL) { /* no name, or its value was there before */
+    if (reading->colon == NULL) { /* no name, or a second value for it */
         return STOP;
     }
     value = reading->colon + 1;
     while (hcs_octet_is_blank(*value)) {
         value++;
     }
-    /* llhttp counts the blanks behind a value in, and where it puts an empty
-     * value means nothing. */
+    /* llhttp counts the blanks behind a value as a part of it. Where llhttp
+     * says that an empty value is has no meaning. */
     if ((length != 0 && at != value) ||
         length > (size_t)(reading->end - value) - 2 ||
         !hcs_octets_at_crlf(value + length)) {
@@ -551,7 +556,7 @@ static int on_headers_complete(llhttp_t *llhttp)
     reading->complete =
         reading->stand_in ||
         (llhttp->http_major == 1 && llhttp->http_minor == parser->head->minor);
-    /* What follows is not for llhttp: not a body, and no other protocol. */
+    /* llhttp must not read the body, nor what follows an Upgrade. */
     return HPE_PAUSED;
 }
 
@@ -562,7 +567,7 @@ static const llhttp_settings_t settings = {
     .on_headers_complete = on_headers_complete,
 };
 
-/* Where only llhttp objects. */
+/* The reason for a section that only llhttp refuses. */
 static enum hcs_reason reason_of(llhttp_errno_t error)
 {
     switch (error) {
@@ -585,7 +590,8 @@ static enum hcs_reason reason_of(llhttp_errno_t error)
     }
 }
 
-/* llhttp saw the lines that we saw, and no others; the next is the empty one. */
+/* Whether llhttp saw the same lines as the scan, and the next line is the empty
+ * one. */
 static inline bool agrees(
     const struct hcs_head_reading *reading, const struct hcs_head_scan *scan)
 {
@@ -593,8 +599,8 @@ static inline bool agrees(
            reading->fields + 1U == scan->lines && reading->names == scan->names;
 }
 
-/* Methods and versions that llhttp may not know, or treats in a special way
- * (CONNECT), are hidden from it behind a request line that it takes. */
+/* llhttp may not know a method or a version, or may treat a method in a special
+ * way (CONNECT). For those it gets another request line, which it accepts. */
 static llhttp_errno_t execute_with_stand_in(struct hcs_parser *parser)
 {
     static const char line[] = "GET / HTTP/1.1\r\n";
@@ -612,8 +618,9 @@ static llhttp_errno_t execute_with_stand_in(struct hcs_parser *parser)
     return error;
 }
 
-/* All of it again, without llhttp: when it objects, our own verdict has the
- * better name, and one that does not differ between its versions. */
+/* Reads the whole section again without llhttp, after llhttp refused it. The
+ * reason that is found here is more exact, and does not depend on the version
+ * of llhttp. */
 static enum hcs_reason read_alone(struct hcs_parser *parser)
 {
     struct hcs_head_reading *reading = &parser->reading;

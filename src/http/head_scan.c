@@ -18,10 +18,11 @@ enum {
 static_assert((int)HCS_HEAD_REQUEST_LINE_MIN >= (int)HCS_OCTETS_VECTOR,
     "find_control may look back behind any request line");
 
-/* At p something else had to stand: MORE, if that is only the end of what is
- * here. Since a line is read from left to right and each wrong byte has its
- * reason, the verdict does not depend on how the line was cut on its way. early
- * is for a line that ends, with CRLF, where it may not. */
+/* The verdict on a line in which something else had to stand at p. MORE, if p
+ * is the end of the bytes so far. Lines are read from left to right, and each
+ * wrong byte has its reason, so the verdict does not depend on how the line was
+ * cut on its way. early: the reason if the line ends at p, with CRLF. wrong:
+ * the reason for all other bytes. */
 static enum hcs_scan refuse(const char *p, const char *end,
     enum hcs_reason wrong, enum hcs_reason early, enum hcs_reason *reason)
 {
@@ -54,17 +55,17 @@ static enum hcs_scan check_version(
 
         if (p == end || !(shape[i] == 'd' ? hcs_octet_is(*p, HCS_OCTET_DIGIT)
                                           : *p == shape[i])) {
-            /* Behind a CR there is only one thing to wait for. */
+            /* A wrong byte behind CR is a bad line end: look at the CR. */
             return refuse_line(shape[i] == '\n' ? p - 1 : p, end, reason);
         }
     }
     return HCS_SCAN_DONE;
 }
 
-/* A request line of whatever length from its start on; DONE: *next is behind
- * it. Syntax comes first, from left to right, then what it means: in a version
- * that is not ours the method means nothing. Of a line that grows, checked bytes
- * were found right before. */
+/* Checks a request line, which may be incomplete. DONE: *next is behind it. The
+ * syntax is checked first, from left to right, and then the meaning: in a
+ * version of HTTP that hcsd does not speak, the method has no meaning. The
+ * first checked bytes of the line passed an earlier call. */
 static inline enum hcs_scan check_request_line(const char *line, size_t checked,
     const char *end, const char **next, enum hcs_reason *reason)
 {
@@ -103,7 +104,7 @@ static inline enum hcs_scan check_request_line(const char *line, size_t checked,
             return HCS_SCAN_BAD;
         }
         if (p == end || *p != ' ') {
-            if (p < end && *p == '%') { /* one of its digits is wrong */
+            if (p < end && *p == '%') { /* one of its two digits is wrong */
                 p += end - p >= 2 && hcs_octet_is(p[1], HCS_OCTET_HEX) ? 2 : 1;
             }
             return refuse(p, end, HCS_REASON_BAD_TARGET,
@@ -146,7 +147,8 @@ static inline enum hcs_scan check_request_line(const char *line, size_t checked,
 
 /* ---- header section ---- */
 
-/* A field's value, from any byte of it on; DONE: *next is behind its line. */
+/* Checks the value of a field from any of its bytes on. DONE: *next is behind
+ * the line. */
 static inline enum hcs_scan check_value(
     const char *p, const char *end, const char **next, enum hcs_reason *reason)
 {
@@ -159,9 +161,10 @@ static inline enum hcs_scan check_value(
     return HCS_SCAN_DONE;
 }
 
-/* A field line (RFC 9112, 5) of whatever length, of which checked bytes of its
- * name were found right before; DONE: *next is behind it. With the name whole,
- * *names grew by its length; then MORE leaves *in_value true. */
+/* Checks a field line (RFC 9112, 5), which may be incomplete. The first checked
+ * bytes of its name passed an earlier call. DONE: *next is behind the line. If
+ * the name is complete, *names grows by its length; MORE then sets
+ * *in_value. */
 static inline enum hcs_scan check_field_line(const char *line, size_t checked,
     const char *end, const char **next, uint32_t *names, bool *in_value,
     enum hcs_reason *reason)
@@ -188,7 +191,7 @@ static enum hcs_scan check_lines(struct hcs_head_scan *scan, const char *bytes,
     const char *end, size_t *head_length, enum hcs_reason *reason)
 {
     const char *line = bytes + scan->line;
-    size_t checked = scan->seek - scan->line; /* of a line that grows */
+    size_t checked = scan->seek - scan->line; /* bytes of this line */
     unsigned lines = scan->lines;
     uint32_t names = scan->names;
     enum hcs_scan result = HCS_SCAN_DONE;
@@ -232,7 +235,8 @@ enum hcs_scan hcs_head_scan(struct hcs_head_scan *scan, const char *bytes,
 
     assert(max_bytes <= UINT32_MAX && scan->seek <= length);
 
-    if (scan->seek <= limit) { /* else the limit was lowered meanwhile */
+    if (scan->seek <=
+        limit) { /* else max_bytes is lower than in the last call */
         enum hcs_scan result =
             check_lines(scan, bytes, end, head_length, reason);
 
@@ -247,7 +251,7 @@ enum hcs_scan hcs_head_scan(struct hcs_head_scan *scan, const char *bytes,
     }
     scan->seek = (uint32_t)limit;
     if (limit > 0 && end[-1] == '\r') {
-        scan->seek--; /* what it is, only the next byte tells */
+        scan->seek--; /* the next byte shows whether it ends the line */
     }
     return HCS_SCAN_MORE;
 }

@@ -27,36 +27,39 @@ enum {
 
 enum { HCS_HEAD_FIELDS_MAX = 256 }; /* field lines in one section */
 
-/* The raw check's place in a section that is still arriving. Zeroed: at the
+/* How far the check is in a section that is still arriving. All zero at the
  * start. */
 struct hcs_head_scan {
-    uint32_t line;  /* offset of the first byte of the line not yet checked */
-    uint32_t seek;  /* what lies before it was found right, so far */
-    uint32_t names; /* how long all field names are that were checked so far */
-    uint16_t lines; /* checked so far; 0: the request line is next */
-    bool in_value;  /* that line is a field, and its name checked */
+    uint32_t line;  /* offset of the line that is not checked whole yet */
+    uint32_t seek;  /* all bytes before this offset were checked */
+    uint32_t names; /* sum of the lengths of the field names so far */
+    uint16_t lines; /* checked whole so far; 0: the request line is next */
+    bool in_value;  /* the line is a field whose name is checked */
 };
 
 enum hcs_scan { HCS_SCAN_MORE, HCS_SCAN_DONE, HCS_SCAN_BAD };
 
-/* Checks the lines of bytes[0..length) that are complete and were not checked
- * before. bytes starts at the request line: the caller has skipped empty lines
- * before it (hcs_head_skip_empty). DONE: *head_length is the section's length,
- * its empty line included. BAD: *reason says why. A line is judged by its first
- * wrong byte, and as soon as that is there (a TLS hello is refused at its first
- * bytes): so the verdict is the same, at the same byte, however the bytes were
- * cut on their way. What was checked is not checked again for each of many
- * small pieces. No end within max_bytes, or
- * more than HCS_HEAD_FIELDS_MAX fields: BAD with HEADER_TOO_LARGE, or
- * TARGET_TOO_LONG while in the request line. From call to call, length does not
- * shrink. */
+/* Checks the bytes that came since the last call. bytes[0..length) starts at
+ * the request line: the caller has skipped empty lines before it
+ * (hcs_head_skip_empty). From call to call, length does not shrink.
+ *
+ * DONE: *head_length is the length of the section with its empty line.
+ * BAD:  *reason says why. Without an end within max_bytes it is
+ *       HEADER_TOO_LARGE, or TARGET_TOO_LONG while in the request line. More
+ *       than HCS_HEAD_FIELDS_MAX fields are HEADER_TOO_LARGE.
+ * MORE: nothing is wrong so far.
+ *
+ * A line is refused at its first wrong byte, as soon as that byte is here (a
+ * TLS hello is refused at its first bytes). So the verdict does not depend on
+ * how the bytes were cut on their way. Bytes that were checked are not checked
+ * again, so many small pieces cost no more than one large piece. */
 enum hcs_scan hcs_head_scan(struct hcs_head_scan *scan, const char *bytes,
     size_t length, size_t max_bytes, size_t *head_length,
     enum hcs_reason *reason);
 
-/* How many leading bytes are empty lines (CRLF) to be ignored before a request
- * line (RFC 9112, 2.2). A lone CR at the end is not counted: it may become
- * one. */
+/* How many leading bytes are empty lines (CRLF), which a server ignores before
+ * a request line (RFC 9112, 2.2). A lone CR at the end is not counted, because
+ * its LF may still come. */
 size_t hcs_head_skip_empty(const char *bytes, size_t length);
 
 #endif

@@ -145,8 +145,8 @@ static inline const char *hcs_octets_trim_end(
     return end;
 }
 
-/* --- Three searches through [p, end), of many bytes at once where the processor
- * can do that.
+/* --- Three searches through [p, end), of many bytes at once where the
+ * processor can do that.
  *
  * name_end and target_end skip bytes that are common in a field name or in a
  * target. They stop at the first other byte, or before it; look that byte up in

@@ -136,9 +136,9 @@ static void text(struct page *page, const char *literal)
     raw(page, literal, strlen(literal));
 }
 
-/* What a handler or a parser said, as the inside of a JSON string: bytes that
- * would need more than a backslash become "?", and so does what is not UTF-8,
- * such as a character that was cut. */
+/* Writes text of a handler or a parser as the inside of a JSON string. Bytes
+ * that would need more than a backslash become "?". So do bytes that are not
+ * UTF-8, such as half of a character that was cut. */
 static void escaped(struct page *page, const char *from, size_t length)
 {
     size_t step;

@@ -20,20 +20,23 @@ enum {
 
 struct hcs_problem {
     enum hcs_reason reason;
-    const char *detail; /* NULL: what hcs_reason_advice says */
+    const char *detail; /* NULL: the text of hcs_reason_advice */
     size_t detail_length;
     const char *instance;    /* 36 bytes of a UUID; NULL: none */
-    uint64_t retry_after_ms; /* 0: left out, with the depth */
+    uint64_t retry_after_ms; /* 0: it and queue_depth are left out */
     uint64_t queue_depth;
 };
 
-/* Writes the document to out, which has room for HCS_PROBLEM_MAX bytes. */
+/* Writes the document to out, which has room for HCS_PROBLEM_MAX bytes. Returns
+ * its length. */
 size_t hcs_problem_write(char *out, const struct hcs_problem *problem);
 
-/* What the reason means and what to do about it, a sentence or two. */
+/* What the reason means and what to do about it, in a sentence or two. "" if
+ * there is nothing to say. */
 const char *hcs_reason_advice(enum hcs_reason reason);
 
-/* The page that /problems/WORD serves; 0 when there is no such word. */
+/* Writes the page /problems/WORD to out, which has room for HCS_PROBLEM_MAX
+ * bytes. Returns its length, or 0 if no reason has that word. */
 size_t hcs_problem_page(char *out, const char *word, size_t word_length);
 
 #endif

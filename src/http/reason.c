@@ -15,7 +15,7 @@ static const struct row rows[HCS_REASON_COUNT] = {
 #undef X
 };
 
-/* A reason outside of the table can only come from a bug of ours. */
+/* Only a bug of hcsd can give a reason that is not in the table. */
 static const struct row *row_of(enum hcs_reason reason)
 {
     assert((unsigned)reason < HCS_REASON_COUNT);

@@ -2,7 +2,11 @@
  * reason - every refusal and every close has one name.
  *
  * The same word stands in the problem document (as /problems/WORD), in the log
- * line and in the metric label, because all three come from this table.
+ * line and in the label of the metric, because all three come from this table.
+ *
+ * Owns:    nothing.
+ * Threads: any; no state.
+ * Waits:   never.
  */
 #ifndef HCS_HTTP_REASON_H
 #define HCS_HTTP_REASON_H
@@ -10,7 +14,7 @@
 /* name, word, status (0: closes without an answer), title */
 #define HCS_REASONS(X)                                                         \
     X(NONE, "none", 0, "")                                                     \
-    /* what the client sent */                                                 \
+    /* faults of the request */                                                \
     X(BAD_REQUEST_LINE, "bad-request-line", 400, "Bad request line")           \
     X(BAD_TARGET, "bad-target", 400, "Bad request target")                     \
     X(BAD_FIELD, "bad-field", 400, "Bad header field")                         \
@@ -39,7 +43,7 @@
     X(NOT_IMPLEMENTED, "unknown-method", 501, "Unknown method")                \
     X(BAD_CODING, "unknown-transfer-coding", 501, "Unknown transfer coding")   \
     X(BAD_VERSION, "unsupported-version", 505, "Unsupported HTTP version")     \
-    /* what we cannot do now */                                                \
+    /* limits and faults of hcsd */                                            \
     X(QUEUE_FULL, "queue-full", 503, "The queue is full")                      \
     X(QUEUE_TIMEOUT, "queue-timeout", 503, "Waited too long in the queue")     \
     X(MEMORY_PRESSURE, "memory-pressure", 503, "The memory budget is spent")   \

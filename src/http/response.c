@@ -6,8 +6,8 @@
 #include <assert.h>
 #include <string.h>
 
-/* Those that hcsd sends, and of the registry (RFC 9110, section 16.2.1) all that
- * a handler may set. */
+/* The statuses that hcsd sends, and all of the registry (RFC 9110, section
+ * 16.2.1) that a handler may set. */
 static const struct {
     unsigned status;
     const char *text;
@@ -100,8 +100,8 @@ size_t hcs_response_head(char *out, const struct hcs_exchange *exchange,
 
     assert(exchange->id_length <= HCS_REQUEST_ID_MAX);
     at = put(at, date, HCS_HTTP_DATE_LENGTH);
-    /* RFC 9110, 8.6: no Content-Length in a 204, nor, where it is not that of the
-     * 200, in a 304. */
+    /* RFC 9110, 8.6: a 204 has no Content-Length. A 304 may have only that of
+     * the 200, which is not known here. */
     if (exchange->status != 204 && exchange->status != 304) {
         at = PUT(at, "\r\nContent-Type: ");
         at = put(at, reply->content_type,
@@ -135,7 +135,8 @@ size_t hcs_response_head(char *out, const struct hcs_exchange *exchange,
     }
     if (reply->fields_length > 0) {
         at = PUT(at, "\r\n");
-        at = put(at, reply->fields, reply->fields_length - 2); /* less a CRLF */
+        at = put(at, reply->fields,
+            reply->fields_length - 2); /* without the last CRLF */
     }
     if (reply->connection == HCS_REPLY_CLOSE) {
         at = PUT(at, "\r\nConnection: close");

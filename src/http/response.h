@@ -1,5 +1,5 @@
 /*
- * response - the bytes of a reply's status line and fields.
+ * response - the status line and the fields of a reply, as bytes.
  *
  * Owns:    nothing.
  * Threads: any; no state.
@@ -15,17 +15,17 @@
 #include <stdint.h>
 
 enum {
-    HCS_RESPONSE_FIELDS_MAX = 4096, /* of those a handler adds */
+    HCS_RESPONSE_FIELDS_MAX = 4096, /* bytes of fields that a handler adds */
     HCS_RESPONSE_HEAD_MAX =
-        768 + HCS_RESPONSE_FIELDS_MAX, /* of what hcs_response_head writes */
+        768 + HCS_RESPONSE_FIELDS_MAX, /* bytes that hcs_response_head writes */
     HCS_REQUEST_ID_MAX = 128,
     HCS_CONTENT_TYPE_MAX = 128,
 };
 
 enum hcs_reply_connection {
-    HCS_REPLY_KEEP,      /* HTTP/1.1: nothing needs to be said */
-    HCS_REPLY_KEEP_SAID, /* HTTP/1.0: only if it is said */
-    HCS_REPLY_CLOSE,     /* the last one on this connection */
+    HCS_REPLY_KEEP,      /* HTTP/1.1: stays open without a Connection field */
+    HCS_REPLY_KEEP_SAID, /* HTTP/1.0: stays open with Connection: keep-alive */
+    HCS_REPLY_CLOSE,     /* the last reply on this connection */
 };
 
 /* What a reply says beyond the facts of its exchange. */
@@ -46,7 +46,8 @@ struct hcs_reply {
 size_t hcs_response_head(char *out, const struct hcs_exchange *exchange,
     const struct hcs_reply *reply, const char *date);
 
-/* "OK"; "" for a status that is not registered, or that is never sent. */
+/* "OK" for 200. "" for a status that is not registered, or that is never
+ * sent. */
 const char *hcs_status_text(unsigned status);
 
 #endif

@@ -5,8 +5,9 @@
 #include <stddef.h>
 #include <string.h>
 
-/* What a quoted string may hold behind a backslash: and without one, but for
- * the quote and the backslash (RFC 9110, 5.6.4). */
+/* An octet that a quoted string may hold behind a backslash. Without a
+ * backslash it may hold the same but the quote and the backslash (RFC 9110,
+ * 5.6.4). */
 static bool is_text(char c)
 {
     unsigned char byte = (unsigned char)c;
@@ -14,8 +15,9 @@ static bool is_text(char c)
     return c == '\t' || (byte >= 0x20 && byte != 0x7f);
 }
 
-/* Each of the next three gives what is behind the element that starts at p, or
- * NULL where none does. p may be NULL: so they can be put in a row. */
+/* Each of the next three functions returns the place behind the element that
+ * starts at p, or NULL if no such element starts there. p may be NULL, so that
+ * calls can be chained. */
 static const char *skip_token(const char *p, const char *end)
 {
     const char *start = p;
@@ -47,8 +49,9 @@ static const char *skip_quoted(const char *p, const char *end)
     return NULL;
 }
 
-/* name "=" value, the value a token or a quoted string. spaced: white space may
- * stand beside the "=", as in old senders' transfer codings. */
+/* name "=" value, where the value is a token or a quoted string. spaced: white
+ * space may stand beside the "=", as old senders of transfer codings write
+ * it. */
 static const char *skip_parameter(const char *p, const char *end, bool spaced)
 {
     p = skip_token(p, end);
@@ -78,7 +81,7 @@ static bool is_word(const char *p, const char *end, const char *lower)
     return true;
 }
 
-/* One coding with its parameters, and the white space behind it. */
+/* The parameters of one coding, and the white space behind them. */
 static const char *skip_coding(const char *p, const char *end)
 {
     for (;;) {
@@ -151,12 +154,12 @@ bool hcs_syntax_is_json(const char *p, const char *end)
     if (is_word(p, slash, "application") && is_word(subtype, past, "json")) {
         return true;
     }
-    /* The suffix is one of something. */
+    /* Something stands in front of the suffix. */
     return (size_t)(past - subtype) >= sizeof suffix &&
            is_word(past - (sizeof suffix - 1), past, suffix);
 }
 
-/* RFC 9110, 8.8.3: no white space, and no escapes. */
+/* An entity tag (RFC 9110, 8.8.3) has no white space and no escapes. */
 static const char *skip_tag(const char *p, const char *end)
 {
     if (end - p >= 2 && p[0] == 'W' && p[1] == '/') {

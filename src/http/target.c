@@ -76,7 +76,7 @@ bool hcs_target_split_absolute(const char *base, const char *target,
     }
     if (!hcs_target_is_authority(authority, p, false) ||
         hcs_octets_skip_encoded(p, end, HCS_OCTET_TARGET) !=
-            end) { /* a bracket */
+            end) { /* a bracket may stand only in the authority */
         return false;
     }
     head->secure = authority - target == sizeof scheme - 1;
@@ -86,7 +86,7 @@ bool hcs_target_split_absolute(const char *base, const char *target,
     } else if (p == end && head->method == HCS_OPTIONS) {
         head->asterisk = true; /* RFC 9112, 3.2.4 */
     } else {
-        /* An empty path is "/": there is one in front of the authority. */
+        /* An empty path is "/". The byte before the authority is one. */
         hcs_target_split_query(base, p, end, head);
         head->path = hcs_span_of(base, authority - 1, authority);
     }

@@ -37,10 +37,10 @@ static inline void hcs_target_split_query(
     head->path = hcs_span_of(base, path, end);
 }
 
-/* Splits a target, whose octets were checked, into the head's host, path, query,
- * asterisk and secure, by the form that goes with the method (RFC 9112, 3.2).
- * head->method is known; connect: it is CONNECT. False if the target has none of
- * the forms. */
+/* Splits a target, whose octets were checked, into the head's host, path,
+ * query, asterisk and secure, by the form that goes with the method (RFC 9112,
+ * 3.2). head->method is known; connect: it is CONNECT. False if the target has
+ * none of the forms. */
 static inline bool hcs_target_split(const char *base, bool connect,
     const char *target, const char *end, struct hcs_head *head)
 {

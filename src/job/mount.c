@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/units.h"
 #include "base/uri.h"
+#include "job/handler.h"
 #include "observe/counts.h"
 
 #include <assert.h>
@@ -34,6 +35,7 @@ struct hcs_metric {
 };
 
 struct hcs_mount_inside {
+    struct hcs_handler handler; /* as this daemon knows it */
     char *path;
     char *argument;
     bool argument_asked;
@@ -479,7 +481,7 @@ static bool copy(char **out, const char *text)
     return text == NULL || *out != NULL;
 }
 
-/* Every mount has them, whatever its handler. */
+/* Reads the settings that every mount has, whatever its handler. */
 static bool read_common(struct hcs_mount *mount)
 {
     static const uint64_t MS = 1000000;
@@ -489,7 +491,7 @@ static bool read_common(struct hcs_mount *mount)
     if (!hcs_mount_duration(mount, "timeout", 0, DAY_MS * MS, &ns)) {
         return false;
     }
-    /* Not 0, which is off, for less than a millisecond. */
+    /* Rounded up: 0 would mean off. */
     mount->job_timeout_ms = (ns + MS - 1) / MS;
     return true;
 }
@@ -506,7 +508,8 @@ struct hcs_mount *hcs_mount_create(const struct hcs_host *host,
         free(inside);
         return NULL;
     }
-    mount->handler = handler;
+    hcs_handler_copy(&inside->handler, sizeof(inside->handler), handler);
+    mount->handler = &inside->handler;
     mount->self = context;
     mount->host = host;
     mount->job_timeout_ms = host->job_timeout_ms;

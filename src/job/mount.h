@@ -46,7 +46,7 @@ struct hcs_host {
 };
 
 struct hcs_mount {
-    const struct hcs_handler *handler;
+    const struct hcs_handler *handler; /* the mount's copy of it */
     void *self;
     const struct hcs_host *host;
     uint64_t job_timeout_ms;         /* 0: off; constant once it is created */
@@ -55,10 +55,11 @@ struct hcs_mount {
 
 enum { HCS_MOUNT_ERROR = 384 }; /* bytes that hold any error, its NUL too */
 
-/* Copies the texts. path is decoded; argument too, or NULL; settings is the
- * query as it was written, or NULL. context: what the handler's open finds in
- * *self; of handlers of our own alone. handler may be NULL until open. NULL when
- * there is no memory; settings that cannot be read are refused by open. */
+/* Copies the handler, which hcs_handler_check has passed, and the texts. path is
+ * decoded; so is argument, which may be NULL. settings is the query as it was
+ * written, or NULL. context: what open of the handler finds in *self; only for
+ * handlers that are built in. NULL when there is no memory. Settings that cannot
+ * be read are refused by open. */
 struct hcs_mount *hcs_mount_create(const struct hcs_host *host,
     const struct hcs_handler *handler, void *context, const char *path,
     const char *argument, const char *settings);

@@ -37,8 +37,8 @@ void hcs_output_i64(struct hcs_output *output, int64_t value)
     hcs_output_u64(output, value < 0 ? -(uint64_t)value : (uint64_t)value);
 }
 
-/* Three decimals. Not printf, whose decimal point is the locale's. What is no
- * number, which JSON has no word for, or below 0, which no figure is, is 0. */
+/* Not printf, whose decimal point depends on the locale. JSON cannot express a
+ * value that is no number. */
 void hcs_output_decimal(struct hcs_output *output, double value)
 {
     const double largest = 1e18; /* fits uint64_t */
@@ -70,14 +70,11 @@ static void put_escaped(struct hcs_output *output, unsigned char byte)
         hcs_output_text(output, "\\u00");
         hcs_output_bytes(output, &hex[byte >> 4], 1);
         hcs_output_bytes(output, &hex[byte & 0xf], 1);
-    } else { /* other controls stand for themselves in a label */
+    } else { /* a label holds other control bytes as they are */
         hcs_output_bytes(output, &byte, 1);
     }
 }
 
-/* The text in quotes, as a JSON string or the value of a label. All formats are
- * UTF-8, and readers throw the whole page away for one byte that is not, so
- * such a byte becomes U+FFFD. */
 void hcs_output_quoted(struct hcs_output *output, const char *text)
 {
     const unsigned char *at = (const unsigned char *)text;
@@ -85,7 +82,7 @@ void hcs_output_quoted(struct hcs_output *output, const char *text)
     hcs_output_text(output, "\"");
     while (*at != '\0') {
         bool valid = true;
-        /* No longer than four bytes, and none goes beyond the NUL. */
+        /* A character has at most four bytes, and none crosses the NUL. */
         size_t length = *at < 0x80 ? 1 : hcs_text_utf8(at, 4, &valid);
 
         if (!valid) {

@@ -31,8 +31,8 @@ struct hcs_site {
 
 enum { HCS_SITE_MAIN, HCS_SITE_COUNT };
 
-/* Figures that take a look at the kernel or at the past: main takes them once
- * a second. */
+/* Numbers that come from the kernel or from the past. main reads them once a
+ * second. */
 struct hcs_pulse {
     _Atomic uint64_t resident_bytes;
     _Atomic uint64_t virtual_bytes;

@@ -112,6 +112,7 @@ static void close_mirror(void *self)
 
 const struct hcs_handler hcs_module = {
     .abi = HCS_HANDLER_ABI,
+    .size = sizeof(struct hcs_handler),
     .name = "mirror",
     .open = open_mirror,
     .open_worker = open_worker,

@@ -285,6 +285,7 @@ static enum hcs_outcome run_nothing(void *self, struct hcs_job *job)
 
 static const struct hcs_handler ASKING = {
     .abi = HCS_HANDLER_ABI,
+    .size = sizeof(struct hcs_handler),
     .name = "asking",
     .open = open_asking,
     .run = run_nothing,

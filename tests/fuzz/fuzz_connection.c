@@ -378,8 +378,10 @@ static enum hcs_outcome act(void *self, struct hcs_job *job)
     return act_on_number(job, number);
 }
 
-static const struct hcs_handler ACT = {
-    .abi = HCS_HANDLER_ABI, .name = "act", .run = act};
+static const struct hcs_handler ACT = {.abi = HCS_HANDLER_ABI,
+    .size = sizeof(struct hcs_handler),
+    .name = "act",
+    .run = act};
 
 /* Constant, and so shared by all worlds. */
 static struct hcs_host host = {.workers = WORKERS};

@@ -180,6 +180,12 @@ BROKEN = {
     "page names a source below src that is gone": (
         {"docs/page.md": "+\nAnd `http/gone.h`.\n"},
         "docs/page.md:3: there is no src/http/gone.h"),
+    "page links to a page that is gone": (
+        {"docs/page.md": "+[a](../README.md)\n"},
+        "docs/page.md:2: there is no README.md"),
+    "page links to a heading that is gone": (
+        {"docs/page.md": "+# One, two\n[a](#one-two) [b](page.md#three)\n"},
+        "docs/page.md:3: docs/page.md has no heading #three"),
     "list of uncovered lines names a function that is gone": (
         {"tests/coverage-exceptions.txt":
             "src/http/head.c hcs_head: return  hcs_text(LIMIT[0]);\n    Why.\n"

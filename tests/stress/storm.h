@@ -32,7 +32,7 @@
 
 enum {
     STORM_THREADS = 16,
-    STORM_PATIENCE_S = 20, /* without progress, until a test has failed */
+    STORM_PATIENCE_S = 120, /* without progress, until a test has failed */
 };
 
 struct storm {

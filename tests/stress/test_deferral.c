@@ -232,6 +232,15 @@ static void abandon(struct loop *loop, struct job *job)
     }
 }
 
+/* Until then the loops go on, however long their machine lets them wait. */
+static bool have_seen_all(void)
+{
+    return atomic_load(&scene.answered) > 0 &&
+           atomic_load(&scene.withdrawn) > 0 &&
+           atomic_load(&scene.deferred) > 0 && atomic_load(&scene.owned) > 0 &&
+           atomic_load(&scene.late) > 0 && atomic_load(&scene.refused) > 0;
+}
+
 static void *turn_round(void *argument)
 {
     struct loop *loop = argument;
@@ -240,7 +249,7 @@ static void *turn_round(void *argument)
     storm_join();
     while (!over || loop->out > 0) {
         receive(loop);
-        over = storm_now_ms() >= scene.end_ms;
+        over = storm_now_ms() >= scene.end_ms && have_seen_all();
         for (unsigned i = 0; i < 8; i++) {
             uint64_t random = storm_random(&loop->random);
             struct job *job = &loop->jobs[random % JOBS];
@@ -300,12 +309,6 @@ static void every_task_is_somebodys_and_only_once(void **state)
               NULL);
     }
     assert_int_equal(hcs_deferrals_open_count(scene.deferrals), 0);
-    assert_true(atomic_load(&scene.answered) > 0);
-    assert_true(atomic_load(&scene.withdrawn) > 0);
-    assert_true(atomic_load(&scene.deferred) > 0);
-    assert_true(atomic_load(&scene.owned) > 0);
-    assert_true(atomic_load(&scene.late) > 0);
-    assert_true(atomic_load(&scene.refused) > 0);
     hcs_queue_destroy(scene.queue);
     hcs_deferrals_destroy(scene.deferrals);
     pthread_mutex_destroy(&scene.lock);

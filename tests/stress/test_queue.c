@@ -156,6 +156,13 @@ static bool cancel(struct pusher *pusher, struct item *item)
     return true;
 }
 
+/* Until then a pusher goes on, however long its machine lets it wait. */
+static bool has_seen_all(const struct pusher *pusher)
+{
+    return pusher->pushed > 0 &&
+           (!pusher->rig->cancels || pusher->cancelled > 0);
+}
+
 static void *push_and_cancel(void *argument)
 {
     struct pusher *pusher = argument;
@@ -163,7 +170,7 @@ static void *push_and_cancel(void *argument)
     uint64_t state = 1234567u + pusher->index;
 
     storm_join();
-    while (storm_now_ms() < rig->end_ms) {
+    while (storm_now_ms() < rig->end_ms || !has_seen_all(pusher)) {
         for (unsigned k = 0; k < 64; k++) {
             uint64_t random = storm_random(&state);
             struct item *item = &pusher->items[random % pusher->count];
@@ -238,13 +245,9 @@ static void run_rig(size_t capacity, unsigned tasks, bool cancels)
     for (unsigned i = 0; i < PUSHERS; i++) {
         pthread_join(rig.pushers[i].thread, NULL);
         ran += rig.pushers[i].ran;
-        CHECK(rig.pushers[i].pushed > 0);
         CHECK(rig.pushers[i].came_back == rig.pushers[i].pushed);
         CHECK(rig.pushers[i].ran + rig.pushers[i].cancelled ==
               rig.pushers[i].pushed);
-        if (cancels) {
-            CHECK(rig.pushers[i].cancelled > 0);
-        }
     }
     atomic_store(&rig.finished, true);
     for (unsigned i = 0; i < POPPERS; i++) {

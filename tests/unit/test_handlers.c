@@ -592,6 +592,7 @@ static void handlers_say_who_they_are(void **state)
     assert_string_equal(hcs_wait.name, "wait");
     for (size_t i = 0; i < ALL_COUNT; i++) {
         assert_int_equal(all[i].handler->abi, HCS_HANDLER_ABI);
+        assert_int_equal(all[i].handler->size, sizeof(struct hcs_handler));
     }
     assert_int_equal(hcs_echo.flags, HCS_HANDLER_BRIEF);
     assert_int_equal(hcs_sleep.flags, 0);

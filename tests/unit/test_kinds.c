@@ -231,6 +231,25 @@ static void module_of_another_version_is_refused_with_both(void **state)
     refused("module", module("older.so"), module("older.so"), words);
 }
 
+/* Members at the end of a longer struct matter only if they are set. */
+static void module_of_a_newer_header_may_not_use_what_is_new(void **state)
+{
+    (void)state;
+    assert_string_equal(
+        find("module", module("newer_unused.so"))->name, "newer");
+    refused("module", module("newer.so"), module("newer.so"),
+        ": its handler uses what only a newer hcsd has: update hcsd, or build "
+        "it again with this hcsd's hcs/handler.h");
+}
+
+static void module_says_the_size_of_its_handler(void **state)
+{
+    (void)state;
+    refused("module", module("sizeless.so"), module("sizeless.so"),
+        ": its handler has a wrong size; set .size = sizeof(struct "
+        "hcs_handler)");
+}
+
 static void module_that_is_not_whole_is_refused(void **state)
 {
     static const char words[] = ": its handler lacks a name or run";
@@ -312,6 +331,9 @@ int main(void)
             shared_object_that_is_no_module_is_refused, reset),
         cmocka_unit_test_setup(
             module_of_another_version_is_refused_with_both, reset),
+        cmocka_unit_test_setup(
+            module_of_a_newer_header_may_not_use_what_is_new, reset),
+        cmocka_unit_test_setup(module_says_the_size_of_its_handler, reset),
         cmocka_unit_test_setup(module_that_is_not_whole_is_refused, reset),
         cmocka_unit_test_setup(
             module_that_calls_what_there_is_not_is_refused, reset),

@@ -658,7 +658,7 @@ static void paths_of_one_handler_are_added_up(void **state)
     }
 }
 
-static void no_reason_is_left_out(void **state)
+static void reason_none_is_on_no_page(void **state)
 {
     struct hcs_metrics metrics = make_metrics();
 
@@ -1225,7 +1225,7 @@ int main(void)
         cmocka_unit_test(text_has_each_metric_of_the_snapshot),
         cmocka_unit_test(counters_are_named_as_each_format_wants),
         cmocka_unit_test(paths_of_one_handler_are_added_up),
-        cmocka_unit_test(no_reason_is_left_out),
+        cmocka_unit_test(reason_none_is_on_no_page),
         cmocka_unit_test(text_has_zeros_of_reasons),
         cmocka_unit_test(labels_are_escaped),
         cmocka_unit_test(more_busy_workers_than_workers_leave_none_idle),

@@ -141,6 +141,7 @@ static void close_asking(void *self)
 
 static const struct hcs_handler ASKING = {
     .abi = HCS_HANDLER_ABI,
+    .size = sizeof(struct hcs_handler),
     .name = "asking",
     .open = open_asking,
     .open_worker = open_worker,
@@ -149,8 +150,10 @@ static const struct hcs_handler ASKING = {
     .close = close_asking,
 };
 
-static const struct hcs_handler PLAIN = {
-    .abi = HCS_HANDLER_ABI, .name = "plain", .run = run};
+static const struct hcs_handler PLAIN = {.abi = HCS_HANDLER_ABI,
+    .size = sizeof(struct hcs_handler),
+    .name = "plain",
+    .run = run};
 
 static const struct hcs_host HOST = {.workers = 7, .job_timeout_ms = 1500};
 

@@ -76,6 +76,7 @@ static void close_counting(void *self)
 
 static const struct hcs_handler COUNTING = {
     .abi = HCS_HANDLER_ABI,
+    .size = sizeof(struct hcs_handler),
     .name = "counting",
     .open = open_counting,
     .run = run,
@@ -84,6 +85,7 @@ static const struct hcs_handler COUNTING = {
 
 static const struct hcs_handler PLAIN = {
     .abi = HCS_HANDLER_ABI,
+    .size = sizeof(struct hcs_handler),
     .name = "plain",
     .run = run,
 };
@@ -275,7 +277,7 @@ static void jobs_are_numbered_as_they_were_added(void **state)
         assert_string_equal(
             route->path, ((const char *[]){"/z", "/a", "/mmm"})[i]);
         assert_int_equal(route->index, i);
-        assert_ptr_equal(route->mount->handler, &PLAIN);
+        assert_string_equal(route->mount->handler->name, PLAIN.name);
     }
     hcs_router_destroy(router);
 }

@@ -449,6 +449,7 @@ static void close_worker(void *self, void *state)
 
 const struct hcs_handler hcs_exec = {
     .abi = HCS_HANDLER_ABI,
+    .size = sizeof(struct hcs_handler),
     .name = "exec",
     .open = open_exec,
     .open_worker = open_worker,

@@ -10,7 +10,7 @@
 #ifndef HCS_HANDLERS_EXEC_PROGRAM_H
 #define HCS_HANDLERS_EXEC_PROGRAM_H
 
-#include "handlers/exec/spawner.h"
+#include "handlers/exec/spawn.h"
 #include "hcs/handler.h"
 
 struct hcs_exec_program {

@@ -1,5 +1,6 @@
 #include "handlers/exec/spawner.h"
 
+#include "handlers/exec/spawner_message.h"
 #include "handlers/exec/spawner_process.h"
 
 #include <assert.h>

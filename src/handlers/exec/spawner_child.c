@@ -1,4 +1,4 @@
-#include "handlers/exec/spawner_process.h"
+#include "handlers/exec/spawner_child.h"
 
 #include <bsd/unistd.h>
 #include <errno.h>

@@ -1,5 +1,8 @@
 #include "handlers/exec/spawner_process.h"
 
+#include "handlers/exec/spawner_child.h"
+#include "handlers/exec/spawner_message.h"
+
 #include <bsd/sys/queue.h>
 #include <bsd/unistd.h>
 #include <ctype.h>

@@ -699,6 +699,7 @@ static enum hcs_outcome run(void *self, struct hcs_job *job)
 
 const struct hcs_handler hcs_module = {
     .abi = HCS_HANDLER_ABI,
+    .size = sizeof(struct hcs_handler),
     .flags = HCS_HANDLER_BRIEF,
     .name = "postgres",
     .open = open_postgres,

@@ -309,6 +309,7 @@ static void close_self(void *context)
 
 const struct hcs_handler hcs_module = {
     .abi = HCS_HANDLER_ABI,
+    .size = sizeof(struct hcs_handler),
     .name = "deferrer",
     .open = open_self,
     .open_worker = open_worker,

@@ -9,6 +9,7 @@ static enum hcs_outcome run(void *self, struct hcs_job *job)
 
 const struct hcs_handler hcs_module = {
     .abi = HCS_HANDLER_ABI,
+    .size = sizeof(struct hcs_handler),
     .name = "plain",
     .run = run,
 };

@@ -441,6 +441,7 @@ static enum hcs_outcome run(void *self, struct hcs_job *job)
 
 const struct hcs_handler hcs_module = {
     .abi = HCS_HANDLER_ABI,
+    .size = sizeof(struct hcs_handler),
     .name = "probe",
     .open = open_probe,
     .open_worker = open_worker,

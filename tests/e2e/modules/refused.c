@@ -1,5 +1,5 @@
 /* Modules that are not let in, for test_modules.py: built with one of -DOLD,
- * -DNAMELESS, -DIDLE, -DLOST and -DOPEN_END. */
+ * -DSIZELESS, -DNAMELESS, -DIDLE, -DLOST and -DOPEN_END. */
 #include <hcs/handler.h>
 
 #ifdef OPEN_END
@@ -32,6 +32,9 @@ const struct hcs_handler hcs_module = {
     .abi = HCS_HANDLER_ABI - 1,
 #else
     .abi = HCS_HANDLER_ABI,
+#endif
+#ifndef SIZELESS
+    .size = sizeof(struct hcs_handler),
 #endif
 #ifndef NAMELESS
     .name = "refused",

@@ -52,6 +52,7 @@ hcs_handler make_handler()
     hcs_handler handler = {};
 
     handler.abi = HCS_HANDLER_ABI;
+    handler.size = sizeof(handler);
     handler.name = "greeter";
     handler.open = open_greeter;
     handler.run = run;

@@ -8,4 +8,5 @@ static enum hcs_outcome run(void *self, struct hcs_job *job)
     return HCS_OK;
 }
 
-const struct hcs_handler hcs_module = {.abi = HCS_HANDLER_ABI, .run = run};
+const struct hcs_handler hcs_module = {
+    .abi = HCS_HANDLER_ABI, .size = sizeof(struct hcs_handler), .run = run};

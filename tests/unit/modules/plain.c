@@ -8,5 +8,7 @@ static enum hcs_outcome run(void *self, struct hcs_job *job)
     return HCS_OK;
 }
 
-const struct hcs_handler hcs_module = {
-    .abi = HCS_HANDLER_ABI, .name = "of-a-module", .run = run};
+const struct hcs_handler hcs_module = {.abi = HCS_HANDLER_ABI,
+    .size = sizeof(struct hcs_handler),
+    .name = "of-a-module",
+    .run = run};

@@ -9,5 +9,7 @@ static enum hcs_outcome run(void *self, struct hcs_job *job)
     return hcs_job_of_a_newer_hcsd(job);
 }
 
-const struct hcs_handler hcs_module = {
-    .abi = HCS_HANDLER_ABI, .name = "unresolved", .run = run};
+const struct hcs_handler hcs_module = {.abi = HCS_HANDLER_ABI,
+    .size = sizeof(struct hcs_handler),
+    .name = "unresolved",
+    .run = run};
