@@ -36,6 +36,7 @@ static void close_self(void *self)
 
 const struct hcs_handler hcs_module = {
     .abi = HCS_HANDLER_ABI,
+    .size = sizeof(struct hcs_handler),
     .name = "gate",
     .open = open_self,
     .run = run,
