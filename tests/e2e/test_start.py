@@ -32,7 +32,7 @@ OTHERS = {
     "SHUTDOWN_TIMEOUT": "6s", "MAX_HEADER_SIZE": "8KiB", "MAX_BODY_SIZE": "2MiB",
     "MEMORY_BUDGET": "128MiB", "QUEUE_TIMEOUT": "7s", "JOB_TIMEOUT": "8s", "HALF_CLOSE": "serve",
     "HANDLERS": "/=sleep:100ms /b=echo", "LOG_LEVEL": "warn", "LOG_FORMAT": "logfmt",
-    "PRIVATE_FD_TABLES": "off", "DRAIN_DELAY": "2s", "DRAIN_IDLE": "3s",
+    "PRIVATE_FD_TABLES": "off", "DRAIN_DELAY": "2s", "DRAIN_IDLE": "3s", "PID_FILE": "/run/x.pid",
 }
 
 DEFAULTS = {
