@@ -1,4 +1,5 @@
 #include "app/config.h"
+#include "app/mounts.h"
 #include "app/server.h"
 #include "app/systemd.h"
 
@@ -69,7 +70,7 @@ static int with_config(enum action action)
     int rc = hcs_config_load(&config, environ, error, sizeof(error));
 
     if (rc == 0 && action != SERVE) {
-        rc = hcs_server_check(&config, error, sizeof(error));
+        rc = hcs_mounts_check(&config, error, sizeof(error));
     }
     if (rc == 0 && action == SERVE) {
         rc = hcs_inherited_read(&inherited, error, sizeof(error));
@@ -91,8 +92,8 @@ static int with_config(enum action action)
     return rc;
 }
 
-/* Whoever started us may have closed the standard descriptors. Their numbers
- * must not go to files of ours, where log lines would end up. */
+/* The parent process may have closed the standard descriptors. No file of the
+ * daemon may get their numbers: log lines would be written to that file. */
 static void open_standard(void)
 {
     int fd;
@@ -111,7 +112,9 @@ int main(int count, char *words[])
     int rc;
 
     open_standard();
-    setproctitle_init(count, words, environ); /* for exec's spawner */
+    /* For exec's spawner and its children. It moves the environment, so it comes
+     * before anything that keeps a pointer to a variable. */
+    setproctitle_init(count, words, environ);
     rc = find_action(count, words, &action);
     if (rc != 0) {
         return rc;

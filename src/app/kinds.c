@@ -11,20 +11,70 @@
 #include <string.h>
 #include <unistd.h>
 
-static const struct hcs_handler *const BUILTIN[] = {
-    &hcs_echo,
-    &hcs_sleep,
-    &hcs_spin,
-    &hcs_wait,
-    &hcs_exec,
+/* --- Built-in kinds. */
+
+static const struct {
+    const struct hcs_handler *handler;
+    const char *needs;           /* what prepare makes, for people */
+    int (*prepare)(void **made); /* NULL: needs nothing; 0, or -errno */
+    void (*finish)(void *made);
+} BUILTIN[HCS_KINDS_BUILTIN] = {
+    {&hcs_echo, NULL, NULL, NULL},
+    {&hcs_sleep, NULL, NULL, NULL},
+    {&hcs_spin, NULL, NULL, NULL},
+    {&hcs_wait, NULL, NULL, NULL},
+    {&hcs_exec, "the spawner", hcs_exec_prepare, hcs_exec_finish},
 };
+
+int hcs_kinds_prepare(
+    struct hcs_kinds *kinds, const char *kind, char *error, size_t error_size)
+{
+    int rc;
+
+    for (size_t i = 0; i < HCS_KINDS_BUILTIN; i++) {
+        if (BUILTIN[i].prepare == NULL || kinds->made[i] != NULL ||
+            strcmp(BUILTIN[i].handler->name, kind) != 0) {
+            continue;
+        }
+        rc = BUILTIN[i].prepare(&kinds->made[i]);
+        if (rc != 0) {
+            (void)snprintf(error, error_size, "cannot start %s for %s: %s",
+                BUILTIN[i].needs, kind, strerror(-rc));
+            return rc;
+        }
+    }
+    return 0;
+}
+
+void hcs_kinds_finish(struct hcs_kinds *kinds)
+{
+    for (size_t i = 0; i < HCS_KINDS_BUILTIN; i++) {
+        if (kinds->made[i] != NULL) {
+            BUILTIN[i].finish(kinds->made[i]);
+            kinds->made[i] = NULL;
+        }
+    }
+}
+
+void *hcs_kinds_context(
+    const struct hcs_kinds *kinds, const struct hcs_handler *handler)
+{
+    for (size_t i = 0; i < HCS_KINDS_BUILTIN; i++) {
+        if (BUILTIN[i].handler == handler) {
+            return kinds->made[i];
+        }
+    }
+    return NULL;
+}
+
+/* --- All kinds. */
 
 enum { SHOWN_MAX = 300 }; /* bytes of a file's name in a message */
 
 static const char SYMBOL[] = "hcs_module";
 
-/* Relative to the executable's folder: of a build tree, and of an
- * installation. */
+/* Folders of modules, relative to the executable's folder: in a build tree, and
+ * in an installation. */
 static const char *const FOLDERS[] = {"modules", HCS_MODULE_DIR};
 
 bool hcs_kinds_is_module(const char *kind)
@@ -34,9 +84,9 @@ bool hcs_kinds_is_module(const char *kind)
 
 static const struct hcs_handler *find_builtin(const char *kind)
 {
-    for (size_t i = 0; i < sizeof(BUILTIN) / sizeof(BUILTIN[0]); i++) {
-        if (strcmp(BUILTIN[i]->name, kind) == 0) {
-            return BUILTIN[i];
+    for (size_t i = 0; i < HCS_KINDS_BUILTIN; i++) {
+        if (strcmp(BUILTIN[i].handler->name, kind) == 0) {
+            return BUILTIN[i].handler;
         }
     }
     return NULL;
@@ -81,8 +131,7 @@ static int check_handler(const struct hcs_handler *handler, const char *file,
     return 0;
 }
 
-/* name: as it was asked for, with a slash, so that it is not looked for along
- * LD_LIBRARY_PATH. */
+/* name: has a slash, so that dlopen(3) does not search LD_LIBRARY_PATH. */
 static int load(const char *name, const struct hcs_handler **handler,
     char *error, size_t error_size)
 {
@@ -155,10 +204,9 @@ static int refuse_kind(char *error, size_t error_size)
         "no such handler, built in or as a module; built in "
         "are:");
 
-    for (size_t i = 0;
-         i < sizeof(BUILTIN) / sizeof(BUILTIN[0]) && used < error_size; i++) {
+    for (size_t i = 0; i < HCS_KINDS_BUILTIN && used < error_size; i++) {
         used += (size_t)snprintf(
-            error + used, error_size - used, " %s", BUILTIN[i]->name);
+            error + used, error_size - used, " %s", BUILTIN[i].handler->name);
     }
     if (used < error_size) {
         (void)snprintf(error + used, error_size - used, " module");

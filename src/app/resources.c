@@ -13,7 +13,7 @@
 
 static const uint64_t NO_LIMIT = UINT64_MAX;
 
-/* The limit that a group's directory states itself. */
+/* The limit in a group's own directory. */
 typedef uint64_t limit_fn(const char *directory);
 
 struct controller {
@@ -61,7 +61,7 @@ static bool read_line(
     return read;
 }
 
-/* A plain number at text; "max" and "-1" (no limit) are none. */
+/* The number at text. "max" and "-1", which mean no limit, count as none. */
 static bool read_number(const char *text, uint64_t *out, char **end)
 {
     if (!isdigit((unsigned char)*text)) {
@@ -129,14 +129,14 @@ static uint64_t memory_v2(const char *directory)
     return read_bytes(directory, "memory.max");
 }
 
-/* Without a limit this file holds a number near 2^63; the machine's memory is
- * less, so it needs no case of its own. */
+/* Without a limit this file holds a number near 2^63. The machine's memory is
+ * less, so that number needs no case of its own. */
 static uint64_t memory_v1(const char *directory)
 {
     return read_bytes(directory, "memory.limit_in_bytes");
 }
 
-/* Is word one of the parts of list between commas? */
+/* Whether word is one of the parts of list, which commas separate. */
 static bool holds(const char *list, const char *word)
 {
     size_t length = strlen(word);
@@ -240,9 +240,9 @@ static bool read_group(
     return found;
 }
 
-/* The group's path below the mount point. Empty, which is the mount point
- * itself, when the group is not below the part that is mounted: so it is in a
- * container that was given only its own part, without a namespace. */
+/* The group's path below the mount point. Empty (the mount point itself) when the
+ * group is not below the part that is mounted. That happens in a container that
+ * sees only its own part of the hierarchy, without a namespace. */
 static const char *below_mount(const char *group, const char *mount_root)
 {
     size_t length = strlen(mount_root);
@@ -285,8 +285,8 @@ static uint64_t smallest_on_mount(const char *root, const struct mount *mount,
     }
 }
 
-/* The smallest limit on any mounted hierarchy: both versions may be mounted,
- * and a controller is in one of them. */
+/* The smallest limit on any mounted hierarchy. Both versions may be mounted, and
+ * each controller is in one of them. */
 static uint64_t smallest_limit(
     const char *root, const struct controller *controller)
 {

@@ -14,7 +14,7 @@
 
 enum {
     MESSAGE_MAX = 1024, /* systemd reads datagrams up to 4096 bytes */
-    PATIENCE_MS = 1000, /* for what may not get lost */
+    PATIENCE_MS = 1000, /* for a message that must not get lost */
 };
 
 /* The address, and its length, which says where an abstract name ends;
@@ -100,8 +100,8 @@ static void send_message(
         if (errno == EINTR) {
             continue;
         }
-        /* The listener's queue is full (net.unix.max_dgram_qlen). Once only:
-         * others may fill the room that we were told of. */
+        /* The listener's queue is full (net.unix.max_dgram_qlen). Tried again
+         * once only: other senders may fill the room that poll saw. */
         if (errno != EAGAIN || waited || !wait_for_room(notify->fd, wait_ms)) {
             return;
         }
@@ -163,7 +163,7 @@ void hcs_notify_extend_timeout(struct hcs_notify *notify, uint64_t usec)
 
 enum { MANY = 1000000000 }; /* more than any process id or descriptor */
 
-/* A whole number, without a sign; -1 when it is none. */
+/* The whole number in text, without a sign; -1: text is no such number. */
 static long read_number(const char *text)
 {
     long number = 0;
@@ -177,7 +177,7 @@ static long read_number(const char *text)
     return number;
 }
 
-/* Empty is as good as not set. */
+/* An empty variable counts as one that is not set. */
 static const char *variable(const char *name)
 {
     const char *value = getenv(name);
@@ -190,9 +190,9 @@ static bool is_name(const char *name, size_t length, const char *wanted)
     return length == strlen(wanted) && memcmp(name, wanted, length) == 0;
 }
 
-/* The names that systemd gives to what nobody has named: of the unit, and of
- * who does not know it; "connection" is what no listener is, which will show.
- * systemd.socket(5), FileDescriptorName=; sd_listen_fds(3). */
+/* Names that systemd gives to descriptors without a name: the unit's, "unknown",
+ * or "connection". The last one is no listener, and hcs_listener_adopt refuses
+ * it. systemd.socket(5), FileDescriptorName=; sd_listen_fds(3). */
 static bool is_nobodys_choice(const char *name, size_t length)
 {
     static const char suffix[] = ".socket";
@@ -252,7 +252,7 @@ static int read_inherited(unsigned *count, char *error, size_t error_size)
         return -EINVAL;
     }
     if (fds == NULL || number != getpid()) {
-        return 0; /* for somebody else, who passed its environment on */
+        return 0; /* meant for a parent that passed its environment on */
     }
     number = read_number(fds);
     if (number < 1 || number > HCS_INHERITED_MAX) {
@@ -262,8 +262,8 @@ static int read_inherited(unsigned *count, char *error, size_t error_size)
         return -EINVAL;
     }
     for (int i = 0; i < number; i++) {
-        /* Also a look whether they are there, while no number can have been
-         * taken for something of ours. */
+        /* This also shows whether the descriptor is there. Now is the time: no
+         * file of the daemon can have its number yet. */
         if (fcntl(HCS_INHERITED_FIRST + i, F_SETFD, FD_CLOEXEC) != 0) {
             (void)snprintf(error, error_size,
                 "LISTEN_FDS=%s: descriptor %d: %s", fds,

@@ -24,6 +24,8 @@ struct hcs_peer;
 
 enum { HCS_EXCHANGE_ID_MADE = 36 }; /* bytes of a UUID */
 
+/* What is not known at first is 0, and stands together, so that clearing it is
+ * cheap. */
 struct hcs_exchange {
     /* What was asked. */
     enum hcs_method method; /* counts only where understood is true */
@@ -34,19 +36,19 @@ struct hcs_exchange {
     const struct hcs_peer *peer;
     const char *id; /* of the client, or one that was made */
     size_t id_length;
+    uint64_t bytes_in; /* of the body */
     const char *route; /* the path or page that matched; NULL: none */
+    uint64_t began_ns; /* CLOCK_MONOTONIC; 0: in this turn of the loop */
     unsigned job;      /* index of a job's route; counts where admitted */
     bool admitted;     /* the job was queued */
-    uint64_t bytes_in; /* of the body */
-    uint64_t began_ns; /* CLOCK_MONOTONIC; 0: in this turn of the loop */
 
     /* How it ended. */
-    unsigned status;        /* 0: without a reply */
-    enum hcs_reason reason; /* NONE: answered as asked */
-    uint64_t bytes_out;     /* of the body, also where HEAD leaves it out */
-    bool timed;             /* the two below are known */
+    bool timed; /* queue_ns and run_ns are known */
     uint64_t queue_ns;
     uint64_t run_ns;
+    uint64_t bytes_out;     /* of the body, also where HEAD leaves it out */
+    unsigned status;        /* 0: without a reply */
+    enum hcs_reason reason; /* NONE: answered as asked */
 
     char made_id[HCS_EXCHANGE_ID_MADE];
 };

@@ -32,7 +32,7 @@ enum hcs_reply_connection {
 struct hcs_reply {
     enum hcs_reply_connection connection;
     const char *content_type; /* cut at HCS_CONTENT_TYPE_MAX */
-    const char *fields;       /* more of them, each with its CRLF */
+    const char *fields;       /* further fields, each with its CRLF */
     size_t fields_length;     /* at most HCS_RESPONSE_FIELDS_MAX */
     const char *allow;        /* NULL: no Allow field */
     bool accept_json;         /* Accept: application/json, with 415 */
@@ -40,9 +40,9 @@ struct hcs_reply {
     unsigned retry_after_s;   /* 0: no Retry-After field */
 };
 
-/* Writes the head, its empty line included, to out, which has room for
- * HCS_RESPONSE_HEAD_MAX bytes. Of the exchange: status, identifier, bytes_out
- * and times. date: 29 bytes. Returns its length. */
+/* Writes status line, fields and the empty line to out, which has room for
+ * HCS_RESPONSE_HEAD_MAX bytes. Reads the status, identifier, bytes_out and
+ * times of the exchange. date has 29 bytes. Returns the length. */
 size_t hcs_response_head(char *out, const struct hcs_exchange *exchange,
     const struct hcs_reply *reply, const char *date);
 

@@ -132,7 +132,8 @@ static void begin_job(struct hcs_conn *c, const char *bytes, size_t head_length,
     }
 }
 
-/* A request whose header section was read, on its way to an answer. */
+/* A request whose header section was read, on its way to an answer. Filled in
+ * member by member: the head is large, and hcs_head_parse clears it. */
 struct asked {
     const char *bytes; /* of the section */
     struct hcs_head head;
@@ -222,9 +223,12 @@ static size_t begin(struct hcs_conn *c, const struct hcs_head_scan *scan,
     const char *bytes, size_t head_length, size_t available)
 {
     struct hcs_shard *shard = c->shard;
-    struct asked asked = {.bytes = bytes};
     struct hcs_exchange exchange;
+    struct asked asked;
 
+    asked.bytes = bytes;
+    asked.route = NULL;
+    asked.refusal = (struct hcs_refusal){0};
     asked.refusal.reason =
         hcs_head_parse(&shard->parser, scan, bytes, head_length, &asked.head);
     hcs_counter_add(&shard->counts.requests, 1);

@@ -56,12 +56,6 @@ void hcs_conn_arm(struct hcs_conn *c, uint64_t after_ms)
         after_ms == UINT64_MAX ? UINT64_MAX : loop->now_ms + after_ms);
 }
 
-bool hcs_conn_takes_requests(const struct hcs_conn *c)
-{
-    return (c->state == HCS_CONN_IDLE || c->state == HCS_CONN_READING) &&
-           !hcs_conn_is_ending(c) && c->write_queue == NULL;
-}
-
 bool hcs_conn_has_more_input(const struct hcs_conn *c)
 {
     return c->read_ahead != NULL || hcs_transport_has_input(&c->transport);
@@ -144,7 +138,7 @@ void hcs_conn_abandon_request(struct hcs_conn *c, enum hcs_reason reason)
 
 void hcs_conn_release_body(struct hcs_shard *shard, const struct hcs_body *body)
 {
-    if (body->release != NULL) {
+    if (body != NULL && body->release != NULL) {
         body->release(shard, body->owner);
     }
 }

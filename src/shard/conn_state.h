@@ -98,7 +98,11 @@ static inline bool hcs_conn_is_ending(const struct hcs_conn *c)
     return c->end_reason != HCS_REASON_NONE;
 }
 
-bool hcs_conn_takes_requests(const struct hcs_conn *c);
+static inline bool hcs_conn_takes_requests(const struct hcs_conn *c)
+{
+    return (c->state == HCS_CONN_IDLE || c->state == HCS_CONN_READING) &&
+           !hcs_conn_is_ending(c) && c->write_queue == NULL;
+}
 
 /* Whether the client has sent more than was read and answered. */
 bool hcs_conn_has_more_input(const struct hcs_conn *c);
@@ -115,6 +119,7 @@ void hcs_conn_release_request(
  * drops it. */
 void hcs_conn_abandon_request(struct hcs_conn *c, enum hcs_reason reason);
 
+/* NULL is allowed. */
 void hcs_conn_release_body(
     struct hcs_shard *shard, const struct hcs_body *body);
 void hcs_conn_free_write_queue(struct hcs_conn *c);

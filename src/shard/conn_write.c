@@ -63,10 +63,12 @@ static void close_for_memory(struct hcs_conn *c, const struct hcs_body *body)
     hcs_conn_close(c, HCS_REASON_MEMORY_PRESSURE);
 }
 
-/* Keeps what could not be sent: bytes, then the body, which is taken. */
+/* Keeps what could not be sent: bytes, then the body, which is taken; NULL:
+ * none. */
 static void keep_unsent(struct hcs_conn *c, const char *bytes, size_t length,
     const struct hcs_body *body, size_t body_sent)
 {
+    static const struct hcs_body none = {.bytes = ""};
     struct hcs_write_queue *queue =
         alloc_unsent(c->shard->service->budget, sizeof(*queue) + length);
 
@@ -76,7 +78,7 @@ static void keep_unsent(struct hcs_conn *c, const char *bytes, size_t length,
     }
     *queue = (struct hcs_write_queue){
         .length = length,
-        .body = *body,
+        .body = body != NULL ? *body : none,
         .body_sent = body_sent,
         .since_ms = c->shard->loop.now_ms,
     };
@@ -110,17 +112,14 @@ static void append_unsent(struct hcs_conn *c, const char *bytes, size_t length,
 
 void hcs_conn_flush(struct hcs_conn *c, const struct hcs_body *body)
 {
-    static const struct hcs_body none = {.bytes = ""};
     struct hcs_shard *shard = c->shard;
     size_t length = shard->out_length;
+    size_t body_length = body != NULL ? body->length : 0;
     struct iovec parts[2] = {{shard->out, length}, {NULL, 0}};
     size_t sent = 0;
 
     shard->out_length = 0;
-    if (body == NULL) {
-        body = &none;
-    }
-    if (c->state == HCS_CONN_CLOSED || (length == 0 && body->length == 0)) {
+    if (c->state == HCS_CONN_CLOSED || length + body_length == 0) {
         hcs_conn_release_body(shard, body);
         return;
     }
@@ -128,16 +127,17 @@ void hcs_conn_flush(struct hcs_conn *c, const struct hcs_body *body)
         append_unsent(c, shard->out, length, body);
         return;
     }
-    parts[1].iov_base = (char *)(uintptr_t)body->bytes;
-    parts[1].iov_len = body->length;
-    if (!send_some(c, parts, body->length > 0 ? 2 : 1, &sent)) {
+    if (body != NULL) {
+        parts[1].iov_base = (char *)(uintptr_t)body->bytes;
+        parts[1].iov_len = body_length;
+    }
+    if (!send_some(c, parts, body_length > 0 ? 2 : 1, &sent) ||
+        sent == length + body_length) {
         hcs_conn_release_body(shard, body);
     } else if (sent < length) {
         keep_unsent(c, shard->out + sent, length - sent, body, 0);
-    } else if (sent - length < body->length) {
-        keep_unsent(c, "", 0, body, sent - length);
     } else {
-        hcs_conn_release_body(shard, body);
+        keep_unsent(c, "", 0, body, sent - length);
     }
 }
 

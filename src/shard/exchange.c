@@ -2,6 +2,8 @@
 
 #include "shard/access_log.h"
 
+#include <string.h>
+
 static void make_id(struct hcs_exchange *exchange, struct hcs_shard *shard)
 {
     hcs_shard_make_id(shard, exchange->made_id);
@@ -19,17 +21,10 @@ static void fill(struct hcs_exchange *exchange, const struct hcs_peer *peer,
     exchange->minor = head->minor > 0;
     exchange->keep_alive = head->keep_alive;
     exchange->peer = peer;
-    exchange->route = NULL;
-    exchange->job = 0;
-    exchange->admitted = false;
     exchange->bytes_in = head->content_length;
-    exchange->began_ns = 0;
-    exchange->status = 0;
-    exchange->reason = HCS_REASON_NONE;
-    exchange->bytes_out = 0;
-    exchange->timed = false;
-    exchange->queue_ns = 0;
-    exchange->run_ns = 0;
+    memset(&exchange->route, 0,
+        offsetof(struct hcs_exchange, made_id) -
+            offsetof(struct hcs_exchange, route));
 }
 
 void hcs_exchange_from_head(struct hcs_exchange *exchange,

@@ -43,11 +43,6 @@ static const struct hcs_service *service_of(
     return request->c->shard->service;
 }
 
-static bool is_draining(const struct hcs_service *service)
-{
-    return atomic_load_explicit(&service->draining, memory_order_relaxed);
-}
-
 /* --- Health. */
 
 static void answer_health(const struct hcs_page_request *request)
@@ -56,7 +51,7 @@ static void answer_health(const struct hcs_page_request *request)
     static const char draining[] = "{\"status\":\"draining\"}";
     static const char starting[] = "{\"status\":\"starting\"}";
 
-    if (is_draining(service_of(request))) {
+    if (hcs_service_is_draining(service_of(request))) {
         answer_text(request, draining, sizeof(draining) - 1);
     } else if (!hcs_service_is_open(service_of(request))) {
         answer_text(request, starting, sizeof(starting) - 1);
@@ -76,7 +71,7 @@ static enum hcs_reason why_not_ready(const struct hcs_service *service)
 {
     size_t capacity = hcs_pool_capacity(service->pool);
 
-    if (is_draining(service)) {
+    if (hcs_service_is_draining(service)) {
         return HCS_REASON_DRAINING;
     }
     if (!hcs_service_is_open(service)) {

@@ -41,6 +41,14 @@ struct hcs_pulse {
     _Atomic uint64_t requests_10s_milli; /* requests per 1000 s, lately */
 };
 
+/* Of the daemon, from its start on. */
+enum hcs_phase {
+    HCS_PHASE_SERVING,
+    HCS_PHASE_DELAYING, /* DRAIN_DELAY: told to stop, still accepting */
+    HCS_PHASE_DRAINING, /* what has begun is finished */
+    HCS_PHASE_CUT,      /* what still waits gets 503 */
+};
+
 struct hcs_service {
     struct hcs_limits limits;
     struct hcs_site sites[HCS_SITE_COUNT];
@@ -59,8 +67,8 @@ struct hcs_service {
     uint64_t max_fds;    /* of one table */
     unsigned main_fds;   /* open in main's table */
     struct hcs_pulse pulse;
-    _Atomic bool is_open;  /* all handlers and workers; main's */
-    _Atomic bool draining; /* main's */
+    _Atomic bool is_open; /* all handlers and workers; main's */
+    _Atomic int phase;    /* enum hcs_phase; main's */
 };
 
 /* Before there are loops: the pool, which is lent, is where jobs go that the
@@ -80,6 +88,20 @@ static inline bool hcs_service_is_open(const struct hcs_service *service)
 {
     /* [service.is_open] acquire: the handlers are as main left them. */
     return atomic_load_explicit(&service->is_open, memory_order_acquire);
+}
+
+static inline enum hcs_phase hcs_service_phase(
+    const struct hcs_service *service)
+{
+    /* Relaxed: loops act on commands; this is what pages tell. */
+    return (enum hcs_phase)atomic_load_explicit(
+        &service->phase, memory_order_relaxed);
+}
+
+/* Whether the daemon was told to stop. */
+static inline bool hcs_service_is_draining(const struct hcs_service *service)
+{
+    return hcs_service_phase(service) != HCS_PHASE_SERVING;
 }
 
 #endif

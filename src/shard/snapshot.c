@@ -105,8 +105,7 @@ static void read_service(
     metrics->workers_busy = hcs_pool_busy(service->pool);
     metrics->jobs_deferred = hcs_deferrals_open_count(service->deferrals);
     metrics->starting = !hcs_service_is_open(service);
-    metrics->draining =
-        atomic_load_explicit(&service->draining, memory_order_relaxed);
+    metrics->draining = hcs_service_is_draining(service);
 }
 
 void hcs_service_snapshot(const struct hcs_service *service,

@@ -57,19 +57,15 @@ static ssize_t send_parts(int fd, struct iovec *parts, size_t count)
 enum hcs_io hcs_transport_send(struct hcs_transport *transport,
     struct iovec *parts, size_t part_count, size_t *count)
 {
-    size_t length = 0;
     ssize_t n;
 
-    for (size_t i = 0; i < part_count; i++) {
-        length += parts[i].iov_len;
-    }
     *count = 0;
     do {
         n = send_parts(transport->fd, parts, part_count);
     } while (n < 0 && errno == EINTR);
     if (n >= 0) {
         *count = (size_t)n;
-        return *count == length ? HCS_IO_MORE : HCS_IO_DRAINED;
+        return HCS_IO_MORE;
     }
     if (errno == ENOBUFS || errno == ENOMEM) {
         return HCS_IO_STARVED;

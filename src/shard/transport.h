@@ -23,9 +23,11 @@ struct hcs_transport {
 };
 
 enum hcs_io {
-    HCS_IO_MORE,    /* received: there may be more. Sent: all of it */
-    HCS_IO_DRAINED, /* received: no more is here. Sent: no more has room. In
-                       both cases an edge tells of a change */
+    HCS_IO_MORE,    /* *count bytes went, and there may be more, or room for
+                       more */
+    HCS_IO_DRAINED, /* received: no more is here, beyond the *count bytes. Sent:
+                       nothing, since there is no room. In both cases an edge
+                       tells of a change */
     HCS_IO_STARVED, /* sent: the kernel had no memory. No edge tells when it
                        has some again */
     HCS_IO_END,     /* the client has sent its last byte */

@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stdalign.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -21,14 +22,14 @@ enum {
 };
 
 struct worker {
-    alignas(64) _Atomic bool busy; /* read by others, so on its own line */
+    alignas(64) _Atomic bool busy; /* others read it: on a line of its own */
     struct hcs_pool *pool;
     pthread_t thread;
     void *state; /* of the work */
     unsigned index;
     unsigned unannounced;                 /* results since the last rings */
     unsigned owed;                        /* rings */
-    struct hcs_mailbox *owe[BRIEF_BATCH]; /* to whom */
+    struct hcs_mailbox *owe[BRIEF_BATCH]; /* the mailboxes to ring */
 };
 
 enum verdict { UNDECIDED, RUN, END };
@@ -67,9 +68,9 @@ struct hcs_pool *hcs_pool_create(
     pool->count = workers;
     atomic_init(&pool->stopping, false);
     hcs_parking_init(&pool->parking);
-    /* A worker that is free is room for one more, even before it has come to
-     * it: else a burst that fills the queue is refused while workers are still
-     * waking up. */
+    /* A free worker is room for one more task, even before it has woken up.
+     * Otherwise a burst that fills the queue would be refused while workers are
+     * still waking up. */
     pool->queue = hcs_queue_create(queue_size + workers);
     pool->queue_size = queue_size;
     pool->workers =
@@ -124,16 +125,16 @@ static void run_task(struct worker *worker, struct hcs_task *task)
             hcs_parking_wake(&pool->parking);
         }
     }
-    /* Relaxed: it is a figure for people. */
+    /* Relaxed: it is a metric, and tells main whether a job has ended. */
     atomic_store_explicit(&worker->busy, true, memory_order_relaxed);
     ended = pool->work.run(worker->state, task);
     atomic_store_explicit(&worker->busy, false, memory_order_relaxed);
-    /* Before its client can know of it, and send the next one. */
+    /* Before the result goes home: its client may send the next job then. */
     hcs_queue_release(pool->queue);
     if (!ended && !pool->work.returned(worker->state, task)) {
-        return; /* whoever completes it sends it home */
+        return; /* the thread that completes the task sends it home */
     }
-    /* The task is its loop's from here on. */
+    /* From here on the task belongs to its loop. */
     if (hcs_mailbox_put(home, task)) {
         worker->owe[worker->owed++] = home;
     }
@@ -154,9 +155,9 @@ static struct hcs_task *next_task(struct worker *worker)
 
         pay_rings(worker);
         epoch = hcs_parking_announce(&pool->parking);
-        /* [pool.stopping] acquire, and before the look: what was submitted
-         * before the stop is there to be found. A stop that comes later wakes
-         * all, and the announcement is ordered with that as with any. */
+        /* [pool.stopping] acquire, and before the look at the queue: that look
+         * finds every task that was submitted before the stop. A stop that comes
+         * later wakes all workers, and the announcement is ordered with it. */
         stopping = atomic_load_explicit(&pool->stopping, memory_order_acquire);
         task = hcs_queue_pop(pool->queue);
         if (task != NULL) {
@@ -170,6 +171,16 @@ static struct hcs_task *next_task(struct worker *worker)
         }
     }
     return task;
+}
+
+/* A name has 15 bytes at most: pthread_setname_np(3). */
+static void set_name(unsigned index)
+{
+    char name[16];
+
+    (void)snprintf(name, sizeof(name),
+        index < 1000 ? "hcsd-worker-%u" : "hcsd-work-%u", index % 100000);
+    (void)pthread_setname_np(pthread_self(), name);
 }
 
 /* Waits until all workers are open, or one is not. True when tasks are to be
@@ -196,6 +207,7 @@ static void *worker_main(void *arg)
     struct hcs_pool *pool = worker->pool;
     struct hcs_task *task;
 
+    set_name(worker->index);
     worker->state = pool->work.open(pool->work.context, worker->index);
     if (await_verdict(pool, worker->state != NULL)) {
         while ((task = next_task(worker)) != NULL) {
@@ -268,7 +280,8 @@ bool hcs_pool_stop(struct hcs_pool *pool, unsigned wait_ms)
     bool all;
     int rc = 0;
 
-    /* [pool.stopping] release: who sees it sees what was submitted before. */
+    /* [pool.stopping] release: a worker that sees the stop also sees the tasks
+     * that were submitted before it. */
     atomic_store_explicit(&pool->stopping, true, memory_order_release);
     hcs_parking_wake_all(&pool->parking);
     pthread_mutex_lock(&pool->lock);
@@ -292,8 +305,9 @@ bool hcs_pool_submit(struct hcs_pool *pool, struct hcs_task *task)
     if (hcs_queue_push(pool->queue, task)) {
         return true;
     }
-    /* It may have swept the ring, and a worker that looked while it held the
-     * living found none and lies down. Whoever is refused does not wake. */
+    /* The push may have swept the ring, and held the live tasks for a moment. A
+     * worker that looked then found none, and is going to sleep. The caller does
+     * not wake it, since its own task was refused. */
     hcs_parking_wake(&pool->parking);
     return false;
 }

@@ -27,9 +27,9 @@ struct hcs_pool_work {
     /* Called on the worker's thread, once, before its first task; gives the
      * worker's own state. NULL: no memory, the start fails. */
     void *(*open)(void *context, unsigned index);
-    /* True: it has ended, and goes home. False: it is deferred, and when its
-     * place was given up, returned is called, which says by true that it goes
-     * home after all; else somebody else sends it. */
+    /* True: the task has ended, and the pool sends it home. False: it is deferred.
+     * Then the pool gives the task's place up and calls returned. If returned
+     * gives true, the pool sends the task home; otherwise another thread does. */
     bool (*run)(void *worker, struct hcs_task *task);
     bool (*returned)(void *worker, struct hcs_task *task);
     void (*close)(void *worker);
@@ -52,8 +52,8 @@ int hcs_pool_start(struct hcs_pool *pool);
 bool hcs_pool_stop(struct hcs_pool *pool, unsigned wait_ms);
 void hcs_pool_destroy(struct hcs_pool *pool);
 
-/* Queues a task; false when as many wait and run as may. Whoever submits calls
- * hcs_pool_wake afterwards, once for all it submitted in one turn. */
+/* Queues a task; false when the queue is full. The caller has to call
+ * hcs_pool_wake afterwards, once for all tasks that it submitted in one turn. */
 bool hcs_pool_submit(struct hcs_pool *pool, struct hcs_task *task);
 void hcs_pool_wake(struct hcs_pool *pool);
 
@@ -63,7 +63,7 @@ bool hcs_pool_cancel(struct hcs_pool *pool, struct hcs_task *task);
 unsigned hcs_pool_workers(const struct hcs_pool *pool);
 unsigned hcs_pool_busy(const struct hcs_pool *pool);
 
-/* Tasks that wait, and how many may while all workers are busy. */
+/* The tasks that wait, and how many may wait while all workers are busy. */
 size_t hcs_pool_depth(const struct hcs_pool *pool);
 size_t hcs_pool_capacity(const struct hcs_pool *pool);
 size_t hcs_pool_bytes(const struct hcs_pool *pool);

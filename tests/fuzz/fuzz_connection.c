@@ -570,7 +570,7 @@ static void arrive(size_t client, const char *bytes, size_t length, bool late)
 
 static void command(struct world *world, enum hcs_command command)
 {
-    atomic_store(&world->service.draining, true);
+    atomic_store(&world->service.phase, (int)HCS_PHASE_DRAINING);
     hcs_shard_command(world->shard, command);
     world->disturbed = true;
 }

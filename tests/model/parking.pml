@@ -3,8 +3,8 @@
  *
  * Mirrors:  src/sync/parking.c; next_task, run_task, hcs_pool_submit,
  *           hcs_pool_wake and hcs_pool_stop in src/sync/pool.c; the ring and
- *           the task's state in src/sync/queue.c; join_loops and stop_pool in
- *           src/app/server.c.
+ *           the task's state in src/sync/queue.c; hcs_loops_join in
+ *           src/app/loops.c and finish in src/app/server.c.
  * Claims:   every job is run once; while one runs that may block, the others
  *           do not wait for it if a worker sleeps; the stop ends every worker,
  *           after the last job.

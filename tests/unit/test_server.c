@@ -7,6 +7,7 @@
  */
 #include "app/server.h"
 
+#include "app/mounts.h"
 #include "app/systemd.h"
 #include "base/clock.h"
 #include "base/fdtable.h"
@@ -44,8 +45,7 @@
 
 enum {
     PATIENCE_S = 120, /* then a child that hangs is ended */
-    LOOPS = 2,
-    LEFT_OPEN = 99, /* exit status: descriptors were */
+    LEFT_OPEN = 99,   /* exit status: descriptors were */
     OUTPUT_MAX = 16 * 1024,
 };
 
@@ -65,7 +65,6 @@ enum call {
     THREAD,
     MALLOC, /* of the main thread, since the server runs */
     CALLOC,
-    MALLOC_FOR_LOOPS, /* of the main thread, since the loops are made */
     ROUTER,
     POOL,
     SHARD,
@@ -236,16 +235,9 @@ struct hcs_shard *__wrap_hcs_shard_create(struct hcs_service *service,
     unsigned index, const int *listeners, unsigned count,
     enum hcs_listener_origin origin)
 {
-    struct hcs_shard *shard = NULL;
-
-    if (!fails(SHARD)) {
-        shard =
-            __real_hcs_shard_create(service, index, listeners, count, origin);
-    }
-    if (faulty == MALLOC_FOR_LOOPS && index == LOOPS - 1) {
-        faulty = MALLOC;
-    }
-    return shard;
+    return fails(SHARD) ? NULL
+                        : __real_hcs_shard_create(
+                              service, index, listeners, count, origin);
 }
 
 int __real_hcs_shard_open(struct hcs_shard *shard);
@@ -556,10 +548,6 @@ static void without_memory_it_does_not_start(void **state)
         "hcsd: no memory or descriptor for loop 0\n");
     assert_does_not_start(SHARD, 1, ENOMEM, EX_OSERR,
         "hcsd: no memory or descriptor for loop 1\n");
-    assert_does_not_start(MALLOC_FOR_LOOPS, 0, ENOMEM, EX_OSERR,
-        "hcsd: LOOPS=2: cannot start: Cannot allocate memory\n");
-    assert_does_not_start(MALLOC_FOR_LOOPS, 1, ENOMEM, EX_OSERR,
-        "hcsd: LOOPS=2: cannot start: Cannot allocate memory\n");
 }
 
 static void without_memory_for_routes_it_does_not_start(void **state)
@@ -575,10 +563,10 @@ static void settings_that_cannot_be_checked_for_memory_are_no_good(void **state)
 
     (void)state;
     assert_int_equal(hcs_config_load(&config, NULL, error, sizeof(error)), 0);
-    assert_int_equal(hcs_server_check(&config, error, sizeof(error)), 0);
+    assert_int_equal(hcs_mounts_check(&config, error, sizeof(error)), 0);
     faulty = ROUTER;
     atomic_store(&before, 0);
-    assert_int_equal(hcs_server_check(&config, error, sizeof(error)), -ENOMEM);
+    assert_int_equal(hcs_mounts_check(&config, error, sizeof(error)), -ENOMEM);
     faulty = NOTHING;
     assert_string_equal(error, "out of memory");
     hcs_config_fini(&config);
@@ -673,8 +661,8 @@ static void a_port_in_use_names_it(void **state)
 {
     (void)state;
     assert_does_not_start(BIND, 0, EADDRINUSE, EX_UNAVAILABLE,
-        "hcsd: PORT=0: already in use; end who uses it, or choose another "
-        "port\n");
+        "hcsd: PORT=0: already in use; stop the process that uses this port, "
+        "or choose another port\n");
     assert_does_not_start(BIND, 1, EADDRINUSE, EX_UNAVAILABLE, "in use");
 }
 
