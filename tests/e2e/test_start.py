@@ -267,10 +267,7 @@ class StandardError(harness.TestCase):
     """The log is not a reason to stop."""
 
     def launch(self, **kwargs):
-        with socket.socket() as sock:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind(("127.0.0.1", 0))
-            port = sock.getsockname()[1]
+        port = harness.free_port()
         environment = dict(os.environ, PORT=str(port), ADDRESS="127.0.0.1", LOG_LEVEL="debug",
                            LOOPS="2", WORKERS="2")
         process = subprocess.Popen([HCSD], env=environment, stdin=subprocess.DEVNULL,
