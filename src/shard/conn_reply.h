@@ -24,14 +24,14 @@ struct hcs_refusal {
 };
 
 /* Composes a reply behind those that were composed before, and ends the
- * exchange, whose status, bytes_out and times the caller has set. The body is
- * either copied, from text (exchange->bytes_out bytes, at most
- * HCS_CONN_COPY_MAX), or taken, and sent at once with all that was composed.
+ * exchange, whose status, bytes_out and times the caller has set. Of the two
+ * bodies one at least is NULL:
+ * - text is copied: exchange->bytes_out bytes, at most HCS_CONN_COPY_MAX;
+ * - body is taken, and sent at once with all that was composed.
  * more: bytes of a further request are at hand. */
 void hcs_conn_compose(struct hcs_conn *c, struct hcs_exchange *exchange,
-    struct hcs_reply *reply, const char *text, bool more);
-void hcs_conn_compose_body(struct hcs_conn *c, struct hcs_exchange *exchange,
-    struct hcs_reply *reply, const struct hcs_body *body, bool more);
+    struct hcs_reply *reply, const char *text, const struct hcs_body *body,
+    bool more);
 
 /* Answers with the problem document of the refusal. */
 void hcs_conn_refuse_request(struct hcs_conn *c, struct hcs_exchange *exchange,
