@@ -10,6 +10,7 @@ import collections
 import faulthandler
 import json
 import os
+import random
 import re
 import resource
 import select
@@ -372,6 +373,21 @@ class Client:
         """Leaves as a client that crashed: the peer gets a reset."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.sock.close()
+
+
+def free_port():
+    """For a server that cannot be told to pick one. No connection gets it from the
+    kernel meanwhile."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range") as file:
+        first = int(file.read().split()[0])
+    while True:
+        port = random.randrange(min(10000, first // 2), first)
+        with socket.socket() as sock:
+            try:
+                sock.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                pass  # somebody's
 
 
 def post_bytes(body, path="/", headers=""):

@@ -308,6 +308,14 @@ static const struct hcs_setting settings[] = {
         .meaning =
             "Read the handlers from this file instead of HANDLERS. It may "
             "hold # comments."},
+    {.name = "PID_FILE",
+        .initial = "",
+        .unset = "none",
+        .type = &hcs_setting_path,
+        PLACE(pid_file),
+        .meaning = "Write the number of the daemon's process to this file, and "
+                   "remove it at the end. A second daemon with the same file "
+                   "does not start."},
     {.name = "PRIVATE_FD_TABLES",
         .initial = "on",
         .type = &hcs_setting_choice,
@@ -390,6 +398,7 @@ void hcs_config_fini(struct hcs_config *config)
     hcs_routes_fini(&config->routes);
     free(config->address);
     free(config->handlers_file);
+    free(config->pid_file);
     memset(config, 0, sizeof *config);
 }
 

@@ -40,6 +40,7 @@ struct hcs_config {
     uint64_t max_body_bytes;
     uint64_t memory_budget_bytes;
     enum hcs_half_close half_close;
+    char *pid_file; /* NULL: none */
     bool private_fd_tables;
     enum hcs_log_level log_level;
     enum hcs_log_format log_format;

@@ -6,6 +6,7 @@
 #include "app/loops.h"
 #include "app/mounts.h"
 #include "app/opening.h"
+#include "app/pid_file.h"
 #include "app/sampler.h"
 #include "app/systemd.h"
 #include "base/clock.h"
@@ -51,6 +52,7 @@ struct server {
     struct hcs_job_context jobs;
     struct hcs_log *log;
     struct hcs_notify notify;
+    struct pidfh *pid_file; /* NULL: none */
     struct hcs_listeners listeners;
     struct hcs_loops loops;
     struct hcs_opening opening;
@@ -487,10 +489,11 @@ static int start_opening(struct server *server)
 static unsigned count_main_fds(const struct server *server)
 {
     /* The three standard ones, signalfd, two eventfds, statm, the log's pipe
-     * and its eventfd, and the socket of notify. If main's table is private,
-     * also the listeners and the doorbell of each loop. In a shared table these
-     * are counted with the loops. */
-    unsigned own = 3 + 4 + 3 + (server->notify.fd >= 0 ? 1 : 0);
+     * and its eventfd, the socket of notify, and the pid file. If main's table
+     * is private, also the listeners and the doorbell of each loop. In a shared
+     * table these are counted with the loops. */
+    unsigned own = 3u + 4 + 3 + (server->notify.fd >= 0 ? 1 : 0) +
+                   (server->pid_file != NULL ? 1 : 0);
     unsigned loops = server->service.private_tables ? server->loops.count : 0;
 
     own += loops + loops * hcs_listeners_each(&server->listeners);
@@ -531,7 +534,9 @@ static int begin(struct server *server, const char *notify_socket)
         return rc;
     }
     service->max_fds = raise_fd_limit();
-    if ((rc = open_descriptors(server)) != 0 ||
+    if ((rc = hcs_pid_file_open(&server->pid_file, server->config->pid_file)) !=
+            0 ||
+        (rc = open_descriptors(server)) != 0 ||
         (rc = open_log(server, notify_socket)) != 0 ||
         (rc = make_mounts(server)) != 0 ||
         (rc = hcs_listeners_open(
@@ -632,6 +637,7 @@ static bool finish(struct server *server)
 static void fini(struct server *server)
 {
     hcs_kinds_finish(&server->kinds);
+    hcs_pid_file_remove(server->pid_file);
     hcs_notify_close(&server->notify);
     hcs_log_close(server->log, LOG_FLUSH_MS);
     hcs_sampler_close(&server->sampler);
@@ -731,6 +737,7 @@ int hcs_server_run(const struct hcs_config *config, const char *version,
         hcs_log_print(server.log, HCS_LOG_WARN,
             "a handler did not return in time; ending without it");
         hcs_log_close(server.log, LOG_FLUSH_MS);
+        hcs_pid_file_remove(server.pid_file);
         _exit(rc);
     }
     if (rc == 0) {

@@ -239,6 +239,24 @@ const struct hcs_setting_type hcs_setting_address = {.parse = parse_address,
     .print = hcs_setting_print_text,
     .allowed = allow_address};
 
+static int parse_path(const struct hcs_setting *setting, const char *text,
+    void *values, struct hcs_message *error)
+{
+    return *text == '\0' ? 0
+                         : hcs_setting_keep_text(setting, text, values, error);
+}
+
+static void allow_path(
+    const struct hcs_setting *setting, struct hcs_message *out)
+{
+    (void)setting;
+    hcs_message_add(out, "a file, or empty for none");
+}
+
+const struct hcs_setting_type hcs_setting_path = {.parse = parse_path,
+    .print = hcs_setting_print_text,
+    .allowed = allow_path};
+
 /* --- Reading a value. */
 
 void hcs_setting_begin_error(

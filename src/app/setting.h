@@ -64,6 +64,9 @@ extern const struct hcs_setting_type hcs_setting_choice;
 /* An IP address, as a char * that free(3) takes; NULL: empty. */
 extern const struct hcs_setting_type hcs_setting_address;
 
+/* The name of a file, as a char * likewise. */
+extern const struct hcs_setting_type hcs_setting_path;
+
 /* Reads text as the setting's value. 0; or -EINVAL or -ENOMEM: then error is
  * "NAME=text: what is wrong; allowed: what is allowed". */
 int hcs_setting_read(const struct hcs_setting *setting, const char *text,

@@ -426,10 +426,10 @@ static void reply_written(struct hcs_conn *c, struct hcs_exchange *exchange,
      * handler can set that status. */
     exchange->bytes_out = request->status == 204 ? 0 : body.length;
     if (exchange->bytes_out > HCS_CONN_COPY_MAX && !exchange->head_only) {
-        hcs_conn_compose_body(c, exchange, &reply, &body, false);
+        hcs_conn_compose(c, exchange, &reply, NULL, &body, false);
         return;
     }
-    hcs_conn_compose(c, exchange, &reply, body.bytes, false);
+    hcs_conn_compose(c, exchange, &reply, body.bytes, NULL, false);
     hcs_conn_release_request(c->shard, request);
 }
 

@@ -140,14 +140,10 @@ struct asked {
     const char *bytes; /* of the header section */
     struct hcs_head head;
     const struct hcs_route *route; /* NULL: no route, or the target is "*" */
+    bool is_job;                   /* the route is a job's */
     unsigned methods;              /* that the route allows */
     struct hcs_refusal refusal;
 };
-
-static bool is_job(const struct asked *asked)
-{
-    return asked->route != NULL && asked->route->page == NULL;
-}
 
 /* OPTIONS * and CONNECT have no path. */
 static void judge_without_path(struct asked *asked)
@@ -171,10 +167,11 @@ static void judge_path(const struct hcs_conn *c, struct asked *asked)
         asked->refusal.reason = HCS_REASON_NOT_FOUND;
         return;
     }
+    asked->is_job = asked->route->page == NULL;
     asked->methods = asked->route->methods;
     if ((asked->methods & 1u << head->method) == 0) {
         asked->refusal.reason = HCS_REASON_METHOD_NOT_ALLOWED;
-    } else if (is_job(asked)) {
+    } else if (asked->is_job) {
         asked->refusal.reason = check_job(c->shard, asked->bytes, head);
     }
 }
@@ -210,7 +207,7 @@ static size_t answer_at_once(
     } else if (head->method == HCS_OPTIONS) {
         hcs_method_allow(asked->methods, allow);
         hcs_conn_answer_options(c, &exchange, allow, refusal.more);
-    } else if (is_job(asked)) {
+    } else if (asked->is_job) {
         hcs_conn_answer_precondition(c, &exchange, head, false, refusal.more);
     } else {
         hcs_pages_answer(&(struct hcs_page_request){
@@ -231,6 +228,7 @@ static size_t begin(struct hcs_conn *c, const struct hcs_head_scan *scan,
 
     asked.bytes = bytes;
     asked.route = NULL;
+    asked.is_job = false;
     asked.refusal = (struct hcs_refusal){0};
     asked.refusal.reason =
         hcs_head_parse(&shard->parser, scan, bytes, head_length, &asked.head);
@@ -251,7 +249,7 @@ static size_t begin(struct hcs_conn *c, const struct hcs_head_scan *scan,
     if (asked.head.secure) { /* RFC 9110, section 7.4 */
         asked.refusal.reason = HCS_REASON_MISDIRECTED;
     }
-    if (asked.refusal.reason == HCS_REASON_NONE && is_job(&asked) &&
+    if (asked.refusal.reason == HCS_REASON_NONE && asked.is_job &&
         asked.head.method != HCS_OPTIONS &&
         asked.head.precondition == HCS_PRECONDITION_HOLDS) {
         begin_job(c, bytes, head_length, &asked.head, asked.route, available);

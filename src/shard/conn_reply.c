@@ -25,36 +25,26 @@ static enum hcs_reply_connection decide_connection(
     return exchange->minor ? HCS_REPLY_KEEP : HCS_REPLY_KEEP_SAID;
 }
 
-/* Composes the head of the reply, and ends the exchange. */
-static void compose_head(struct hcs_conn *c, struct hcs_exchange *exchange,
-    struct hcs_reply *reply, bool more)
+void hcs_conn_compose(struct hcs_conn *c, struct hcs_exchange *exchange,
+    struct hcs_reply *reply, const char *text, const struct hcs_body *body,
+    bool more)
 {
     struct hcs_shard *shard = c->shard;
+    char *out = shard->out + shard->out_length;
+    size_t length;
 
     reply->connection = decide_connection(c, exchange, more);
     hcs_exchange_end(shard, exchange);
-    shard->out_length += hcs_response_head(
-        shard->out + shard->out_length, exchange, reply, hcs_shard_date(shard));
-}
-
-void hcs_conn_compose(struct hcs_conn *c, struct hcs_exchange *exchange,
-    struct hcs_reply *reply, const char *text, bool more)
-{
-    struct hcs_shard *shard = c->shard;
-
-    compose_head(c, exchange, reply, more);
+    length = hcs_response_head(out, exchange, reply, hcs_shard_date(shard));
     if (text != NULL && !exchange->head_only) {
-        memcpy(shard->out + shard->out_length, text, exchange->bytes_out);
-        shard->out_length += exchange->bytes_out;
+        memcpy(out + length, text, exchange->bytes_out);
+        length += exchange->bytes_out;
     }
-}
-
-void hcs_conn_compose_body(struct hcs_conn *c, struct hcs_exchange *exchange,
-    struct hcs_reply *reply, const struct hcs_body *body, bool more)
-{
-    assert(!exchange->head_only);
-    compose_head(c, exchange, reply, more);
-    hcs_conn_flush(c, body);
+    shard->out_length += length;
+    if (body != NULL) {
+        assert(!exchange->head_only);
+        hcs_conn_flush(c, body);
+    }
 }
 
 /* The exchange's identifier if it is a UUID: 36 bytes, hexadecimal digits with
@@ -113,7 +103,7 @@ void hcs_conn_refuse_request(struct hcs_conn *c, struct hcs_exchange *exchange,
         c->end_reason = (unsigned char)refusal->reason;
     }
     exchange->bytes_out = hcs_problem_write(body, &problem);
-    hcs_conn_compose(c, exchange, &reply, body, refusal->more);
+    hcs_conn_compose(c, exchange, &reply, body, NULL, refusal->more);
 }
 
 void hcs_conn_refuse_first(struct hcs_conn *c, const char *bytes, size_t length,
@@ -160,7 +150,7 @@ void hcs_conn_answer_precondition(struct hcs_conn *c,
         struct hcs_reply reply = {.no_store = no_store};
 
         exchange->status = 304;
-        hcs_conn_compose(c, exchange, &reply, NULL, more);
+        hcs_conn_compose(c, exchange, &reply, NULL, NULL, more);
         return;
     }
     if (head->precondition == HCS_PRECONDITION_BAD) {
@@ -176,5 +166,5 @@ void hcs_conn_answer_options(struct hcs_conn *c, struct hcs_exchange *exchange,
     struct hcs_reply reply = {.allow = allow};
 
     exchange->status = 204;
-    hcs_conn_compose(c, exchange, &reply, NULL, more);
+    hcs_conn_compose(c, exchange, &reply, NULL, NULL, more);
 }

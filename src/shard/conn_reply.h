@@ -24,15 +24,14 @@ struct hcs_refusal {
 };
 
 /* Composes a reply behind those that were composed before, and ends the
- * exchange. The caller has set the exchange's status, bytes_out and times.
- * hcs_conn_compose copies the body from text: exchange->bytes_out bytes, at
- * most HCS_CONN_COPY_MAX. hcs_conn_compose_body takes ownership of the body,
- * and sends at once all that was composed. more: bytes of a further request
- * have arrived. */
+ * exchange. The caller has set the exchange's status, bytes_out and times. At
+ * least one of text and body is NULL:
+ * - text is copied: exchange->bytes_out bytes, at most HCS_CONN_COPY_MAX;
+ * - the call takes ownership of body, and sends at once all that was composed.
+ * more: bytes of a further request have arrived. */
 void hcs_conn_compose(struct hcs_conn *c, struct hcs_exchange *exchange,
-    struct hcs_reply *reply, const char *text, bool more);
-void hcs_conn_compose_body(struct hcs_conn *c, struct hcs_exchange *exchange,
-    struct hcs_reply *reply, const struct hcs_body *body, bool more);
+    struct hcs_reply *reply, const char *text, const struct hcs_body *body,
+    bool more);
 
 /* Answers with the problem document of the refusal. */
 void hcs_conn_refuse_request(struct hcs_conn *c, struct hcs_exchange *exchange,

@@ -27,7 +27,7 @@ static void answer_text(
     request->exchange->status = 200;
     request->exchange->bytes_out = length;
     hcs_conn_compose(
-        request->c, request->exchange, &reply, body, request->more);
+        request->c, request->exchange, &reply, body, NULL, request->more);
 }
 
 static void refuse(
@@ -137,7 +137,7 @@ static void answer_metrics(const struct hcs_page_request *request)
      * spent, and shows what has taken it. */
     if (request->exchange->head_only || length <= sizeof(small)) {
         hcs_conn_compose(
-            request->c, request->exchange, &reply, small, request->more);
+            request->c, request->exchange, &reply, small, NULL, request->more);
         return;
     }
     block = hcs_budget_alloc(service->budget, length);
@@ -146,7 +146,7 @@ static void answer_metrics(const struct hcs_page_request *request)
         return;
     }
     hcs_metrics_write(&metrics, format, block, length);
-    hcs_conn_compose_body(request->c, request->exchange, &reply,
+    hcs_conn_compose(request->c, request->exchange, &reply, NULL,
         &(struct hcs_body){block, length, free_block, block}, request->more);
 }
 

@@ -76,21 +76,24 @@ class Attacker:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_IP, IP_BIND_ADDRESS_NO_PORT, 1)
         sock.bind(("127.0.0.%d" % (2 + self.opened % SOURCES), 0))
+        # The daemon may accept it before we hear that it is connected.
+        begun = time.monotonic()
         error = sock.connect_ex(("127.0.0.1", self.port))
         if error not in (0, errno.EINPROGRESS):
             raise OSError(error, os.strerror(error))
         self.opened += 1
         self.connecting += 1
-        # socket, unsent opening, place in the drip, when it connected, status
-        self.conns[sock.fileno()] = [sock, self.opening, 0, None, None]
+        # socket, unsent opening, place in the drip, when it was connected, status,
+        # when it was begun
+        self.conns[sock.fileno()] = [sock, self.opening, 0, None, None, begun]
         self.epoll.register(sock, select.EPOLLOUT | select.EPOLLIN | select.EPOLLRDHUP |
                             select.EPOLLET)
 
     def end(self, conn, how):
-        sock, since = conn[0], conn[3]
-        if since is None:
+        sock = conn[0]
+        if conn[3] is None:
             self.connecting -= 1
-        life = time.monotonic() - since if since else 0.0
+        life = time.monotonic() - conn[5]
         entry = self.ended.setdefault(how, [0, life, life])
         self.ended[how] = [entry[0] + 1, min(entry[1], life), max(entry[2], life)]
         del self.conns[sock.fileno()]

@@ -4,13 +4,13 @@ own, as a user without privileges, and gone with the test."""
 import glob
 import os
 import pwd
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
+
+import harness
 
 
 def find_programs():
@@ -42,26 +42,12 @@ def unprivileged():
     raise AssertionError("neither postgres nor nobody is a user here")
 
 
-def free_port():
-    """A port that no connection gets from the kernel while the server is down."""
-    with open("/proc/sys/net/ipv4/ip_local_port_range") as file:
-        first = int(file.read().split()[0])
-    while True:
-        port = random.randrange(min(10000, first // 2), first)
-        with socket.socket() as sock:
-            try:
-                sock.bind(("127.0.0.1", port))
-                return port
-            except OSError:
-                pass  # somebody's
-
-
 class Server:
     def __init__(self):
         self.user = unprivileged()
         self.folder = tempfile.mkdtemp(prefix="hcsd-postgres-", dir="/tmp")
         self.data = os.path.join(self.folder, "data")
-        self.port = free_port()
+        self.port = harness.free_port()
         self.process = None
         if self.user:
             os.chown(self.folder, self.user.pw_uid, self.user.pw_gid)

@@ -32,7 +32,7 @@ OTHERS = {
     "SHUTDOWN_TIMEOUT": "6s", "MAX_HEADER_SIZE": "8KiB", "MAX_BODY_SIZE": "2MiB",
     "MEMORY_BUDGET": "128MiB", "QUEUE_TIMEOUT": "7s", "JOB_TIMEOUT": "8s", "HALF_CLOSE": "serve",
     "HANDLERS": "/=sleep:100ms /b=echo", "LOG_LEVEL": "warn", "LOG_FORMAT": "logfmt",
-    "PRIVATE_FD_TABLES": "off", "DRAIN_DELAY": "2s", "DRAIN_IDLE": "3s",
+    "PRIVATE_FD_TABLES": "off", "DRAIN_DELAY": "2s", "DRAIN_IDLE": "3s", "PID_FILE": "/run/x.pid",
 }
 
 DEFAULTS = {
@@ -267,10 +267,7 @@ class StandardError(harness.TestCase):
     """The log is not a reason to stop."""
 
     def launch(self, **kwargs):
-        with socket.socket() as sock:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind(("127.0.0.1", 0))
-            port = sock.getsockname()[1]
+        port = harness.free_port()
         environment = dict(os.environ, PORT=str(port), ADDRESS="127.0.0.1", LOG_LEVEL="debug",
                            LOOPS="2", WORKERS="2")
         process = subprocess.Popen([HCSD], env=environment, stdin=subprocess.DEVNULL,

@@ -183,7 +183,6 @@ int __real_getgrnam_r(const char *name, struct group *group, char *room,
     size_t size, struct group **found);
 int __real_getgrouplist(
     const char *name, gid_t group, gid_t *groups, int *count);
-int __real_getpeername(int fd, struct sockaddr *at, socklen_t *length);
 int __real_getpwnam_r(const char *name, struct passwd *user, char *room,
     size_t size, struct passwd **found);
 int __real_getpwuid_r(uid_t id, struct passwd *user, char *room, size_t size,
@@ -217,6 +216,8 @@ int __real_pthread_cond_wait(pthread_cond_t *condition, pthread_mutex_t *mutex);
 int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
     void *(*run)(void *), void *argument);
 int __real_pthread_setname_np(pthread_t thread, const char *name);
+struct pidfh *__real_pidfile_open(const char *path, mode_t mode, pid_t *other);
+int __real_pidfile_write(struct pidfh *file);
 ssize_t __real_read(int fd, void *bytes, size_t length);
 void *__real_realloc(void *block, size_t bytes);
 void *__real_reallocarray(void *block, size_t count, size_t bytes);
@@ -1017,13 +1018,22 @@ int __wrap_getsockname(int fd, struct sockaddr *at, socklen_t *length)
                : __real_getsockname(fd, at, length);
 }
 
-int __wrap_getpeername(int fd, struct sockaddr *at, socklen_t *length)
+struct pidfh *__wrap_pidfile_open(const char *path, mode_t mode, pid_t *other)
 {
-    static const int effects[] = {ENOTCONN, ENOBUFS, END};
+    static const int effects[] = {EACCES, ENOSPC, EMFILE, EEXIST, END};
 
-    return fails("getpeername", effects, __builtin_return_address(0))
+    return fails("pidfile_open", effects, __builtin_return_address(0))
+               ? NULL
+               : __real_pidfile_open(path, mode, other);
+}
+
+int __wrap_pidfile_write(struct pidfh *file)
+{
+    static const int effects[] = {ENOSPC, EIO, END};
+
+    return fails("pidfile_write", effects, __builtin_return_address(0))
                ? -1
-               : __real_getpeername(fd, at, length);
+               : __real_pidfile_write(file);
 }
 
 int __wrap_setsockopt(

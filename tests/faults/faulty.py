@@ -106,6 +106,7 @@ class Faulty:
         if "PRIVATE_FD_TABLES" in os.environ:  # thread sanitizer
             environment["PRIVATE_FD_TABLES"] = os.environ["PRIVATE_FD_TABLES"]
         environment.update(SETTINGS, HANDLERS_FILE=self.handlers.name,
+                           PID_FILE=self.report.path + ".pid",
                            NOTIFY_SOCKET="@" + self.notify.getsockname()[1:].decode())
         environment.update(settings)
         environment.update(HCS_FAULTS=rules, HCS_FAULT_FILE=self.report.path)
@@ -131,6 +132,8 @@ class Faulty:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.report.path + ".pid")  # of a daemon that was killed
         if self.listener:
             self.gives_up.join()
         for file in (self.log, self.report, self.handlers, self.notify):

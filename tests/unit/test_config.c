@@ -488,7 +488,7 @@ static bool names(const char *variable, const char *name, size_t length)
     return strncmp(variable, name, length) == 0 && variable[length] == '=';
 }
 
-/* Handlers and addresses have cases of their own below. */
+/* Settings that are texts have cases of their own. */
 static void every_setting_is_tested_at_its_bounds(void **state)
 {
     struct hcs_config config;
@@ -511,7 +511,8 @@ static void every_setting_is_tested_at_its_bounds(void **state)
         settings++;
         if (names("HANDLERS=", line, length) ||
             names("HANDLERS_FILE=", line, length) ||
-            names("ADDRESS=", line, length)) {
+            names("ADDRESS=", line, length) ||
+            names("PID_FILE=", line, length)) {
             continue;
         }
         for (size_t i = 0; i < good_count; i++) {
@@ -525,9 +526,25 @@ static void every_setting_is_tested_at_its_bounds(void **state)
                 "%.*s has %zu and %zu cases", (int)length, line, hits, misses);
         }
     }
-    assert_int_equal(settings, 24);
+    assert_int_equal(settings, 25);
     free(text);
     hcs_config_fini(&config);
+}
+
+static void pid_file_is_kept_as_it_is(void **state)
+{
+    struct hcs_config config;
+    char line[512];
+
+    (void)state;
+    load_good(&config, "PID_FILE=/run/hcsd.pid");
+    assert_string_equal(config.pid_file, "/run/hcsd.pid");
+    hcs_config_fini(&config);
+    load_good(&config, "PID_FILE=");
+    assert_null(config.pid_file);
+    hcs_config_fini(&config);
+    print_variable("PID_FILE=/run/hcsd.pid", line);
+    assert_string_equal(line, "PID_FILE=/run/hcsd.pid\t# environment");
 }
 
 /* --- The environment. */
@@ -839,6 +856,7 @@ static void print_shows_values_and_sources_in_order(void **state)
                               "HALF_CLOSE=cancel\t# default\n"
                               "HANDLERS=/=echo\t# default\n"
                               "HANDLERS_FILE=\t# default\n"
+                              "PID_FILE=\t# default\n"
                               "PRIVATE_FD_TABLES=on\t# default\n"
                               "LOG_LEVEL=info\t# default\n"
                               "LOG_FORMAT=json\t# auto\n");
@@ -1095,6 +1113,7 @@ int main(void)
         cmocka_unit_test(values_up_to_the_bounds_are_taken),
         cmocka_unit_test(values_beyond_the_bounds_are_refused_in_one_line),
         cmocka_unit_test(every_setting_is_tested_at_its_bounds),
+        cmocka_unit_test(pid_file_is_kept_as_it_is),
         cmocka_unit_test(no_environment_gives_the_defaults),
         cmocka_unit_test(other_variables_are_left_alone),
         cmocka_unit_test(first_of_two_variables_counts),
