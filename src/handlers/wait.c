@@ -128,9 +128,9 @@ static void free_behind(struct wait *wait, struct block *block)
     }
 }
 
-/* Removes the entries for which nobody waits; the others keep their order. An
- * entry moves only towards the first block, so the blocks are reused in
- * place. */
+/* Removes the entries whose clients do not wait any more; the others keep their
+ * order. An entry moves only towards the first block, so the blocks are reused
+ * in place. */
 static void clean(struct wait *wait)
 {
     struct block *to = STAILQ_FIRST(&wait->blocks);
@@ -181,7 +181,7 @@ static void answer(const struct wait *wait, struct hcs_token token)
 {
     struct hcs_job *job = hcs_mount_resume(wait->mount, token);
 
-    if (job != NULL) { /* else nobody waits any more */
+    if (job != NULL) { /* else the client does not wait any more */
         hcs_job_complete(job, hcs_work_reply(job));
     }
 }

@@ -53,7 +53,7 @@
     X(DRAINING, "draining", 503, "Shutting down")                              \
     X(STARTING, "starting", 503, "Starting")                                   \
     X(HANDLER_UNAVAILABLE, "handler-unavailable", 503,                         \
-        "What the handler needs is away")                                      \
+        "The handler is unavailable")                                          \
     X(HANDLER_DIED, "handler-died", 502, "The handler died")                   \
     X(HANDLER_FAILED, "handler-failed", 500, "The handler failed")             \
     X(DEADLINE_EXCEEDED, "deadline-exceeded", 504, "The job took too long")    \

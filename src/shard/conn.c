@@ -508,8 +508,9 @@ static void working_expired(struct hcs_conn *c)
     }
     if (atomic_load_explicit(&request->task.state, memory_order_relaxed) ==
         HCS_TASK_QUEUED) {
-        /* Not before the queue's deadline, and a job that is taken in the next
-         * moment has all of its own time. */
+        /* The job still waits. The next look is at the queue's deadline, or
+         * after a whole JOB_TIMEOUT. The job cannot be overdue earlier, even if
+         * a worker takes it in the next moment. */
         uint64_t wait = job_timeout_ms(request);
 
         if (limits->queue_timeout_ms != 0 &&

@@ -57,7 +57,7 @@ static char *join(const char *directory, size_t length, const char *name)
     return path;
 }
 
-/* 0 when somebody may execute the file, or an errno. The program may run as
+/* 0 if any user may execute the file; else an errno. The program may run as
  * another user, so only the start shows whether that user may execute it. */
 static int check_file(const char *path)
 {

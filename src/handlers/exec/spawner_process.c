@@ -581,7 +581,7 @@ static int arrange_descriptors(int socket)
     return rc;
 }
 
-/* Removes what a service manager tells the daemon and nobody else. */
+/* Removes the variables that a service manager set for the daemon alone. */
 static void clean_environment(void)
 {
     static const char *const names[] = {"NOTIFY_SOCKET", "LISTEN_PID",

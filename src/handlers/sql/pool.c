@@ -98,7 +98,7 @@ static struct hcs_token *nth(const struct job_queue *queue, size_t n)
     return &queue->ring[(queue->first + n) & (queue->room - 1)];
 }
 
-/* Removes the jobs for which nobody waits any more. */
+/* Removes the jobs whose clients do not wait any more. */
 static void drop_dead(struct job_queue *queue, struct hcs_mount *mount)
 {
     size_t kept = 0;

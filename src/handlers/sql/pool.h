@@ -49,8 +49,8 @@ struct hcs_driver {
         struct hcs_sql_error *error);
 
     /* Runs the job's statement and writes the reply; the pool completes the
-     * job. Gives up when nobody waits for the job, and when stopping becomes
-     * true. Sets error when the connection cannot be used any more. */
+     * job. Gives up when the client does not wait any more, and when stopping
+     * becomes true. Sets error when the connection cannot be used any more. */
     enum hcs_outcome (*run)(void *connection, const atomic_bool *stopping,
         struct hcs_job *job, const struct hcs_call *call,
         struct hcs_sql_error *error);

@@ -2,9 +2,9 @@
  * postgres - jobs for a PostgreSQL server:
  * postgres:CONNECTION_STRING?statements=FILE.
  *
- * A connection does not block, so that its thread sees when nobody waits for
- * the job any more, and when the pool stops. Only a look-up of a host's name
- * blocks.
+ * A connection does not block, so that its thread sees when the job's client
+ * does not wait any more, and when the pool stops. Only a look-up of a host's
+ * name blocks.
  *
  * Owns:    a pool, whose threads own the connections.
  * Threads: as for every handler (hcs/handler.h).
@@ -23,7 +23,7 @@
 
 enum {
     MS_NS = 1000000,
-    CHECK_MS = 50, /* between two looks whether anybody still waits */
+    CHECK_MS = 50, /* between two checks whether the client still waits */
 };
 
 static const uint64_t CHECK_NS = 5 * UINT64_C(1000000000);
@@ -69,7 +69,7 @@ static bool gives_up(const struct connection *c, const struct hcs_job *job)
 }
 
 /* Waits until PQgetResult does not block. Gives up at until_ns, when the pool
- * stops, and when there is a job for which nobody waits. */
+ * stops, and when there is a job whose client does not wait any more. */
 static enum wait wait_for_result(
     struct connection *c, uint64_t until_ns, const struct hcs_job *job)
 {

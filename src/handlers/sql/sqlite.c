@@ -19,8 +19,8 @@
 #include <time.h>
 
 enum {
-    /* Instructions of SQLite's virtual machine between two looks whether
-     * anybody still waits: well below a millisecond. */
+    /* Instructions of SQLite's virtual machine between two checks whether the
+     * client still waits. They take well below a millisecond. */
     INSTRUCTIONS_PER_CHECK = 4000,
 
     SECOND_NS = 1000000000,
