@@ -39,7 +39,7 @@ static const char *take_path(char *path)
     if (path[strspn(path, PATH_CHARACTERS)] != '\0') {
         return "the path may hold letters, digits and -._~!$&'()*+,;=:@/ only";
     }
-    if (hcs_pages_reserve(path)) {
+    if (hcs_pages_is_reserved(path)) {
         return "the path is one of the daemon's own";
     }
     return NULL;

@@ -212,7 +212,7 @@ int hcs_pages_add_to(struct hcs_router *router)
     return 0;
 }
 
-bool hcs_pages_reserve(const char *path)
+bool hcs_pages_is_reserved(const char *path)
 {
     for (size_t i = 0; i < PAGE_COUNT; i++) {
         size_t length = strlen(PAGES[i].path);

@@ -28,7 +28,7 @@ struct hcs_page_request {
 int hcs_pages_add_to(struct hcs_router *router);
 
 /* Whether a decoded path belongs to a page. */
-bool hcs_pages_reserve(const char *path);
+bool hcs_pages_is_reserved(const char *path);
 
 /* Answers with the page of the route; or, if the request's precondition does
  * not hold, with a 304 or a 412 in its place. */

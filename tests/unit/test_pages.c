@@ -37,10 +37,10 @@ static void paths_of_pages_are_reserved_and_no_others(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof(PATHS) / sizeof(PATHS[0]); i++) {
-        assert_true(hcs_pages_reserve(PATHS[i]));
+        assert_true(hcs_pages_is_reserved(PATHS[i]));
     }
     for (size_t i = 0; i < sizeof(free_paths) / sizeof(free_paths[0]); i++) {
-        assert_false(hcs_pages_reserve(free_paths[i]));
+        assert_false(hcs_pages_is_reserved(free_paths[i]));
     }
 }
 
