@@ -1,5 +1,5 @@
 /*
- * floor - what a request costs before anybody looks at it.
+ * floor - what a request costs before any code looks at it.
  *
  * A bare epoll server: it reads, sends a constant, and parses nothing. Its CPU
  * time per request is the price of the system calls alone, on this machine, at

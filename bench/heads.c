@@ -1,16 +1,17 @@
 /*
  * heads - reads one request's header section again and again, and nothing else.
  *
- * What the raw check costs, and what llhttp, cannot be seen in hcsd, where the
- * compiler has made one of both and their callers. So they are called here by
- * pointers, which it cannot see through, and in one part at a time:
+ * In hcsd the compiler inlines the raw check and llhttp into their callers, so
+ * a profile cannot tell their costs apart. Here they are called through
+ * pointers, which prevents inlining, and one part at a time:
  *
  *     heads PART TIMES FILE
  *
- * FILE holds a request. PART is "scan" (the raw check), "llhttp" (llhttp, and
- * nobody who listens), "parse" (llhttp, with what we make of it and how we
- * compare it with our own reading) or "nothing" (the loop alone). Run under
- * callgrind with two values of TIMES, the difference is what one section costs.
+ * FILE holds a request. PART is "scan" (the raw check), "llhttp" (llhttp
+ * without callbacks), "parse" (llhttp, with hcsd's callbacks and the comparison
+ * with hcsd's own reading) or "nothing" (the loop alone). Run it under
+ * callgrind with two values of TIMES. The difference of the two counts, divided
+ * by the difference of TIMES, is the cost of one section.
  */
 #include "http/head.h"
 

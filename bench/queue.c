@@ -1,27 +1,27 @@
 /*
  * queue-bench - pointers through a queue, and nothing else.
  *
- * What hands the jobs to the workers, alone: hcsd's queue through the functions
- * that the daemon calls, beside a ring under a mutex and, where it is
- * installed, the ring of Concurrency Kit.
+ * It measures the queue between loops and workers alone: hcsd's queue through
+ * the functions that the daemon calls, beside a ring under a mutex and, where
+ * it is installed, the ring of Concurrency Kit.
  *
  *     queue-bench [--milliseconds N] [--repetitions N] [--capacity N] [--json]
  *
- * All get the same: places, pointers to the same kind of item, which the
- * producer has written and the consumer reads, and the same manners when the
- * queue is full or empty (look again some times, then yield the processor: with
- * more threads than cores whoever one waits for may need it). An operation is
- * one item through the queue: a push and a pop, and what was waited for them.
- * A run is so long, not so many items: where threads that the queue makes wait
- * for each other share a core, an item can take the scheduler's time slice.
+ * All three have the same number of places, and carry pointers to the same kind
+ * of item, which the producer writes and the consumer reads. When the queue is
+ * full or empty, a thread looks again some times, then yields the processor.
+ * With more threads than cores, the other side may need that core. An operation
+ * is one item through the queue: a push, a pop, and the waiting for them. A run
+ * is bounded by time, not by a number of items: where threads that wait for
+ * each other share a core, one item can take the scheduler's time slice.
  *
  * Producers and consumers are dealt out to the cores like cards, so that with
  * one of each on two cores the item crosses over, and the scheduler has no say.
  * Repetitions go through the queues forwards and backwards by turns; "hcsd
  * again" is the same code a second time, and shows the noise.
  *
- * Every item carries a number of its own. The exit status is 1 when what came
- * out is not what went in.
+ * Every item carries a number of its own. The exit status is 1 when the items
+ * that came out are not the items that went in.
  */
 #include "sync/queue.h"
 
@@ -60,8 +60,8 @@ static const unsigned sides[] = {1, 2, SIDE_MAX};
 
 enum { SHAPES = sizeof sides / sizeof sides[0] };
 
-/* As a request is handed over: one line of the cache, written by who pushes,
- * read by who pops, and then handed back. */
+/* As a request is handed over: one line of the cache, written by the producer,
+ * read by the consumer, and then handed back. */
 struct item {
     alignas(64) struct hcs_task task;
     uint64_t value; /* 0: the consumer may go home */
@@ -353,7 +353,7 @@ static inline __attribute__((always_inline)) void *produce(
             push_until_taken(rig, push, item);
         } while (!is_over(rig, phase));
         thread->end_ns = now_ns();
-        /* Whoever is the last sends the consumers home. */
+        /* The last producer sends the consumers home. */
         if (atomic_fetch_sub(&rig->producing, 1) == 1) {
             atomic_store(&rig->producing, rig->side);
             for (unsigned i = 0; i < rig->side; i++) {

@@ -9,8 +9,8 @@
 Rules:
 
   layers    a file includes only from the rooms that TABLE gives to its room
-  calls     the same for functions and objects: whoever uses one that is
-            defined in another room needs that room in TABLE
+  calls     the same for functions and objects: a source that uses one of
+            another room needs that room in TABLE
   circles   no circle between files. foo.c and foo.h count as one file. An edge
             is an #include, or the use of a function or object
   order     foo.c includes foo.h first, so that foo.h needs nothing before it
@@ -21,7 +21,7 @@ Rules:
   paths     a path that a text of the project names exists
   links     a page, and a heading, that a page links to exists
   lists     a place in a source that a list of tests/ names exists
-  bytes     text is UTF-8, without characters that nobody can see
+  bytes     text is UTF-8, without invisible characters
 
 Exit status: 0 when all holds, 1 with complaints, 2 when used wrongly.
 """
@@ -33,8 +33,8 @@ import re
 import subprocess
 import sys
 
-# Who may include whom. The room of a file is its folder below src/, or the
-# nearest folder above it that stands here. "hcs" is the public header's folder.
+# Which room may include which. The room of a file is its folder below src/, or
+# the nearest folder above it in TABLE. "hcs" is the public header's folder.
 ALL = ("handlers handlers/exec handlers/sql "
        "shard job observe guard http sync event base hcs")
 TABLE = {

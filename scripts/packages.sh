@@ -1,6 +1,7 @@
 #!/bin/sh
 #
-# Which Debian packages hcsd needs, for what. Everybody who installs asks here.
+# Which Debian packages hcsd needs, and for what. Every script that installs
+# packages calls this one.
 #
 #   scripts/packages.sh [--check] GROUP...
 #

@@ -9,7 +9,7 @@ top=$(cd "$(dirname "$0")/.." && pwd)
 build=$top/build
 
 "$top/scripts/packages.sh" build
-# Two kinds of handlers more, for who can have them.
+# Two more kinds of handlers, where their libraries can be installed.
 "$top/scripts/packages.sh" sql || echo "going on without them"
 
 cmake -S "$top" -B "$build" -DCMAKE_BUILD_TYPE=Release -DHCS_WERROR=OFF

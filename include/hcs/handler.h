@@ -212,7 +212,7 @@ const char *hcs_job_field(
  * UINT64_MAX: never. */
 uint64_t hcs_job_deadline_ns(const struct hcs_job *job);
 
-/* True once nobody waits for the answer any more: the client left, or the
+/* True once the client does not wait for the answer any more: it left, or the
  * deadline passed. A job that takes long should ask now and then, and return
  * early. */
 bool hcs_job_cancelled(const struct hcs_job *job);
@@ -276,7 +276,7 @@ void hcs_job_set_detail(struct hcs_job *job, const char *detail);
  * daemon ends.
  *
  * A token is a number that may be kept for ever. After its job was resumed, or
- * if nobody waits for the job any more, the token is dead. It never means
+ * once the client does not wait any more, the token is dead. It never means
  * another job. Hand a token to another thread as you hand over other data: for
  * example under a lock. */
 

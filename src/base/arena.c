@@ -41,7 +41,7 @@ struct hcs_arena {
     void *budget;
 };
 
-/* Tells the address sanitizer which bytes nobody may touch, so that it reports
+/* Tells the address sanitizer which bytes must not be touched. So it reports
  * the use of a block after a reset. This mark outlives munmap(2), and the next
  * mapping at the same address would inherit it. So call allow() before
  * unmapping. */

@@ -42,10 +42,10 @@ struct hcs_log_field {
 int hcs_log_open(struct hcs_log **out, int fd, enum hcs_log_level level,
     enum hcs_log_format format);
 
-/* Writes the lines that are left, and ends the thread. Nobody may log any more.
- * If fd does not take all lines within wait_ms, the thread goes on with its
- * memory and the pipe, until fd has taken the rest. Then fd has to stay open
- * until the process ends. */
+/* Writes the lines that are left, and ends the thread. No thread may log from
+ * now on. If fd does not take all lines within wait_ms, the thread keeps its
+ * memory and the pipe, and goes on until fd has taken the rest. Then fd has to
+ * stay open until the process ends. */
 void hcs_log_close(struct hcs_log *log, unsigned wait_ms);
 
 /* The pipe's write end. A thread that makes its descriptor table private has to

@@ -61,9 +61,9 @@ struct hcs_slab {
     void *budget;
 };
 
-/* Tells the address sanitizer which bytes nobody may touch. This mark outlives
- * munmap(2), and the next mapping at the same address would inherit it. So call
- * allow() before unmapping. */
+/* Tells the address sanitizer which bytes must not be touched. This mark
+ * outlives munmap(2), and the next mapping at the same address would inherit
+ * it. So call allow() before unmapping. */
 static void forbid(void *at, size_t bytes)
 {
 #if defined(SLAB_POISONS)
@@ -163,8 +163,8 @@ struct hcs_slab *hcs_slab_create(size_t record_bytes, hcs_budget_take_fn *take,
 
 /* Maps an anonymous, untouched chunk, aligned to its size. NULL when there is
  * no memory. Asks for the addresses just below the chunk above, if there is
- * one: these are aligned at once, and the kernel joins the two mappings, whose
- * number it limits (vm.max_map_count). */
+ * one: these are aligned at once, and the kernel joins the two mappings. That
+ * matters because the kernel limits their number (vm.max_map_count). */
 static void *map_aligned(const struct chunk *above)
 {
     const int prot = PROT_READ | PROT_WRITE;
@@ -212,7 +212,7 @@ static struct chunk *map_chunk(struct hcs_slab *slab)
         return NULL;
     }
     /* The kernel joins neighbouring chunks into one area. A huge page there
-     * would make records resident that nobody has used. The call fails where
+     * would make records resident that were never used. The call fails where
      * the kernel has no huge pages, and then it is not needed. */
     (void)madvise(chunk, HCS_SLAB_CHUNK, MADV_NOHUGEPAGE);
 

@@ -2,10 +2,10 @@
  * budget - MEMORY_BUDGET: the limit of bodies, parse trees and replies.
  *
  * An allocator asks the budget before it allocates, and is refused before the
- * machine runs out of memory. The budget also counts memory that nobody asked
- * it for, such as stacks and fragments: a sampler tells it the resident set of
- * the process. So the resident set stays below the limit, not only the sum of
- * the bytes that were taken.
+ * machine runs out of memory. The budget also counts memory that no allocator
+ * asked for, such as stacks and fragments: a sampler tells the budget the
+ * resident set of the process. So the resident set stays below the limit, not
+ * only the sum of the bytes that were taken.
  *
  * Owns:    nothing.
  * Threads: any. The first correction comes before other threads start.
@@ -45,7 +45,7 @@ void hcs_budget_keep_back(struct hcs_budget *budget, size_t bytes);
 /* Has look called whenever this number of bytes was taken since the last call,
  * and before a refusal, on the thread that takes. Call it before any thread
  * starts. Freed blocks may stay resident between their neighbours. If their
- * bytes were granted again before anybody looks, the resident set could grow
+ * bytes were granted again before the next look, the resident set could grow
  * to twice the limit. */
 void hcs_budget_look_every(struct hcs_budget *budget, size_t bytes,
     hcs_budget_look_fn *look, void *context);
@@ -59,10 +59,10 @@ void hcs_budget_give(void *context, size_t bytes);
  * connection. */
 bool hcs_budget_charge(void *context, size_t bytes);
 
-/* Tells the budget the size of the resident set. The excess of it over the
- * bytes that were taken counts against the limit from now on. It counts at
- * least as much as at the first call, because bytes that are taken but
- * untouched hide a part of it later. Returns the excess. */
+/* Tells the budget the size of the resident set. Its excess over the bytes
+ * that were taken counts against the limit from now on. It never counts less
+ * than at the first call, because bytes that are taken but untouched hide a
+ * part of it later. Returns the excess. */
 size_t hcs_budget_correct(struct hcs_budget *budget, size_t resident_bytes);
 
 size_t hcs_budget_used(const struct hcs_budget *budget);

@@ -102,7 +102,8 @@ enum { HCS_CONN_OPEN_STATES = HCS_CONN_CLOSED };
     COUNTED(cancelled, COUNTER, "hcsd_requests_cancelled", NULL,               \
         "cancelled_requests", "Requests whose client left before the answer.") \
     COUNTED(late, COUNTER, "hcsd_late_results_discarded", NULL,                \
-        "late_results_discarded", "Results for which nobody waited any more.") \
+        "late_results_discarded",                                              \
+        "Results of jobs whose clients did not wait any more.")                \
     VIEW(STATES, GAUGE, "hcsd_connections", "connections",                     \
         "Open connections, by what they do.")                                  \
     COUNTED(accepted, COUNTER, NULL, NULL, "connections_accepted", NULL)       \
@@ -243,7 +244,7 @@ void hcs_metrics_states(const struct hcs_metrics *metrics,
 void hcs_metrics_workers(const struct hcs_metrics *metrics,
     struct hcs_share shares[HCS_WORKER_SHARES]);
 
-/* --- The rows, for those who write a page. */
+/* --- The rows, for code that writes a page. */
 
 enum hcs_metric_type {
     HCS_METRIC_COUNTER,

@@ -98,8 +98,8 @@ static struct slot *slot_at(
     return block == NULL ? NULL : &block[index % BLOCK_SLOTS];
 }
 
-/* The slot that the token names, whatever is in the slot now. NULL for a number
- * that cannot be a token. */
+/* The slot that the token names; the slot may have a newer generation. NULL for
+ * a number that cannot be a token. */
 static struct slot *find(const struct hcs_deferrals *deferrals, uint64_t token)
 {
     uint32_t index = index_of(token);
@@ -218,8 +218,8 @@ static void give_slot(struct hcs_deferrals *deferrals, uint64_t token)
     }
 }
 
-/* Changes the state word from *now to next. False: it was not *now any more,
- * and *now is what it is. */
+/* Changes the state word from *now to next. False: the word is unchanged, and
+ * *now is its value. */
 static bool change(struct slot *slot, uint64_t *now, uint64_t next)
 {
     /* [deferral.state] acquire and release: a thread that comes later sees all

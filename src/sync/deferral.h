@@ -3,11 +3,12 @@
  *
  * A worker that runs a task may open a token for the task, and end the run
  * without a result. A thread that has the token may claim the task, once, and
- * then sends the task home. Until it is claimed, the task's loop may abandon
- * it: its client has left, or its deadline has passed.
+ * then sends the task home. The task's loop may abandon the task when the
+ * client has left or the deadline has passed. Before a claim, that ends the
+ * token.
  *
- * Two words decide. Each is changed only by read-modify-write, so that two
- * threads that come at once both learn which one was first:
+ * Two words decide. Each is changed only by read-modify-write. So two threads
+ * that come at once both learn which thread was first:
  *
  *   the task's word (hcs_task.deferral)
  *       none -> the token, by its worker; either -> abandoned, by its loop
@@ -17,15 +18,18 @@
  *   RUNNING     the worker has not returned from the run that opened the token
  *   CLAIMED     a thread has claimed the task, and has it alone
  *   DONE        that thread has finished, and leaves the task to its worker
- *   ABANDONED   nobody waits; the last thread that has the task sends it home
+ *   ABANDONED   the client does not wait any more; the last thread that has the
+ *               task sends it home
  *
- * If the token is neither RUNNING nor CLAIMED, nobody has the task, so a loop
- * that abandons it owns it at once. A slot gets a new generation each time that
- * it is given back, and a slot that has used all its generations is never used
- * again. So a token never means another task.
+ * If the token is neither RUNNING nor CLAIMED, no thread has the task. Then the
+ * loop that abandons the task owns it at once.
  *
- * A token must go from its worker to another thread as all data that threads
- * share: under a lock, or by a release and an acquire.
+ * A slot gets a new generation each time that it is given back. A slot that has
+ * used all its generations is never used again. So a token never means another
+ * task.
+ *
+ * A worker hands a token to another thread as any data that threads share:
+ * under a lock, or by a release and an acquire.
  *
  * Proved in tests/model/deferral.pml and slots.pml, by the tags in brackets.
  *
@@ -66,8 +70,8 @@ static inline bool hcs_deferrals_opened(const struct hcs_task *task)
     return atomic_load_explicit(&task->deferral, memory_order_relaxed) > 1;
 }
 
-/* The run that opened the token has ended without a result. True: nobody else
- * has the task, and the caller sends it home. */
+/* The run that opened the token has ended without a result. True: no other
+ * thread has the task, and the caller sends it home. */
 bool hcs_deferrals_returned(
     struct hcs_deferrals *deferrals, struct hcs_task *task);
 
@@ -89,13 +93,14 @@ bool hcs_deferrals_done(struct hcs_deferrals *deferrals, struct hcs_task *task);
 bool hcs_deferrals_awaits(struct hcs_deferrals *deferrals, uint64_t token);
 
 enum hcs_abandoned {
-    HCS_ABANDONED_OWNED,   /* by the caller: nobody else has the task */
+    HCS_ABANDONED_OWNED,   /* by the caller: no other thread has the task */
     HCS_ABANDONED_RUNNING, /* a worker runs the task, and sends it home */
     HCS_ABANDONED_CLAIMED, /* a thread has claimed the task, and sends it home
                               or has just done so */
 };
 
-/* Nobody waits for the task, which a worker has taken. Call it once. */
+/* The client does not wait any more, and a worker has taken the task. Call it
+ * once for each task. */
 enum hcs_abandoned hcs_deferrals_abandon(
     struct hcs_deferrals *deferrals, struct hcs_task *task);
 

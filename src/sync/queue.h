@@ -49,8 +49,9 @@ void hcs_queue_release(struct hcs_queue *queue);
 
 /* True: the task will not run, and its place is free. The task comes home
  * through its mailbox, CANCELLED, when a worker or a sweep finds the dead
- * entry. Until then only its loop may touch the record around it, and nobody
- * the struct hcs_task itself. False: a worker has taken the task. */
+ * entry. Until then only its loop may touch the record around the task, and no
+ * thread may touch the struct hcs_task itself. False: a worker has taken the
+ * task. */
 bool hcs_queue_cancel(struct hcs_queue *queue, struct hcs_task *task);
 
 /* How many places are taken: by tasks that wait and by tasks that were

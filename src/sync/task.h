@@ -6,11 +6,11 @@
  *   IDLE       its loop
  *   QUEUED     the queue; its loop may cancel it, and a worker may take it
  *   TAKEN      the worker that took it, until it puts it into the mailbox
- *   CANCELLED  the queue: a dead entry that nobody runs, until a worker or a
+ *   CANCELLED  the queue: a dead entry that no worker runs, until a worker or a
  *              sweep finds it and sends it home
  *
  * One compare-and-swap ends QUEUED. So either the loop or a worker wins, and
- * both know which.
+ * both know which one.
  *
  * Owns:    nothing.
  * Threads: as above.
