@@ -13,7 +13,7 @@ build=$top/build
 "$top/scripts/packages.sh" sql || echo "going on without them"
 
 cmake -S "$top" -B "$build" -DCMAKE_BUILD_TYPE=Release -DHCS_WERROR=OFF
-cmake --build "$build" --target hcsd modules --parallel "$(nproc)"
+cmake --build "$build" --parallel "$(nproc)"
 
 port=${PORT:-8080}
 case ${ADDRESS:-} in

@@ -24,6 +24,7 @@ import tempfile
 import threading
 import time
 import unittest
+import urllib.parse
 
 HCSD = os.environ.get("HCSD", os.path.join(os.path.dirname(__file__), "../build/hcsd"))
 
@@ -501,7 +502,8 @@ class TestCase(unittest.TestCase):
         def open_gate():
             with open(path, "w"):
                 pass
-        return "module:%s?file=%s" % (GATE, path), open_gate
+        # Blanks would end the entry of HANDLERS.
+        return "module:%s?file=%s" % (urllib.parse.quote(GATE), urllib.parse.quote(path)), open_gate
 
     def occupy(self, daemon, count, path="/", body=b""):
         """Sends that many jobs, which should take long, waits until workers run

@@ -21,6 +21,9 @@ enum hcs_handler_fit hcs_handler_check(
         theirs->size > HCS_HANDLER_SIZE_MAX) {
         return HCS_HANDLER_BAD_SIZE;
     }
+    if ((theirs->flags & ~(uint64_t)HCS_HANDLER_BRIEF) != 0) {
+        return HCS_HANDLER_TOO_NEW; /* a flag may change what a call means */
+    }
     for (size_t i = own_size; i < theirs->size; i++) {
         if (bytes[i] != 0) {
             return HCS_HANDLER_TOO_NEW;

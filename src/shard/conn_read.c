@@ -141,7 +141,7 @@ struct asked {
     struct hcs_head head;
     const struct hcs_route *route; /* NULL: no route, or the target is "*" */
     bool is_job;                   /* the route is a job's */
-    unsigned methods;              /* that the route allows */
+    unsigned methods;              /* that the route allows; 0: no route */
     struct hcs_refusal refusal;
 };
 
@@ -198,11 +198,12 @@ static size_t answer_at_once(
         exchange.keep_alive = false;
         refusal.close = true;
     }
-    if (refusal.reason == HCS_REASON_METHOD_NOT_ALLOWED) {
-        hcs_method_allow(asked->methods, allow);
-        refusal.allow = allow;
-    }
     if (refusal.reason != HCS_REASON_NONE) {
+        /* Also where another reason goes before the method. */
+        if (asked->methods != 0 && (asked->methods & 1u << head->method) == 0) {
+            hcs_method_allow(asked->methods, allow);
+            refusal.allow = allow;
+        }
         hcs_conn_refuse_request(c, &exchange, &refusal);
     } else if (head->method == HCS_OPTIONS) {
         hcs_method_allow(asked->methods, allow);
@@ -229,6 +230,7 @@ static size_t begin(struct hcs_conn *c, const struct hcs_head_scan *scan,
     asked.bytes = bytes;
     asked.route = NULL;
     asked.is_job = false;
+    asked.methods = 0;
     asked.refusal = (struct hcs_refusal){0};
     asked.refusal.reason =
         hcs_head_parse(&shard->parser, scan, bytes, head_length, &asked.head);
