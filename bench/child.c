@@ -1,9 +1,9 @@
 /*
  * child - a program for exec that answers each job with its body.
  *
- * The least that a child can be, so that what it costs is the way there and
- * back. It trusts its parent to send what docs/exec.md says: the id first, and
- * the body last.
+ * It does as little as a child can, so its cost is the way there and back. It
+ * trusts its parent to send the fields in the order of docs/exec.md: the id
+ * first, and the body last.
  */
 #include <stdio.h>
 #include <stdlib.h>

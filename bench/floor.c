@@ -146,7 +146,7 @@ static int open_listener(in_port_t port, bool first)
     if (first) {
         enable(fd, SOL_SOCKET, SO_REUSEPORT);
     }
-    /* What is accepted inherits it: no system call a connection. */
+    /* Accepted sockets inherit it: no system call for each connection. */
     enable(fd, IPPROTO_TCP, TCP_NODELAY);
     if (listen(fd, BACKLOG) != 0) {
         die("listen");

@@ -1,8 +1,8 @@
 /*
  * units - numbers, durations and sizes as people write them.
  *
- * Settings of the daemon and settings of handlers are read here, so that both
- * take the same and say the same words about what they refuse.
+ * Settings of the daemon and settings of handlers are read here. So both accept
+ * the same texts, and refuse others with the same words.
  *
  * Owns:    nothing.
  * Threads: any; no state.
@@ -29,8 +29,8 @@ enum {
     HCS_UNITS_WHY = 80,  /* and any reason; the NUL is counted */
 };
 
-/* Reads a quantity from min to max into *out. False when text is not one: why
- * then says what is wrong with text, and *out stays. No sign, no blanks, no
+/* Reads a quantity from min to max into *out. False when text is not one: then
+ * why says what is wrong with text, and *out stays. No sign, no blanks, no
  * fraction. A duration needs a unit, unless it is 0. */
 bool hcs_units_read(enum hcs_quantity quantity, const char *text, uint64_t min,
     uint64_t max, uint64_t *out, char why[HCS_UNITS_WHY]);

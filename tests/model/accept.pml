@@ -7,7 +7,7 @@
  *           hcs_balance_hand_over in src/shard/balance.c, hcs_loop_run in
  *           src/event/loop.c; of the kernel, what a listener does with
  *           EPOLLEXCLUSIVE | EPOLLET.
- * Claims:   when nothing happens any more, nobody waits in the backlog; each
+ * Claims:   when nothing happens any more, the backlog is empty; each
  *           connection is accepted once; a loop is asked only where that has a
  *           use.
  * Left out: how many connections a loop has. Which loop pauses, which one it asks,
@@ -206,7 +206,7 @@ init {
     }
 }
 
-/* When nobody can do anything. */
+/* When no process can do anything. */
 active proctype quiet()
 {
     timeout ->

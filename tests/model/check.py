@@ -142,7 +142,7 @@ MODELLED = [
 # The other sources that use atomics, and why no model needs them. A folder stands
 # for all its files.
 UNMODELLED = {
-    "src/app/": "samples and flags of the main thread, which nobody waits for",
+    "src/app/": "samples and flags of the main thread, which no thread waits for",
     "src/base/counter.h": "counts, which publish nothing else",
     "src/base/log.c": "a count of dropped lines",
     "src/guard/gate.c": "counts, which publish nothing else",

@@ -6,9 +6,9 @@
  *           hcs_job_complete in src/job/job.c; drop_request in
  *           src/shard/conn_state.c and hcs_conn_result in src/shard/conn.c.
  * Claims:   a task comes home once, or is the loop's at once, never both, and
- *           nobody has it afterwards; a dead token claims nothing, and one that
+ *           no thread has it afterwards; a dead token claims nothing, and one that
  *           is alive is not refused; what is in the task is seen whole by all
- *           who have it in turn; a slot is given back once.
+ *           threads that have it in turn; a slot is given back once.
  * Left out: the queue and its cancelling (queue.pml, detach.pml): the loop
  *           abandons only what a worker has taken. The mailbox (mailbox.pml).
  * Size:     two tasks one after the other, which the loop abandons at any
@@ -36,7 +36,7 @@
 #define OWN(task) (512 << (task))
 
 #define LINK(task) (1 << (task))
-#define INPUT(task) (4 << (task))   /* read by all who have it */
+#define INPUT(task) (4 << (task))   /* read by all threads that have it */
 #define OUTPUT(task) (16 << (task)) /* of one at a time */
 #define RUN(task) (64 << (task))    /* what the run reads until it returns */
 #define BLOCK 512                   /* of slots */
@@ -71,7 +71,7 @@ bool has_begun;
 
 /* For the claims alone, by token. */
 byte task_of[TASKS_MAX + 1];
-bool dead[TASKS_MAX + 1]; /* nobody may claim it any more */
+bool dead[TASKS_MAX + 1]; /* no thread may claim it any more */
 
 /* A read while others may read: it must know of the last write. */
 inline look_at(data)
@@ -97,7 +97,8 @@ inline end_generation(generation) /* next_generation */
     seen[me] = seen[me] | ENDED(generation)
 }
 
-/* Of the list only what passes from who gives a slot to who takes it. */
+/* Of the list only what passes from the thread that gives a slot to the thread
+ * that takes it. */
 inline give_slot()
 {
     atomic { /* [deferral.free] */

@@ -220,7 +220,7 @@ turn:
                 assert((has[me] & STATE(r)) != 0);
                 assert(state[r] == TAKEN || state[r] == CANCELLED);
                 assert((computed[r] != 0) == (state[r] == TAKEN))
-            :: conn[r] != 0 -> /* the one who is there now asked this */
+            :: conn[r] != 0 -> /* the client that is there now asked this */
                 assert(r == record && conn[r] == client);
                 assert(asking != 0 && computed[r] == asking);
                 asking = 0;

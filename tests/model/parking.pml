@@ -59,7 +59,7 @@ inline is_brief(task, out)
 
 #include "memory.inc"
 
-bool was_full; /* nobody is refused: CAPACITY is JOBS */
+bool was_full; /* no task is refused: CAPACITY is JOBS */
 byte begun;
 bool ran[JOBS + 1];
 byte loops_ended;

@@ -2,8 +2,8 @@
  * slots - the stack of free slots for tokens, with its count of changes.
  *
  * Mirrors:  push_free and pop_free in src/sync/deferral.c.
- * Claims:   a slot is given to one at a time; who gets it knows all that was
- *           done with it before.
+ * Claims:   a slot is given to one thread at a time; that thread knows all
+ *           that was done with the slot before.
  * Left out: that more are made when there is none (the lock of grow orders it).
  *           An older top only fails, or says that there is none where one has
  *           just come back.
@@ -107,7 +107,7 @@ inline pop_free(slot)
 }
 
 /* The store and the compare-and-swap are one step: what a try stored that then
- * failed is overwritten by the next, and read only by who fails too. */
+ * failed is overwritten by the next, and read only by threads that fail too. */
 inline push_free(slot)
 {
     atomic { /* [deferral.free] */

@@ -72,7 +72,11 @@ class Targets(wire.TestCase):
         for method in ("POST", "OPTIONS", "HEAD", "PUT"):
             with self.subTest(method=method), Client(daemon) as client:
                 client.send(request(method + " https://a HTTP/1.1", HOST))
-                self.assertEqual(client.read_reply(method).status, 421)
+                reply = client.read_reply(method)
+                self.assertEqual(reply.status, 421)
+                # Where the method is wrong too, the reply says which are right.
+                self.assertEqual(reply.headers.get("allow"), "GET, HEAD, POST, OPTIONS"
+                                 if method == "PUT" else None)
         with Client(daemon) as client:
             client.send(request("POST https://a/ HTTP/1.1", HOST, "Content-Length: 2", body=b"{}"))
             self.assert_problem(client.read_reply(), 421, "misdirected")

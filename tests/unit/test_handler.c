@@ -102,6 +102,17 @@ static void module_of_our_header_has_all(void **state)
     assert_memory_equal(&own, &theirs, sizeof(own));
 }
 
+static void flag_that_is_not_known_is_refused(void **state)
+{
+    struct later_handler theirs = make_handler(sizeof(struct hcs_handler));
+
+    (void)state;
+    theirs.first.flags = HCS_HANDLER_BRIEF;
+    assert_fit(theirs, sizeof(struct hcs_handler), HCS_HANDLER_FITS);
+    theirs.first.flags = UINT64_C(1) << 40;
+    assert_fit(theirs, sizeof(struct hcs_handler), HCS_HANDLER_TOO_NEW);
+}
+
 static void newer_module_fits_if_it_does_not_use_what_is_new(void **state)
 {
     struct later_handler theirs = make_handler(sizeof(struct later_handler));
@@ -126,6 +137,7 @@ int main(void)
         cmocka_unit_test(size_that_no_header_had_is_refused),
         cmocka_unit_test(older_module_lacks_what_came_later),
         cmocka_unit_test(module_of_our_header_has_all),
+        cmocka_unit_test(flag_that_is_not_known_is_refused),
         cmocka_unit_test(newer_module_fits_if_it_does_not_use_what_is_new),
     };
 

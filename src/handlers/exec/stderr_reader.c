@@ -61,8 +61,8 @@ static bool is_closing(struct hcs_stderr_reader *reader)
 }
 
 /* A line costs more than its bytes. Otherwise a child that writes only line
- * feeds would fill the log, and displace the lines of everybody else. While the
- * daemon stops there are no pauses. */
+ * feeds would fill the log, and displace all other lines. While the daemon
+ * stops there are no pauses. */
 static void throttle(struct hcs_stderr_reader *reader, size_t cost)
 {
     static const struct timespec pause = {.tv_nsec = PAUSE_NS};
