@@ -356,7 +356,7 @@ class Refused(TestCase):
         probe = "/a=module:%s" % self.installed.probe()
         self.refused(probe + "?then=fail", "/a=module: the probe fails, as it was told")
         self.refused(probe + "?then=mute", "/a=module: probe does not open")
-        self.refused(probe + "?then=figure", "/a=module: metric Level: must be")
+        self.refused(probe + "?then=figure", "/a=module: metric Level: a name has at most")
         self.refused(probe + "?then=help", "/a=module: metric level: its help must be one line")
 
     def test_what_was_open_is_closed(self):
