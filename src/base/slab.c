@@ -363,8 +363,7 @@ void hcs_slab_each(
     struct chunk *chunk;
     struct chunk *next;
 
-    LIST_FOREACH_SAFE(chunk, &slab->all, in_all, next)
-    {
+    LIST_FOREACH_SAFE (chunk, &slab->all, in_all, next) {
         uint64_t in_use[MAX_WORDS];
 
         /* A copy, because visit may free the last record of the chunk, which

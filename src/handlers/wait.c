@@ -139,8 +139,7 @@ static void clean(struct wait *wait)
 
     assert(to != NULL); /* there are more than a few entries */
     wait->count = 0;
-    STAILQ_FOREACH(from, &wait->blocks, link)
-    {
+    STAILQ_FOREACH (from, &wait->blocks, link) {
         unsigned end = from->end;
 
         for (unsigned i = from->first; i < end; i++) {

@@ -115,8 +115,7 @@ const char *hcs_mount_next(
     size_t index = 0;
 
     note_asked(mount, name);
-    STAILQ_FOREACH(at, &mount->inside->settings, next)
-    {
+    STAILQ_FOREACH (at, &mount->inside->settings, next) {
         if (strcmp(at->name, name) != 0) {
             continue;
         }
@@ -574,8 +573,7 @@ static void refuse_leftovers(struct hcs_mount *mount)
 
         used += (size_t)more < sizeof(names) - used ? (size_t)more : 0;
     }
-    STAILQ_FOREACH(at, &inside->settings, next)
-    {
+    STAILQ_FOREACH (at, &inside->settings, next) {
         if (!at->asked) {
             hcs_mount_fail(mount, "%s has no setting %s; allowed: %s",
                 mount->handler->name, at->name, names);

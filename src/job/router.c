@@ -169,15 +169,13 @@ static const struct hcs_route *find_decoded(
     if (length == 0) {
         return NULL;
     }
-    SLIST_FOREACH(route, &router->buckets[bucket(path, length)], next)
-    {
+    SLIST_FOREACH (route, &router->buckets[bucket(path, length)], next) {
         if (route->path_length == length &&
             memcmp(route->path, path, length) == 0) {
             return route;
         }
     }
-    SLIST_FOREACH(route, &router->prefixes, next)
-    {
+    SLIST_FOREACH (route, &router->prefixes, next) {
         if (length >= route->path_length &&
             memcmp(path, route->path, route->path_length) == 0) {
             return route;

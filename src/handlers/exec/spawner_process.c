@@ -73,8 +73,7 @@ static struct program *find(const struct process *process, uint64_t number)
 {
     struct program *program;
 
-    LIST_FOREACH(program, &process->programs, link)
-    {
+    LIST_FOREACH (program, &process->programs, link) {
         if (program->name.number == number) {
             break;
         }
@@ -87,8 +86,7 @@ static struct program *find_living(const struct process *process, pid_t pid)
 {
     struct program *program;
 
-    LIST_FOREACH(program, &process->programs, link)
-    {
+    LIST_FOREACH (program, &process->programs, link) {
         if (!program->ended && program->name.pid == pid) {
             break;
         }
@@ -510,8 +508,7 @@ static void sweep(struct process *process)
     struct program *program;
     bool any = true;
 
-    LIST_FOREACH(program, &process->programs, link)
-    {
+    LIST_FOREACH (program, &process->programs, link) {
         if (!program->ended) {
             (void)kill(-program->name.pid, SIGKILL);
         }

@@ -157,8 +157,7 @@ static void take_released(
 
     LIST_INIT(released);
     pthread_mutex_lock(&reader->lock);
-    LIST_FOREACH_SAFE(stream, &reader->streams, link, next)
-    {
+    LIST_FOREACH_SAFE (stream, &reader->streams, link, next) {
         if (stream->released) {
             LIST_REMOVE(stream, link);
             LIST_INSERT_HEAD(released, stream, link);
