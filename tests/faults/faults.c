@@ -269,22 +269,27 @@ static bool can_meet(const int *effects, int effect)
     return false;
 }
 
-/* The lock is held. */
+/* The lock is held. It is the process's own, and what the daemon forks shares the
+ * report: so a place is claimed by one step, and its offset, by which it is
+ * found, is written last. Two processes may each claim one for the same call. */
 static struct site *find_site(const char *name, const void *caller)
 {
     uint64_t offset =
         (uint64_t)((uintptr_t)caller - (uintptr_t)&__executable_start);
+    uint32_t count = __atomic_load_n(&report->site_count, __ATOMIC_RELAXED);
     struct site *site = report->sites;
 
-    for (uint32_t i = 0; i < report->site_count; i++, site++) {
-        if (site->offset == offset && strcmp(site->name, name) == 0) {
+    for (uint32_t i = 0; i < count; i++, site++) {
+        if (__atomic_load_n(&site->offset, __ATOMIC_ACQUIRE) == offset &&
+            strcmp(site->name, name) == 0) {
             return site;
         }
     }
-    assert(report->site_count < SITES);
-    site->offset = offset;
+    count = __atomic_fetch_add(&report->site_count, 1, __ATOMIC_RELAXED);
+    assert(count < SITES);
+    site = &report->sites[count];
     (void)snprintf(site->name, sizeof(site->name), "%s", name);
-    report->site_count++;
+    __atomic_store_n(&site->offset, offset, __ATOMIC_RELEASE);
     return site;
 }
 
@@ -326,7 +331,7 @@ static int meet(const char *name, const int *effects, const void *caller)
     }
     pthread_mutex_lock(&lock);
     site = find_site(name, caller);
-    site->calls++;
+    __atomic_fetch_add(&site->calls, 1, __ATOMIC_RELAXED);
     site->effects = count_effects(effects);
     for (size_t i = 0; i < rule_count && effect == END; i++) {
         if (__atomic_load_n(&report->armed, __ATOMIC_RELAXED) != 0) {
