@@ -383,7 +383,9 @@ class Drain(harness.TestCase):
         running = self.occupy(daemon, 2, "/stuck")
         waiting = [self.client(daemon) for _ in range(3)]
         for client in waiting:
-            client.send(get_bytes("/"))
+            # Loops end one after the other. A worker that one of them frees may
+            # take a job of another's, so these are not done at once either.
+            client.send(get_bytes("/stuck"))
         self.eventually(lambda: daemon.metrics()["queue_depth"] == 3, "jobs that wait")
         return daemon, running, waiting
 
